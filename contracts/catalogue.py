@@ -1,0 +1,49 @@
+"""What services tell each other through key-value buckets: workflows on offer and chats in short."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from contracts.envelope import Instant
+from contracts.ids import AgentName, AppId, ChatId, Seq, UserId, WorkflowName
+
+StartupMode = Literal["AgentDriven", "UserDriven", "BackendOnly"]
+ChatStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
+
+
+class WorkflowCard(BaseModel):
+    """A workflow as the public may know it: no prompts, no paths.
+
+    A workflow that did not load has `problems` (file and reason, one line each) and no agents.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: WorkflowName
+    description: str = ""
+    pattern: str = ""
+    startup_mode: StartupMode = "AgentDriven"
+    human_in_the_loop: bool = False
+    max_turns: int = 0
+    initial_message_to_user: str | None = None
+    agents: list[AgentName] = []
+    visual_agents: list[AgentName] = []
+    model: str = ""
+    demo: bool = False
+    problems: list[str] = []
+
+
+class ChatSummary(BaseModel):
+    """One row of a user's chat list."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    app_id: AppId
+    chat_id: ChatId
+    user_id: UserId
+    workflow_name: WorkflowName
+    status: ChatStatus
+    title: str = ""
+    created_at: Instant
+    updated_at: Instant
+    last_seq: Seq

@@ -1,0 +1,59 @@
+"""Orders to the orchestrator: the only way for anyone else to change a chat."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from contracts.ids import AppId, ChatId, ChatKey, CommandId, QuestionId, UserId, WorkflowName
+
+
+class _Command(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command_id: CommandId
+    app_id: AppId
+    chat_id: ChatId
+    user_id: UserId
+    trace: str | None = None
+
+    @property
+    def key(self) -> ChatKey:
+        return ChatKey(self.app_id, self.chat_id)
+
+
+class StartChat(_Command):
+    """`message`, if given, is the user's first; `variables` seed the context."""
+
+    name: Literal["start_chat"] = "start_chat"
+    workflow_name: WorkflowName
+    client_request_id: str | None = None
+    message: str | None = None
+    variables: dict[str, Any] = {}
+
+
+class SendMessage(_Command):
+    name: Literal["send_message"] = "send_message"
+    text: str
+
+
+class AnswerQuestion(_Command):
+    name: Literal["answer_question"] = "answer_question"
+    question_id: QuestionId
+    text: str
+
+
+class AnswerUiTool(_Command):
+    name: Literal["answer_ui_tool"] = "answer_ui_tool"
+    question_id: QuestionId
+    response: dict[str, Any]
+
+
+class CancelChat(_Command):
+    name: Literal["cancel_chat"] = "cancel_chat"
+    reason: str = ""
+
+
+Command = StartChat | SendMessage | AnswerQuestion | AnswerUiTool | CancelChat
+
+COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="name")])
+"""Parses a command off the wire. Raises pydantic.ValidationError."""

@@ -1,0 +1,130 @@
+"""One agent's turn: who speaks, what the model was asked and said, what its tools returned."""
+
+from typing import Any, ClassVar, Literal
+
+from contracts.events.body import EventBody
+from contracts.events.parts import BinaryPart, Part, Tokens, ToolCall
+from contracts.ids import AgentName
+
+Choice = Literal["initial", "handoff", "after_work", "user_message"]
+"""Why this speaker: the rule of the pattern that chose it."""
+
+ToolStatus = Literal["ok", "error", "not_found"]
+
+
+class SpeakerSelected(EventBody):
+    """Turn `turn` (from 1) belongs to `agent`; the agent `user` is the person."""
+
+    type: ClassVar[str] = "turn.speaker_selected"
+    turn: int
+    agent: AgentName
+    by: Choice
+
+
+class ModelRequested(EventBody):
+    """The `call`-th (from 0) model request of a turn is about to leave.
+
+    `prompt` is the system prompt in force; `parts` is the turn's trigger, on its first call only;
+    `digest` is the SHA-256 of the prompt and the conversation that the model was given.
+    """
+
+    type: ClassVar[str] = "turn.model_requested"
+    turn: int
+    call: int
+    agent: AgentName
+    prompt: list[str]
+    parts: list[Part] = []
+    digest: str
+
+
+class ModelResponded(EventBody):
+    """What the model said, whole."""
+
+    type: ClassVar[str] = "turn.model_responded"
+    turn: int
+    call: int
+    agent: AgentName
+    text: str | None = None
+    metadata: dict[str, Any] = {}
+    tool_calls: list[ToolCall] = []
+    files: list[BinaryPart] = []
+    tokens: Tokens = Tokens()
+    model: str | None = None
+    provider: str | None = None
+    finish_reason: str | None = None
+    response_id: str | None = None
+
+
+class ToolReturned(EventBody):
+    """A tool finished.
+
+    `error` is what the model may know of a failure: no traceback, no path. `final` ends the turn
+    without another model call; a handoff is such a result, its target in `metadata`.
+    """
+
+    type: ClassVar[str] = "turn.tool_returned"
+    turn: int
+    call: int
+    agent: AgentName
+    tool_call_id: str
+    name: str
+    status: ToolStatus
+    parts: list[Part] = []
+    final: bool = False
+    metadata: dict[str, Any] = {}
+    error: str | None = None
+
+
+class TurnCompleted(EventBody):
+    """`handoff` is whom the agent asked to go on; none where its after-work rule decides."""
+
+    type: ClassVar[str] = "turn.completed"
+    turn: int
+    agent: AgentName
+    text: str
+    handoff: AgentName | None = None
+
+
+class TurnFailed(EventBody):
+    type: ClassVar[str] = "turn.failed"
+    turn: int
+    agent: AgentName
+    code: str
+    message: str
+
+
+class VariablesChanged(EventBody):
+    """Context variables that a tool, a rule or an answer set or removed."""
+
+    type: ClassVar[str] = "turn.variables_changed"
+    turn: int
+    agent: AgentName
+    changed: dict[str, Any] = {}
+    removed: list[str] = []
+
+
+class UsageRecorded(EventBody):
+    """What one model call cost: tokens as the provider counted them, seconds as we did.
+
+    Version 2 gathers the counts in `tokens`, where version 1 had three of them side by side.
+    """
+
+    type: ClassVar[str] = "turn.usage_recorded"
+    version: ClassVar[int] = 2
+    turn: int
+    call: int
+    agent: AgentName
+    model: str | None = None
+    provider: str | None = None
+    tokens: Tokens = Tokens()
+    duration: float
+
+
+class OutputStructured(EventBody):
+    """An agent's reply, validated against its output model."""
+
+    type: ClassVar[str] = "turn.output_structured"
+    turn: int
+    agent: AgentName
+    model_name: str
+    data: dict[str, Any]

@@ -1,0 +1,52 @@
+"""Names for things that must not be swapped, and the only place where new ids are minted."""
+
+from typing import NamedTuple, NewType
+from uuid import UUID, uuid4, uuid5
+
+AppId = NewType("AppId", str)
+ChatId = NewType("ChatId", str)
+UserId = NewType("UserId", str)
+WorkflowName = NewType("WorkflowName", str)
+AgentName = NewType("AgentName", str)
+CommandId = NewType("CommandId", str)
+EventId = NewType("EventId", str)
+QuestionId = NewType("QuestionId", str)
+RunnerId = NewType("RunnerId", str)
+Seq = NewType("Seq", int)
+"""Position of an event in its chat: contiguous from 1. The cursor of every client and projection."""
+StreamSeq = NewType("StreamSeq", int)
+"""Position of a message in its JetStream stream: global, with holes between one chat's events."""
+
+_STARTS = UUID("6b8f0c1e-4b57-4f0c-9d54-1f8f2d6f5a11")
+
+
+class ChatKey(NamedTuple):
+    """One chat of one tenant: chat ids are unique within an app only."""
+
+    app: AppId
+    chat: ChatId
+
+
+def new_chat_id() -> ChatId:
+    return ChatId(str(uuid4()))
+
+
+def new_command_id() -> CommandId:
+    return CommandId(str(uuid4()))
+
+
+def new_runner_id() -> RunnerId:
+    return RunnerId(uuid4().hex[:12])
+
+
+def new_message_id() -> str:
+    """For a message that has no identity of its own: an atomic batch, a dead letter."""
+    return uuid4().hex
+
+
+def chat_id_of_start(
+    app: AppId, workflow: WorkflowName, user: UserId, client_request_id: str
+) -> ChatId:
+    """The chat that a repeated start means: equal requests name equal chats, also in parallel."""
+    parts = (app, workflow, user, client_request_id)
+    return ChatId(str(uuid5(_STARTS, "".join(f"{len(part)}:{part}" for part in parts))))

@@ -1,0 +1,65 @@
+"""`python -m contracts.schema` writes contracts/schemas/; with `--check` it only compares."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from contracts import asyncapi, commands
+from contracts.catalogue import ChatSummary, WorkflowCard
+from contracts.envelope import Envelope
+from contracts.events import EVENT_TYPES
+from contracts.live import TextStreamed
+
+FOLDER = Path(__file__).parent / "schemas"
+
+
+def documents() -> dict[str, str]:
+    """Every generated file: its path below the folder, its text."""
+    models: dict[str, type[BaseModel]] = {"envelope.json": Envelope}
+    models |= {f"events/{kind}.v{body.version}.json": body for kind, body in EVENT_TYPES.items()}
+    models |= {
+        f"commands/{order.model_fields['name'].default}.json": order
+        for order in get_args(commands.Command)
+    }
+    models |= {"live/TextStreamed.json": TextStreamed}
+    models |= {f"buckets/{model.__name__}.json": model for model in (WorkflowCard, ChatSummary)}
+    texts = {path: _text(model.model_json_schema()) for path, model in models.items()}
+    return {**texts, "asyncapi.json": _text(asyncapi.document())}
+
+
+def differences() -> list[str]:
+    """Generated files that the folder lacks or holds otherwise; retired versions are left alone."""
+    return [
+        path
+        for path, text in documents().items()
+        if not (FOLDER / path).is_file() or (FOLDER / path).read_text() != text
+    ]
+
+
+def write() -> None:
+    for path, text in documents().items():
+        target = FOLDER / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    if "--check" not in arguments:
+        write()
+        print("Roll out readers (transport, persistence, metrics) first, the orchestrator last.")
+        return 0
+    stale = differences()
+    for path in stale:
+        print(f"contracts/schemas/{path} differs from the code: run `make schemas`")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

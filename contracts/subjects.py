@@ -1,0 +1,184 @@
+"""Every subject, stream, bucket and durable name, built and parsed here and nowhere else."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from typing import Literal, NamedTuple, get_args
+
+from contracts.ids import AppId, ChatId, ChatKey, QuestionId, UserId, WorkflowName
+
+Category = Literal["runtime", "ui", "business"]
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+
+COMMANDS = "COMMANDS"
+EVENTS = "EVENTS"
+DELTAS = "DELTAS"
+DEAD_LETTERS = "DEAD_LETTERS"
+LEASES = "leases"
+WORKFLOWS = "workflows"
+CHATS = "chats"
+PERF = "perf"
+
+ALL_COMMANDS = "mozaiks.cmd.>"
+ALL_EVENTS = "mozaiks.evt.>"
+ALL_BUSINESS_EVENTS = "mozaiks.evt.*.*.business"
+ALL_DELTAS = "mozaiks.delta.>"
+ALL_DEAD_LETTERS = "mozaiks.dlq.>"
+EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"
+DELTAS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.delta"
+
+MAX_SUBJECT_BYTES = 256
+MAX_TOKEN_BYTES = 96
+"""So that the longest subject, two ids and a command's name, stays within MAX_SUBJECT_BYTES."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class InvalidIdError(ValueError):
+    """An id that cannot stand in a subject; `field` names which one."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class InvalidSubjectError(ValueError):
+    """A subject or token that this module did not build."""
+
+
+def token(value: str, field: str = "id") -> str:
+    """One legal subject token for any id: itself where it is plain, else `=` and its base64url.
+
+    Reversible and free of collisions: a plain token never holds `=`, and `untoken` refuses every
+    spelling but this one. Raises InvalidIdError (empty, too long, or not UTF-8).
+    """
+    if not value:
+        raise InvalidIdError(field, "must not be empty")
+    try:
+        raw = value.encode()
+    except UnicodeEncodeError as broken:
+        raise InvalidIdError(field, "must be valid Unicode") from broken
+    encoded = (
+        value if _PLAIN.fullmatch(value) else "=" + urlsafe_b64encode(raw).decode().rstrip("=")
+    )
+    if len(encoded) > MAX_TOKEN_BYTES:
+        raise InvalidIdError(field, f"is too long: {len(encoded)} of {MAX_TOKEN_BYTES} bytes")
+    return encoded
+
+
+def untoken(encoded: str) -> str:
+    """The id that `token` encoded. Raises InvalidSubjectError for anything it never built."""
+    if _PLAIN.fullmatch(encoded):
+        return encoded
+    try:
+        payload = encoded.removeprefix("=")
+        value = urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+        canonical = token(value)
+    except (Base64Error, ValueError) as broken:
+        raise InvalidSubjectError(encoded) from broken
+    if canonical != encoded:
+        raise InvalidSubjectError(encoded)
+    return value
+
+
+def _chat_tokens(key: ChatKey) -> str:
+    return f"{token(key.app, 'app_id')}.{token(key.chat, 'chat_id')}"
+
+
+def event(key: ChatKey, category: Category) -> str:
+    return f"mozaiks.evt.{_chat_tokens(key)}.{category}"
+
+
+def events_of(key: ChatKey) -> str:
+    """The filter that catches one chat's events of every category."""
+    return f"mozaiks.evt.{_chat_tokens(key)}.>"
+
+
+def business_events_of(app: AppId) -> str:
+    return f"mozaiks.evt.{token(app, 'app_id')}.*.business"
+
+
+def command(key: ChatKey, name: str) -> str:
+    return f"mozaiks.cmd.{_chat_tokens(key)}.{name}"
+
+
+def delta(key: ChatKey) -> str:
+    return f"mozaiks.delta.{_chat_tokens(key)}"
+
+
+def live(key: ChatKey) -> str:
+    """What viewers subscribe to: events and deltas of one chat, once they are stored."""
+    return f"mozaiks.live.{_chat_tokens(key)}.*"
+
+
+def dead_letter(service: str, subject: str) -> str:
+    """Where a message of `subject` ends that `service` could never handle."""
+    return f"mozaiks.dlq.{service}.{subject.removeprefix('mozaiks.')}"[:MAX_SUBJECT_BYTES]
+
+
+class Address(NamedTuple):
+    """What a chat's subject says: whose it is and its last token (category, command, delta)."""
+
+    key: ChatKey
+    leaf: str
+
+
+def parse(subject: str) -> Address:
+    """Read a subject that `event`, `command` or a live republication built.
+
+    Raises InvalidSubjectError.
+    """
+    match subject.split("."):
+        case ["mozaiks", "evt" | "cmd" | "live", app, chat, leaf]:
+            return Address(ChatKey(AppId(untoken(app)), ChatId(untoken(chat))), leaf)
+        case ["mozaiks", "delta", app, chat]:
+            return Address(ChatKey(AppId(untoken(app)), ChatId(untoken(chat))), "delta")
+        case _:
+            raise InvalidSubjectError(subject)
+
+
+def question(key: ChatKey, turn: int, tool_call_id: str, ordinal: int) -> QuestionId:
+    """The id of the n-th thing a tool call asks: derived, so a repeated ask is the same question."""
+    return QuestionId(f"{_chat_tokens(key)}.{turn}.{ordinal}.{_asker(tool_call_id)}")
+
+
+def chat_of_question(question_id: str) -> ChatKey:
+    """Which chat a question belongs to. Raises InvalidSubjectError."""
+    match question_id.split("."):
+        case [app, chat, _, _, _]:
+            return ChatKey(AppId(untoken(app)), ChatId(untoken(chat)))
+        case _:
+            raise InvalidSubjectError(question_id)
+
+
+def _asker(tool_call_id: str) -> str:
+    # A question id is no subject: a provider's long call id needs only the alphabet, not the limit.
+    if _PLAIN.fullmatch(tool_call_id):
+        return tool_call_id
+    return "=" + urlsafe_b64encode(tool_call_id.encode()).decode().rstrip("=")
+
+
+def lease_key(key: ChatKey) -> str:
+    return _chat_tokens(key)
+
+
+def workflow_key(name: WorkflowName) -> str:
+    return token(name, "workflow_name")
+
+
+def chat_summary_key(app: AppId, user: UserId, chat: ChatId) -> str:
+    return f"{user_summaries_prefix(app, user)}.{token(chat, 'chat_id')}"
+
+
+def user_summaries_prefix(app: AppId, user: UserId) -> str:
+    return f"{token(app, 'app_id')}.{token(user, 'user_id')}"
+
+
+def bucket_stream(bucket: str) -> str:
+    """The stream behind a JetStream key-value bucket (NATS ADR-8)."""
+    return f"KV_{bucket}"
+
+
+def bucket_subject(bucket: str, key: str) -> str:
+    return f"$KV.{bucket}.{key}"

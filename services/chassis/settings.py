@@ -1,0 +1,21 @@
+"""What every process is told by its environment; read once in `__main__`, handed down from there."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings that every service has. Raises pydantic.ValidationError naming the variable."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    host: str = "127.0.0.1"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    logs_as_json: bool = False
+    stream_replicas: int = Field(default=1, ge=1, le=5)
+    """Replicas of each stream and bucket: 1 on a laptop, 3 on a NATS cluster."""
+    drain_seconds: float = Field(default=10.0, gt=0)
+    """How long a stopping process may take to hand over what it has open."""
