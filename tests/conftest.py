@@ -1,0 +1,49 @@
+"""Real servers for the tests that need them; one of each kind per worker."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from infra.browser import find_browser
+from infra.servers import MissingServerError, MongoServer, NatsServer
+
+
+def missing(what: str) -> NoReturn:
+    """Skip loudly; under CI a missing server is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what}, and CI=true allows no skipping")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    try:
+        server = NatsServer(tmp_path_factory.mktemp("nats"))
+    except MissingServerError as trouble:
+        missing(str(trouble))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    try:
+        server = MongoServer(tmp_path_factory.mktemp("mongo"))
+    except MissingServerError as trouble:
+        missing(str(trouble))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> Path:
+    """A browser of this machine, for Playwright's `executable_path`."""
+    found = find_browser()
+    if found is None:
+        missing("no browser: python -m infra.browser says why")
+    return found

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+
+from infra.plan import PlanError, after_death, build_plan, environment_of, summary
+
+ADDRESSES = {"nats_url": "nats://n", "mongodb_uri": "mongodb://m"}
+
+
+def test_nothing_given_means_the_documented_ports_and_our_own_servers() -> None:
+    plan = build_plan({})
+    assert plan.ports == {
+        "transport": 8000,
+        "metrics": 8001,
+        "orchestrator": 8002,
+        "persistence": 8003,
+    }
+    assert (plan.nats_url, plan.nats_port, plan.mongodb_uri, plan.mongo_port) == (
+        None,
+        4222,
+        None,
+        0,
+    )
+    assert plan.data == Path(".data")
+    assert plan.address == "http://127.0.0.1:8000/"
+
+
+def test_port_moves_all_four_and_a_services_own_variable_moves_one() -> None:
+    plan = build_plan({"PORT": "9000", "METRICS_PORT": "9100"})
+    assert plan.ports == {
+        "transport": 9000,
+        "metrics": 9100,
+        "orchestrator": 9002,
+        "persistence": 9003,
+    }
+
+
+@pytest.mark.parametrize("given", ["0", "x", "-1", "65536", "8000.0", "٣"])
+def test_a_port_that_is_none_is_refused_by_its_variable(given: str) -> None:
+    with pytest.raises(PlanError, match="METRICS_PORT"):
+        build_plan({"METRICS_PORT": given})
+
+
+def test_two_on_one_port_are_refused_by_both_variables() -> None:
+    with pytest.raises(PlanError, match="ORCHESTRATOR_PORT or NATS_PORT"):
+        build_plan({"ORCHESTRATOR_PORT": "4222"})
+
+
+def test_servers_that_are_given_need_no_port_of_ours() -> None:
+    plan = build_plan({"NATS_URL": "nats://far", "MONGODB_URI": "mongodb://far", "MONGO_PORT": "1"})
+    assert [one.variable for one in plan.listeners()] == [
+        "PORT",
+        "METRICS_PORT",
+        "ORCHESTRATOR_PORT",
+        "PERSISTENCE_PORT",
+    ]
+
+
+def test_the_model_key_goes_to_the_orchestrator_alone() -> None:
+    environ = {"OPENAI_API_KEY": "secret", "OPENAI_BASE_URL": "u", "PATH": "p"}
+    plan = build_plan(environ)
+    told = {name: environment_of(name, plan, environ, **ADDRESSES) for name in plan.ports}
+    assert [name for name, one in told.items() if "OPENAI_API_KEY" in one] == ["orchestrator"]
+    assert all(one["PATH"] == "p" for one in told.values())
+
+
+def test_the_database_goes_to_persistence_alone() -> None:
+    environ = {"MONGODB_URI": "mongodb://user:pass@far"}
+    plan = build_plan(environ)
+    told = {name: environment_of(name, plan, environ, **ADDRESSES) for name in plan.ports}
+    assert [name for name, one in told.items() if "MONGODB_URI" in one] == ["persistence"]
+
+
+def test_every_service_is_told_its_port_and_the_bus() -> None:
+    plan = build_plan({"PORT": "9000"})
+    told = environment_of("transport", plan, {}, **ADDRESSES)
+    assert told["TRANSPORT_PORT"] == "9000"
+    assert told["NATS_URL"] == "nats://n"
+    assert told["METRICS_PUBLIC_URL"] == "http://127.0.0.1:9001"
+
+
+def test_pauses_grow_to_a_bound_and_a_steady_life_starts_them_anew() -> None:
+    deaths, pauses = 0, []
+    for _ in range(20):
+        deaths, pause = after_death(deaths, lived=0.1)
+        pauses.append(pause)
+    assert pauses[:4] == [0.25, 0.5, 1.0, 2.0]
+    assert pauses[-1] == max(pauses) == 15.0
+    assert after_death(deaths, lived=60.0) == (1, 0.25)
+
+
+def test_the_summary_shows_no_password_and_names_the_demo_model() -> None:
+    given = {"NATS_URL": "nats://u:secret@far", "MONGODB_URI": "mongodb://u:secret@far"}
+    plan = build_plan(given)
+    told = summary(plan, nats_url=given["NATS_URL"], mongodb_uri=given["MONGODB_URI"])
+    assert "secret" not in told
+    assert "demo model" in told
+    assert "http://127.0.0.1:8000/" in told

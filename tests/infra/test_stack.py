@@ -1,0 +1,138 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from infra.children import StartError, StopAskedError
+from infra.plan import Plan, Service, build_plan
+from infra.ports import free_port, is_free
+from infra.servers import MongoServer, NatsServer
+from infra.stack import Stack, TakenError, owning, refuse_taken_ports, waiting_for
+
+READY = """
+import http.server, os
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response({status})
+        self.end_headers()
+        self.wfile.write(b'{{"waiting_for": {{"nats": "away"}}}}')
+    def log_message(self, *_): pass
+print("pid", os.getpid(), flush=True)
+http.server.HTTPServer(("127.0.0.1", int(os.environ["{port}"])), Page).serve_forever()
+"""
+
+
+def stand_in(service: Service, status: int = 200) -> list[str]:
+    """A service that does nothing but answer /ready on its port."""
+    code = READY.format(port=f"{service.upper()}_PORT", status=status)
+    return [sys.executable, "-c", code]
+
+
+def plan_for(data: Path, **given: str) -> Plan:
+    names = ("TRANSPORT_PORT", "METRICS_PORT", "ORCHESTRATOR_PORT", "PERSISTENCE_PORT", "NATS_PORT")
+    ports = {name: str(free_port()) for name in names}
+    return build_plan({**ports, "DATA_DIR": str(data), **given})
+
+
+def without_servers(data: Path) -> Plan:
+    return plan_for(data, NATS_URL="nats://unused", MONGODB_URI="mongodb://unused")
+
+
+def test_a_second_run_on_the_same_data_is_refused_by_pid(tmp_path: Path) -> None:
+    second = (
+        "import sys; from pathlib import Path; from infra.stack import *\n"
+        f"try:\n  with owning(Path({str(tmp_path)!r})): pass\n"
+        "except TakenError as refusal: print(refusal)"
+    )
+    with owning(tmp_path):
+        told = subprocess.run(
+            [sys.executable, "-c", second], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+    assert f"in use by another run (pid {os.getpid()})" in told
+    assert "DATA_DIR" in told
+    with owning(tmp_path):
+        pass
+
+
+def test_a_taken_port_is_told_by_holder_and_variable(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        plan = plan_for(tmp_path, METRICS_PORT=str(port))
+        with pytest.raises(TakenError, match=rf"port {port} for metrics .*: set METRICS_PORT"):
+            refuse_taken_ports(plan)
+
+
+def test_a_service_that_dies_is_started_again_and_we_say_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    again = threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "metrics runs again" in line:
+            again.set()
+
+    plan = without_servers(tmp_path)
+    stack = Stack(plan, os.environ, say, stand_in)
+    try:
+        stack.start(lambda: False)
+        log = plan.logs / "metrics.log"
+        os.kill(int(log.read_text().split()[1]), signal.SIGKILL)
+        stack.watch(again.is_set)
+    finally:
+        stack.stop()
+    assert said[0].startswith("metrics was ended by SIGKILL; it is started again in 0.25 s")
+    assert "pid" in said[0]
+    assert all(is_free(port) for port in plan.ports.values())
+
+
+def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
+    def broken(service: Service) -> list[str]:
+        wrong = [sys.executable, "-c", "raise SystemExit('no such setting')"]
+        return wrong if service == "orchestrator" else stand_in(service)
+
+    stack = Stack(without_servers(tmp_path), os.environ, print, broken)
+    try:
+        with pytest.raises(
+            StartError, match=r"(?s)orchestrator ended with code 1.*no such setting"
+        ):
+            stack.start(lambda: False)
+    finally:
+        stack.stop()
+
+
+def test_a_service_that_is_not_ready_says_what_it_waits_for(tmp_path: Path) -> None:
+    plan = without_servers(tmp_path)
+    port = plan.ports["transport"]
+    stack = Stack(plan, os.environ, print, lambda name: stand_in(name, status=503))
+    assert waiting_for(port) == "an answer on its port"
+    try:
+        with pytest.raises(StopAskedError):
+            stack.start(lambda: waiting_for(port) == "nats (away)")
+    finally:
+        stack.stop()
+
+
+@pytest.mark.broker
+@pytest.mark.mongo
+def test_embedded_servers_start_with_the_services_and_keep_their_data(
+    nats: NatsServer, mongo: MongoServer, tmp_path: Path
+) -> None:
+    assert nats.port != mongo.port  # both can run here
+    plan = plan_for(tmp_path)
+    for _ in range(2):
+        stack = Stack(plan, os.environ, print, stand_in)
+        try:
+            stack.start(lambda: False)
+            assert stack.nats_url == f"nats://127.0.0.1:{plan.nats_port}"
+            assert stack.mongodb_uri.startswith("mongodb://127.0.0.1:")
+        finally:
+            stack.stop()
+        assert is_free(plan.nats_port)
+    assert (tmp_path / "nats" / "jetstream").is_dir()
+    assert (tmp_path / "mongodb" / "WiredTiger").exists()
+    assert {log.name for log in plan.logs.iterdir()} >= {"nats-server.log", "mongod.log"}
