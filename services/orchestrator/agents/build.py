@@ -1,0 +1,29 @@
+"""Build a workflow's agents once: AG2 agents with their tools, ready for any number of turns."""
+
+from collections.abc import Mapping
+
+from ag2 import Agent as Ag2Agent
+
+from contracts.ids import AgentName
+from services.orchestrator.agents.models import Models
+from services.orchestrator.agents.tools import ToolLoadError, build_handoff, build_tool
+from services.orchestrator.workflows.loading import Loaded, ManifestError
+
+
+def build_agents(loaded: Loaded, models: Models) -> Mapping[AgentName, Ag2Agent]:
+    """Raises ManifestError with every tool that does not load."""
+    problems: list[str] = []
+    agents: dict[AgentName, Ag2Agent] = {}
+    for name, agent in loaded.workflow.agents.items():
+        try:
+            tools = [build_tool(tool) for tool in agent.tools]
+        except ToolLoadError as broken:
+            problems.append(f"tools.json: {broken}")
+            continue
+        handoffs = [build_handoff(handoff) for handoff in agent.handoffs]
+        agents[name] = Ag2Agent(
+            str(name), config=models.config_of(loaded.demo.script(name)), tools=[*tools, *handoffs]
+        )
+    if problems:
+        raise ManifestError(*dict.fromkeys(problems))
+    return agents

@@ -1,0 +1,89 @@
+"""What this process can run: the workflows it loaded, their AG2 agents, and their public cards."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ag2 import Agent as Ag2Agent
+
+from contracts.catalogue import WorkflowCard
+from contracts.ids import AgentName, WorkflowName
+from services.orchestrator.agents.build import build_agents
+from services.orchestrator.agents.models import Models
+from services.orchestrator.agents.turn import Task, run_turn
+from services.orchestrator.chatlog import ChatLog
+from services.orchestrator.decisions import Outcome
+from services.orchestrator.projection import conversation, prompt
+from services.orchestrator.runner import Performer
+from services.orchestrator.state import ChatState
+from services.orchestrator.workflows.loading import Broken, ManifestError, load_all
+from services.orchestrator.workflows.spec import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What this process can run, and how each workflow is shown."""
+
+    workflows: Mapping[WorkflowName, Workflow]
+    agents: Mapping[WorkflowName, Mapping[AgentName, Ag2Agent]]
+    cards: tuple[WorkflowCard, ...]
+
+
+def build_offer(root: Path, models: Models) -> Offer:
+    """Load every workflow below a folder. One that does not load becomes a card with its problems."""
+    workflows: dict[WorkflowName, Workflow] = {}
+    agents: dict[WorkflowName, Mapping[AgentName, Ag2Agent]] = {}
+    cards: dict[WorkflowName, WorkflowCard] = {}
+    for found in load_all(root):
+        if isinstance(found, Broken):
+            cards[found.name] = WorkflowCard(name=found.name, problems=list(found.problems))
+            continue
+        name = found.workflow.name
+        if name in workflows:
+            twice = f"workflow.json: workflow_name: {name} is the name of another folder too"
+            cards[name] = cards[name].model_copy(update={"problems": [twice]})
+            continue
+        try:
+            agents[name] = build_agents(found, models)
+        except ManifestError as broken:
+            cards[name] = WorkflowCard(name=name, problems=list(broken.problems))
+            continue
+        workflows[name] = found.workflow
+        cards[name] = _card(found.workflow, models)
+    return Offer(workflows, agents, tuple(cards.values()))
+
+
+def _card(workflow: Workflow, models: Models) -> WorkflowCard:
+    return WorkflowCard(
+        name=workflow.name,
+        description=workflow.description,
+        pattern=workflow.pattern,
+        startup_mode=workflow.startup_mode,
+        human_in_the_loop=workflow.human_in_the_loop,
+        max_turns=workflow.max_turns,
+        initial_message_to_user=workflow.initial_message_to_user,
+        agents=list(workflow.agents),
+        visual_agents=list(workflow.visual_agents),
+        model=models.name,
+        demo=models.demo,
+    )
+
+
+def build_performer(offer: Offer, call_limit: int) -> Performer:
+    """Hands a turn, with all that was said before it, to its AG2 agent."""
+
+    async def perform(workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
+        turn = state.open
+        assert turn is not None  # noqa: S101  `pending` asked for it
+        agent = workflow.agents[turn.agent]
+        task = Task(
+            key=chat.key,
+            turn=turn,
+            before=conversation(state, turn.agent, workflow.initial_message),
+            prompt=prompt(agent, state.variables),
+            variables=dict(state.variables),
+        )
+        built = offer.agents[workflow.name][turn.agent]
+        return await run_turn(built, task, chat, call_limit=call_limit)
+
+    return perform

@@ -1,0 +1,268 @@
+"""One turn in progress: what AG2 does is kept here first, and what a tool asks goes out from here."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+from ag2.context import ConversationContext
+from ag2.events import (
+    BaseEvent,
+    HumanInputRequest,
+    HumanMessage,
+    ModelMessageChunk,
+    ModelRequest,
+    ModelResponse,
+    ToolCallEvent,
+    ToolCallsEvent,
+    ToolResultEvent,
+    ToolResultsEvent,
+    UsageEvent,
+)
+
+from contracts import subjects
+from contracts.events import Event
+from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.turn import UsageRecorded, VariablesChanged
+from contracts.ids import AgentName, ChatKey, QuestionId
+from services.orchestrator.agents import codec
+from services.orchestrator.state import Answer, Question, Turn
+
+
+class Journal(Protocol):
+    """Where a turn writes its facts. Every `record` returns only once they are stored."""
+
+    async def record(self, *events: Event) -> None: ...
+
+    async def show(
+        self, *, turn: int, call: int, agent: AgentName, offset: int, text: str
+    ) -> None: ...
+
+    def answer(self, question: QuestionId) -> Answer | None: ...
+
+    async def changed(self) -> None:
+        """Returns when something was added to the chat since the last look."""
+        ...
+
+
+class SuspendedError(asyncio.CancelledError):
+    """The turn has nothing to do until a person answers: it leaves memory, to come back later.
+
+    A cancellation, so that neither AG2 nor a tool's own `except Exception` takes it for a failure.
+    """
+
+
+class _Floor:
+    """Which tool calls of a response have yet to return, and which of those wait for a person."""
+
+    def __init__(self) -> None:
+        self._open: set[str] = set()
+        self._waiting: set[str] = set()
+        self.moved = asyncio.Event()
+
+    def begin(self, calls: Iterable[str]) -> None:
+        self._open = set(calls)
+        self._waiting.clear()
+
+    def end(self, call: str) -> None:
+        self._open.discard(call)
+        self.moved.set()
+
+    @contextmanager
+    def waiting(self, call: str) -> Iterator[None]:
+        self._waiting.add(call)
+        self.moved.set()
+        try:
+            yield
+        finally:
+            self._waiting.discard(call)
+
+    @property
+    def idle(self) -> bool:
+        return self._open <= self._waiting
+
+
+class Scope:
+    """The write-ahead side of one agent's turn."""
+
+    def __init__(
+        self, key: ChatKey, turn: Turn, variables: dict[str, Any], journal: Journal
+    ) -> None:
+        self.key = key
+        self.turn = turn
+        self.journal = journal
+        self.variables = variables
+        self.call = len(turn.responses) - 1
+        self.duration = 0.0
+        """Seconds that the newest model call took."""
+        self.fault: BaseException | None = None
+        self.suspended = False
+        self.last_text = turn.responses[-1].text if turn.responses else None
+        self._returned = set(turn.returned)
+        self._known = codec.jsonable(variables)
+        self._shown = 0
+        self._asked: dict[str, int] = {}
+        self._questions = {question.question_id for question in turn.questions}
+        self._floor = _Floor()
+
+    # -- what AG2 says -------------------------------------------------------------------------
+
+    async def keep(self, event: BaseEvent, _: ConversationContext) -> BaseEvent:
+        """Keep what an event makes true; returns the event as the log gives it back."""
+        match event:
+            case ModelMessageChunk(content=text):
+                await self._show(text)
+            case ModelResponse(response_force=False):
+                return await self._keep_response(event)
+            case ToolCallsEvent(calls=calls):
+                self._floor.begin(call.id for call in calls)
+            case ToolResultEvent():
+                return await self._keep_result(event)
+            case ModelRequest() | ToolCallEvent() | ToolResultsEvent() | ModelResponse():
+                pass  # said by the events around them
+            case HumanInputRequest() | HumanMessage() | UsageEvent():
+                pass  # kept by `ask` and with the response
+            case _:
+                if not type(event).__transient__:
+                    raise codec.UnsupportedEventError(event)
+        return event
+
+    async def record(self, *events: Event) -> None:
+        """Store facts; a refusal ends the turn even where AG2 would swallow it."""
+        try:
+            await self.journal.record(*events)
+        except Exception as fault:
+            self.fault = fault
+            raise
+
+    def check(self) -> None:
+        """Raises what a `record` failed with, before anything else is done on its account."""
+        if self.fault is not None:
+            raise self.fault
+
+    async def _show(self, text: str) -> None:
+        turn = self.turn
+        await self.journal.show(
+            turn=turn.number, call=self.call, agent=turn.agent, offset=self._shown, text=text
+        )
+        self._shown += len(text)
+
+    async def _keep_response(self, response: ModelResponse) -> ModelResponse:
+        turn = self.turn
+        said = codec.responded_of(response, turn=turn.number, call=self.call, agent=turn.agent)
+        spent = UsageRecorded(
+            turn=turn.number,
+            call=self.call,
+            agent=turn.agent,
+            model=said.model,
+            provider=said.provider,
+            tokens=said.tokens,
+            duration=self.duration,
+        )
+        await self.record(said, spent)
+        self.last_text = said.text
+        return codec.response_of(said)
+
+    async def _keep_result(self, result: ToolResultEvent) -> ToolResultEvent:
+        if result.parent_id not in self._returned:  # else replayed from the log
+            turn = self.turn
+            kept = codec.returned_of(result, turn=turn.number, call=self.call, agent=turn.agent)
+            await self.record(kept, *self._variable_changes())
+            self._returned.add(result.parent_id)
+            result = codec.result_of(kept)
+        self._floor.end(result.parent_id)
+        return result
+
+    def _variable_changes(self) -> list[Event]:
+        now: dict[str, Any] = codec.jsonable(self.variables)
+        before, self._known = self._known, now
+        changed = {k: v for k, v in now.items() if k not in before or before[k] != v}
+        removed = [name for name in before if name not in now]
+        if not changed and not removed:
+            return []
+        turn = self.turn
+        return [
+            VariablesChanged(turn=turn.number, agent=turn.agent, changed=changed, removed=removed)
+        ]
+
+    def begin_call(self) -> int:
+        """The number of the model call that begins now."""
+        self.call += 1
+        self._shown = 0
+        return self.call
+
+    # -- what tools ask ------------------------------------------------------------------------
+
+    async def on_human_input(self, request: HumanInputRequest, context: ConversationContext) -> str:
+        """AG2's human-in-the-loop hook: `ctx.input` in a tool, approvals of a middleware."""
+        return await self.ask(context.tool_call_id or "", request.content, ())
+
+    async def ask(self, tool_call: str, prompt: str, options: Sequence[str]) -> str:
+        place = self._place(tool_call)
+        asked = HumanAsked(**place, prompt=prompt, options=list(options))
+        answer = await self._answer_to(asked)
+        assert isinstance(answer, HumanAnswered)  # noqa: S101  `decide` matches kinds
+        return answer.text
+
+    async def use_ui_tool(
+        self,
+        tool_call: str,
+        ui_tool_id: str,
+        component: str,
+        display: Literal["inline", "artifact"],
+        payload: dict[str, Any],
+    ) -> dict[str, Any]:
+        shown = UiToolRequested(
+            **self._place(tool_call),
+            ui_tool_id=ui_tool_id,
+            component=component,
+            display=display,
+            payload=codec.jsonable(payload),
+        )
+        answer = await self._answer_to(shown)
+        assert isinstance(answer, UiToolAnswered)  # noqa: S101  `decide` matches kinds
+        return answer.response
+
+    def _place(self, tool_call: str) -> dict[str, Any]:
+        ordinal = self._asked.get(tool_call, 0)
+        self._asked[tool_call] = ordinal + 1
+        return {
+            "question_id": subjects.question(self.key, self.turn.number, tool_call, ordinal),
+            "turn": self.turn.number,
+            "agent": self.turn.agent,
+            "tool_call_id": tool_call,
+            "ordinal": ordinal,
+        }
+
+    async def _answer_to(self, question: Question) -> Answer:
+        """The answer, at once where it is known; else waits while other tools of the turn work.
+
+        Raises SuspendedError when all of them wait.
+        """
+        answer = self.journal.answer(question.question_id)
+        if answer is not None:
+            return answer
+        if question.question_id not in self._questions:
+            self._questions.add(question.question_id)
+            await self.record(question, *self._variable_changes())
+        with self._floor.waiting(question.tool_call_id):
+            while (answer := self.journal.answer(question.question_id)) is None:
+                if self._floor.idle or self.suspended:
+                    self.suspended = True
+                    self._floor.moved.set()  # whoever waits beside us leaves too
+                    raise SuspendedError
+                await self._something_moves()
+        return answer
+
+    async def _something_moves(self) -> None:
+        self._floor.moved.clear()
+        waits = [
+            asyncio.create_task(self._floor.moved.wait()),
+            asyncio.create_task(self.journal.changed()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)

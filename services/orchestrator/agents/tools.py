@@ -1,0 +1,160 @@
+"""A workflow's Python functions as AG2 tools: loaded from its folder, handed what they ask for."""
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from ag2 import Context, ToolResult, tool
+from ag2.context import ConversationContext
+from ag2.tools.types import FunctionTool
+
+from contracts.events.business import BusinessLogged, Level
+from contracts.ids import AgentName
+from services.orchestrator.agents.scope import Scope
+from services.orchestrator.workflows.spec import Handoff, Tool
+
+SCOPE = "mozaiks.scope"
+"""Under which a turn's Scope travels in AG2's dependencies."""
+HANDOFF = "handoff"
+"""Under which a handoff's target travels in a tool result's metadata."""
+
+_INJECTED = ("runtime", "context_variables")
+
+
+class ToolLoadError(Exception):
+    """A tool that its manifest names but its folder does not offer."""
+
+
+class Runtime:
+    """The ToolRuntime of one tool call (see workflows/tooling.py)."""
+
+    def __init__(self, scope: Scope, tool_call: str) -> None:
+        self._scope = scope
+        self._call = tool_call
+
+    @property
+    def idempotency_key(self) -> str:
+        key = self._scope.key
+        return f"{key.app}:{key.chat}:{self._scope.turn.number}:{self._call}"
+
+    @property
+    def context_variables(self) -> dict[str, Any]:
+        return self._scope.variables
+
+    async def ask(self, prompt: str, options: Sequence[str] = ()) -> str:
+        return await self._scope.ask(self._call, prompt, options)
+
+    async def use_ui_tool(
+        self,
+        ui_tool_id: str,
+        payload: dict[str, Any],
+        *,
+        component: str | None = None,
+        display: Literal["inline", "artifact"] = "inline",
+    ) -> dict[str, Any]:
+        return await self._scope.use_ui_tool(
+            self._call, ui_tool_id, component or ui_tool_id, display, payload
+        )
+
+    async def emit_business_event(
+        self, log_event_type: str, message: str, *, level: Level = "info", **metadata: Any
+    ) -> None:
+        event = BusinessLogged(
+            log_event_type=log_event_type, level=level, message=message, metadata=metadata
+        )
+        await self._scope.record(event)
+
+
+def load_function(file: Path, name: str) -> Callable[..., Any]:
+    """The function `name` of a Python file. Raises ToolLoadError with the reason."""
+    module_name = f"mozaiks_tools_{sha256(str(file).encode()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise ToolLoadError(f"{file.name}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as broken:
+        raise ToolLoadError(f"{file.name}: {type(broken).__name__}: {broken}") from broken
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ToolLoadError(f"{file.name}: has no function {name}")
+    return function  # type: ignore[no-any-return]
+
+
+def build_tool(declared: Tool) -> FunctionTool:
+    """The AG2 tool of a declared function. Raises ToolLoadError."""
+    function = load_function(declared.file, declared.function)
+    try:
+        built: FunctionTool = tool(
+            _injecting(function),
+            name=declared.name,
+            description=declared.description or inspect.getdoc(function) or declared.name,
+        )
+    except Exception as broken:  # a signature that has no JSON schema
+        raise ToolLoadError(f"{declared.file.name}: {declared.function}: {broken}") from broken
+    return built
+
+
+def build_handoff(handoff: Handoff) -> FunctionTool:
+    """A tool by which a model hands over; its result is final and so ends the turn."""
+    target = handoff.target
+
+    async def transfer(reason: str = "") -> ToolResult:
+        told = f"[handoff to {target}] {reason}".strip()
+        return ToolResult(told, final=True, metadata={HANDOFF: target})
+
+    built: FunctionTool = tool(
+        transfer, name=handoff_tool_name(target), description=handoff.condition
+    )
+    return built
+
+
+def handoff_tool_name(target: AgentName) -> str:
+    return f"transfer_to_{target}"
+
+
+def _injecting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as AG2 sees it: injected parameters gone, a context in their place."""
+    signature = inspect.signature(function, eval_str=True)
+    wanted = [name for name in _INJECTED if name in signature.parameters]
+    context = inspect.Parameter(
+        "mozaiks_context", inspect.Parameter.KEYWORD_ONLY, annotation=Context
+    )
+    visible = [p for name, p in signature.parameters.items() if name not in _INJECTED]
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in visible):
+        raise ToolLoadError(f"{function.__name__}: **{visible[-1].name} has no schema")
+
+    def offered(mozaiks_context: ConversationContext) -> dict[str, Any]:
+        scope: Scope = mozaiks_context.dependencies[SCOPE]
+        handed = {
+            "runtime": Runtime(scope, mozaiks_context.tool_call_id or ""),
+            "context_variables": scope.variables,
+        }
+        return {name: handed[name] for name in wanted}
+
+    called: Callable[..., Any]
+    if inspect.iscoroutinefunction(function):
+
+        async def awaited(*, mozaiks_context: Any, **arguments: Any) -> Any:
+            return await function(**arguments, **offered(mozaiks_context))
+
+        called = awaited
+    else:
+
+        def threaded(*, mozaiks_context: Any, **arguments: Any) -> Any:
+            return function(**arguments, **offered(mozaiks_context))
+
+        called = threaded
+    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in visible]
+    outer: Any = called
+    outer.__name__ = function.__name__
+    outer.__doc__ = function.__doc__
+    outer.__signature__ = signature.replace(
+        parameters=[*shown, context], return_annotation=inspect.Signature.empty
+    )
+    outer.__annotations__ = {p.name: p.annotation for p in [*shown, context]}
+    return called

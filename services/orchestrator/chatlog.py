@@ -1,0 +1,203 @@
+"""One chat as its runner holds it: the folded state, and the only hand that appends to its log."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from nats.aio.msg import Msg
+
+from contracts import codec
+from contracts.codec import Fact, Origin, UnknownEventTypeError
+from contracts.envelope import Envelope
+from contracts.events import Event
+from contracts.ids import AgentName, ChatKey, QuestionId, RunnerId, Seq, StreamSeq, WorkflowName
+from contracts.live import TextStreamed
+from services.chassis.bus import Bus, PositionConflictError, live_position
+from services.orchestrator.state import Answer, ChatState, evolve
+
+Decide = Callable[[ChatState], Sequence[Event]]
+Clock = Callable[[], datetime]
+
+
+class FencedError(Exception):
+    """Another runner has appended to this chat: this one stops, whatever it was doing."""
+
+
+class TurnOverError(Exception):
+    """The turn that this belongs to has ended meanwhile: cancelled, for one."""
+
+
+class ChatLog:
+    """Reads, folds and appends one chat; used by one command or one run at a time."""
+
+    def __init__(self, bus: Bus, key: ChatKey, clock: Clock) -> None:
+        self.key = key
+        self.state = ChatState()
+        self.fenced = False
+        self._bus = bus
+        self._clock = clock
+        self._position = StreamSeq(0)
+        self._runner: RunnerId | None = None
+        self._lock = asyncio.Lock()
+        self._moved = asyncio.Event()
+
+    async def refresh(self) -> None:
+        """Take in what was appended since. Raises UnavailableError."""
+        async with self._lock:
+            await self._catch_up()
+
+    async def append(
+        self,
+        decide: Decide,
+        *,
+        cause: str,
+        workflow: WorkflowName | None = None,
+        actor: str = "runtime",
+        trace: str | None = None,
+    ) -> None:
+        """Append what `decide` says of the newest state; decided again whenever the chat moved on.
+
+        Raises FencedError, RefusedError, UnavailableError, and what `decide` raises.
+        """
+        async with self._lock:
+            while True:
+                if self.fenced:
+                    raise FencedError(f"{self.key.app}/{self.key.chat}: {self.state.runner}")
+                events = decide(self.state)
+                if not events:
+                    return
+                origin = Origin(
+                    key=self.key,
+                    workflow=self.state.workflow or workflow or WorkflowName(""),
+                    time=self._clock(),
+                    cause=cause,
+                    actor=actor,
+                    runner=self._runner,
+                    trace=trace,
+                )
+                facts = self._sealed(events, origin)
+                try:
+                    reached = await self._bus.append(
+                        [fact.envelope for fact in facts], after=self._position
+                    )
+                except PositionConflictError:
+                    await self._catch_up()
+                    continue
+                for fact in facts:
+                    self._fold(fact)
+                self._position = reached
+                self._stir()
+                return
+
+    def _sealed(self, events: Sequence[Event], origin: Origin) -> list[Fact]:
+        first = self.state.seq + 1
+        return [
+            codec.seal(event, Seq(first + place), replace(origin, actor=_actor(event, origin)))
+            for place, event in enumerate(events)
+        ]
+
+    # -- as the journal of a turn ----------------------------------------------------------------
+
+    async def record(self, *events: Event) -> None:
+        """Append the facts of the open turn. Raises TurnOverError, FencedError, UnavailableError."""
+        turn = self.state.turns
+
+        def still_open(state: ChatState) -> Sequence[Event]:
+            if state.ended or state.open is None or state.open.number != turn:
+                raise TurnOverError(f"turn {turn} of {self.key.app}/{self.key.chat}")
+            return events
+
+        await self.append(still_open, cause=f"turn:{turn}")
+
+    async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
+        chunk = TextStreamed(
+            turn=turn,
+            call=call,
+            agent=agent,
+            runner=self._runner or RunnerId(""),
+            offset=offset,
+            text=text,
+        )
+        await self._bus.stream_text(self.key, chunk)
+
+    def answer(self, question: QuestionId) -> Answer | None:
+        return None if self.state.open is None else self.state.open.answers.get(question)
+
+    async def changed(self) -> None:
+        await self._moved.wait()
+
+    # -- as a run ----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def run_by(self, runner: RunnerId) -> AsyncIterator[None]:
+        """Append under a lease and hear at once what others append."""
+        async with self._bus.watching(self.key, self._on_live):
+            await self.refresh()
+            self._runner = runner
+            try:
+                yield
+            finally:
+                self._runner = None
+
+    async def until(self, holds: Callable[[ChatState], bool]) -> None:
+        """Returns when the state is so, or another runner took over."""
+        while not (self.fenced or holds(self.state)):
+            await self.changed()
+
+    async def _on_live(self, message: Msg) -> None:
+        if message.subject.endswith(".delta"):
+            return
+        envelope = codec.decode(message.data)
+        async with self._lock:
+            if envelope.seq <= self.state.seq:
+                return
+            if envelope.seq == self.state.seq + 1:
+                self._take(envelope)
+                self._position = live_position(message)
+            else:
+                await self._catch_up()
+            self._stir()
+
+    async def _catch_up(self) -> None:
+        async for stored in self._bus.read(self.key, after=self._position):
+            self._take(stored.envelope())
+            self._position = stored.position
+        self._stir()
+
+    def _take(self, envelope: Envelope) -> None:
+        try:
+            event = codec.open_event(envelope)
+        except UnknownEventTypeError:  # from a newer release: it has its place, and no meaning here
+            self.state = replace(self.state, seq=envelope.seq)
+        else:
+            self._fold(Fact(envelope, event))
+
+    def _fold(self, fact: Fact) -> None:
+        self.state = evolve(self.state, fact)
+        by = fact.envelope.runner
+        if self._runner is not None and by is not None and by != self._runner:
+            self.fenced = True
+
+    def _stir(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+
+def _actor(event: Event, origin: Origin) -> str:
+    """The person for what they did, the agent for what it did, the runtime for the rest."""
+    if event.type in _OF_THE_PERSON:
+        return origin.actor
+    agent = getattr(event, "agent", None)
+    return "runtime" if agent is None or event.type in _OF_THE_RUNTIME else f"agent:{agent}"
+
+
+_OF_THE_PERSON = {
+    "chat.started",
+    "chat.user_message_received",
+    "chat.cancelled",
+    "human.answered",
+    "ui.tool_answered",
+}
+_OF_THE_RUNTIME = {"turn.speaker_selected", "turn.failed"}

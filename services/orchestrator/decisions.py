@@ -1,0 +1,173 @@
+"""What becomes true when an order arrives, what follows by itself, and what a chat still waits for."""
+
+from dataclasses import dataclass
+
+from contracts.commands import (
+    AnswerQuestion,
+    AnswerUiTool,
+    CancelChat,
+    Command,
+    SendMessage,
+    StartChat,
+)
+from contracts.events import Event
+from contracts.events.chat import (
+    ChatCancelled,
+    ChatCompleted,
+    ChatFailed,
+    ChatStarted,
+    UserMessageReceived,
+)
+from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.turn import SpeakerSelected, TurnCompleted, TurnFailed
+from contracts.ids import AgentName
+from contracts.seed import cache_seed
+from services.orchestrator.patterns import Finish, Speaker, next_speaker
+from services.orchestrator.state import ChatState, apply
+from services.orchestrator.workflows.spec import USER, Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class RunTurn:
+    """Let the agent of the open turn go on, from wherever its log ends."""
+
+    turn: int
+
+
+Effect = RunTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Spoke:
+    """An agent's turn came to its end."""
+
+    text: str
+    handoff: AgentName | None
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """An agent's turn cannot be finished."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """An agent's turn goes on when a person has answered."""
+
+
+Outcome = Spoke | Broke | Waits
+
+UNAVAILABLE = Broke(
+    "WORKFLOW_UNAVAILABLE", "The workflow of this chat is not available, or does not load."
+)
+GIVEN_UP = Broke("GIVEN_UP", "This chat failed again and again, and was given up.")
+
+
+def decide(command: Command, state: ChatState, workflow: Workflow | None) -> list[Event]:
+    """The events that a command brings about, none where it was told before or comes too late.
+
+    `workflow` is the chat's, none where it cannot be loaded: then the chat fails, in words.
+    """
+    said = _heard(command, state, workflow)
+    if not said:
+        return []
+    return _with_what_follows(said, state, workflow, command.command_id)
+
+
+def conclude(outcome: Outcome, state: ChatState, workflow: Workflow | None) -> list[Event]:
+    """The events that end a turn and begin what follows, none where the turn is over already."""
+    turn = state.open
+    if turn is None or state.ended:
+        return []
+    match outcome:
+        case Waits():
+            return []
+        case Broke():
+            return fail(outcome, state)
+        case Spoke(text, handoff):
+            done = TurnCompleted(turn=turn.number, agent=turn.agent, text=text, handoff=handoff)
+            return _with_what_follows([done], state, workflow, "")
+
+
+def fail(broke: Broke, state: ChatState) -> list[Event]:
+    """The events that end a chat by a fault, none where it has ended or never begun."""
+    if state.ended or not state.started:
+        return []
+    failed: list[Event] = [ChatFailed(code=broke.code, message=broke.message)]
+    if (turn := state.open) is not None and turn.agent != USER:
+        blamed = TurnFailed(
+            turn=turn.number, agent=turn.agent, code=broke.code, message=broke.message
+        )
+        failed.insert(0, blamed)
+    return failed
+
+
+def pending(state: ChatState) -> Effect | None:
+    """What the chat waits for from us; none while it waits for a person, or for nothing at all."""
+    turn = state.open
+    if state.ended or turn is None or turn.agent == USER or turn.waits:
+        return None
+    return RunTurn(turn.number)
+
+
+def _heard(command: Command, state: ChatState, workflow: Workflow | None) -> list[Event]:
+    if state.ended or state.started == isinstance(command, StartChat):
+        return []
+    match command:
+        case StartChat():
+            return _started(command, workflow)
+        case SendMessage(text=text):
+            if command.command_id in state.heard:
+                return []
+            return [UserMessageReceived(user_id=command.user_id, text=text)]
+        case AnswerQuestion(question_id=question, text=text):
+            if not _is_open(state, question, HumanAsked):
+                return []
+            return [HumanAnswered(question_id=question, user_id=command.user_id, text=text)]
+        case AnswerUiTool(question_id=question, response=given):
+            if not _is_open(state, question, UiToolRequested):
+                return []
+            return [UiToolAnswered(question_id=question, user_id=command.user_id, response=given)]
+        case CancelChat(reason=reason):
+            return [ChatCancelled(user_id=command.user_id, reason=reason)]
+
+
+def _started(command: StartChat, workflow: Workflow | None) -> list[Event]:
+    declared = {} if workflow is None else dict(workflow.variables)
+    began: list[Event] = [
+        ChatStarted(
+            user_id=command.user_id,
+            seed=cache_seed(command.app_id, command.chat_id),
+            client_request_id=command.client_request_id,
+            variables={**declared, **command.variables},
+        )
+    ]
+    if command.message:
+        began.append(UserMessageReceived(user_id=command.user_id, text=command.message))
+    return began
+
+
+def _is_open(state: ChatState, question: str, kind: type[HumanAsked | UiToolRequested]) -> bool:
+    asked = state.open.unanswered if state.open else ()
+    return any(q.question_id == question and isinstance(q, kind) for q in asked)
+
+
+def _with_what_follows(
+    events: list[Event], state: ChatState, workflow: Workflow | None, cause: str
+) -> list[Event]:
+    """Add the next speaker, or the end, where these events leave nobody speaking."""
+    known = state
+    for event in events:
+        known = apply(known, event, cause=cause)
+    if known.ended or known.open is not None:
+        return events
+    if workflow is None:
+        return [*events, ChatFailed(code=UNAVAILABLE.code, message=UNAVAILABLE.message)]
+    match next_speaker(workflow, known):
+        case Speaker(agent, by):
+            return [*events, SpeakerSelected(turn=known.turns + 1, agent=agent, by=by)]
+        case Finish(reason):
+            return [*events, ChatCompleted(reason=reason, turns=known.agent_turns)]

@@ -1,0 +1,135 @@
+"""The conversation as one agent sees it, and as AG2-format messages for everyone else."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.events.parts import DataPart, Part, TextPart
+from contracts.events.turn import ModelResponded, ToolReturned
+from contracts.ids import AgentName
+from services.orchestrator.state import ChatState, Line, Said, Turn
+from services.orchestrator.workflows.spec import USER, Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Something another speaker said; to a model, a user's message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spoke:
+    """A model response of the agent's own."""
+
+    response: ModelResponded
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The results of the calls of the response before, in the order of the calls."""
+
+    results: tuple[ToolReturned, ...]
+
+
+Passage = Heard | Spoke | Returned
+
+CONTINUE = "Please continue."
+"""What a model hears when the last words are its own: providers want a user's message at the end."""
+BEGIN = "Please begin."
+
+
+def conversation(state: ChatState, me: AgentName, seed: str | None) -> list[Passage]:
+    """What was said before the open turn, as the agent `me` remembers it; ends in a Heard.
+
+    Its own turns are responses and tool results, everyone else's one line each, `[name]: text`.
+    `seed` is the workflow's hidden first message, heard before anything else.
+    """
+    heard: list[Passage] = [] if seed is None else [Heard(seed)]
+    for line in state.lines:
+        heard.extend(_remembered(line, me))
+    if not heard:
+        return [Heard(BEGIN)]
+    return heard if isinstance(heard[-1], Heard) else [*heard, Heard(CONTINUE)]
+
+
+def prompt(agent: Agent, variables: Mapping[str, Any]) -> str:
+    """The agent's system prompt, with the context variables that it is to be told of."""
+    told = [f"- {name}: {json.dumps(variables.get(name))}" for name in agent.variables]
+    return "\n".join([agent.prompt, "", "Context variables:", *told]) if told else agent.prompt
+
+
+def recorded(turn: Turn) -> list[Passage]:
+    """A turn's own responses and results so far, answered calls only where all are answered."""
+    results = turn.returned
+    passages: list[Passage] = []
+    for response in turn.responses:
+        passages.append(Spoke(response))
+        done = tuple(results[c.id] for c in response.tool_calls if c.id in results)
+        if response.tool_calls and len(done) == len(response.tool_calls):
+            passages.append(Returned(done))
+    return passages
+
+
+def _remembered(line: Line, me: AgentName) -> Iterable[Passage]:
+    match line:
+        case Said(text):
+            return [Heard(text)]
+        case Turn(agent=agent) if agent == me:
+            return recorded(line)
+        case Turn(text=""):
+            return []
+        case Turn(agent=agent, text=text):
+            return [Heard(f"[{agent}]: {text}")]
+
+
+def messages(state: ChatState) -> list[dict[str, Any]]:
+    """The whole chat in strict AG2 format: {role, name, content, tool_calls?, tool_call_id?}.
+
+    Tool messages stand in the order of the calls, whatever order the tools finished in.
+    """
+    lines = state.lines if state.open is None else (*state.lines, state.open, *state.open.said)
+    return [message for line in lines for message in _messages_of(line)]
+
+
+def _messages_of(line: Line) -> Iterator[dict[str, Any]]:
+    if isinstance(line, Said):
+        yield {"role": "user", "name": USER, "content": line.text}
+        return
+    results = line.returned
+    for response in line.responses:
+        spoken: dict[str, Any] = {"role": "assistant", "name": line.agent, "content": response.text}
+        if response.tool_calls:
+            spoken["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in response.tool_calls
+            ]
+        yield spoken
+        for call in response.tool_calls:
+            if (result := results.get(call.id)) is not None:
+                yield {
+                    "role": "tool",
+                    "name": call.name,
+                    "tool_call_id": call.id,
+                    "content": text_of(result.parts),
+                }
+
+
+def text_of(parts: Iterable[Part]) -> str:
+    """What a model reads of a tool's result, files named instead of shown."""
+    return "".join(_text_of(part) for part in parts)
+
+
+def _text_of(part: Part) -> str:
+    match part:
+        case TextPart(text=text):
+            return text
+        case DataPart(data=data):
+            return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+        case _:
+            return f"[{part.kind}]"

@@ -1,0 +1,138 @@
+"""Run a chat until it is quiet: under its lease, effect after effect, from wherever its log ends."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import Any, Protocol
+
+from nats.js.kv import KeyValue
+
+from contracts.ids import ChatKey, WorkflowName
+from services.chassis.bus import Bus
+from services.orchestrator.chatlog import ChatLog, Clock, FencedError, TurnOverError
+from services.orchestrator.decisions import (
+    UNAVAILABLE,
+    Outcome,
+    RunTurn,
+    Waits,
+    conclude,
+    pending,
+)
+from services.orchestrator.leases import Lease, take_lease
+from services.orchestrator.state import ChatState
+from services.orchestrator.workflows.spec import Workflow
+
+log = logging.getLogger(__name__)
+
+HELD_SECONDS = 0.25
+"""How often a run that came back looks whether the lease of its last runner has ended."""
+
+
+class StandstillError(Exception):
+    """A turn ended without a word although nobody is to answer: a fault of ours, not of the chat's."""
+
+
+class Performer(Protocol):
+    """Lets an agent take its turn (the AG2 adapter)."""
+
+    def __call__(
+        self, workflow: Workflow, state: ChatState, chat: ChatLog
+    ) -> Coroutine[Any, Any, Outcome]: ...
+
+
+class Runner:
+    """Runs chats of this process, one lease each."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        leases: KeyValue,
+        workflows: Mapping[WorkflowName, Workflow],
+        perform: Performer,
+        clock: Clock,
+        process: str,
+    ) -> None:
+        self._bus = bus
+        self._leases = leases
+        self._workflows = workflows
+        self._perform = perform
+        self._clock = clock
+        self._process = process
+
+    def open(self, key: ChatKey) -> ChatLog:
+        return ChatLog(self._bus, key, self._clock)
+
+    def workflow(self, name: WorkflowName | None) -> Workflow | None:
+        return None if name is None else self._workflows.get(name)
+
+    async def run(self, chat: ChatLog, *, patient: bool) -> None:
+        """Do all that a chat waits for from us.
+
+        Where another runner holds the lease: returns, because that one hears of everything; or, if
+        `patient` (this work was begun before and its runner may be dead), waits for the lease's end.
+        Raises FencedError when another took over meanwhile.
+        """
+        while pending(chat.state) is not None:
+            lease = await take_lease(self._leases, chat.key, self._process)
+            if lease is not None:
+                await self._run_under(lease, chat)
+            elif not patient:
+                return
+            else:
+                await asyncio.sleep(HELD_SECONDS)
+            # Whatever came in while the lease was let go is ours to see: only then is it quiet.
+            await chat.refresh()
+
+    async def _run_under(self, lease: Lease, chat: ChatLog) -> None:
+        async with lease, chat.run_by(lease.runner):
+            while (effect := pending(chat.state)) is not None:
+                reached = chat.state.seq
+                await self._run_turn(effect, lease, chat)
+                if pending(chat.state) == effect and chat.state.seq == reached:
+                    raise StandstillError(f"{chat.key.app}/{chat.key.chat} turn {effect.turn}")
+
+    async def _run_turn(self, effect: RunTurn, lease: Lease, chat: ChatLog) -> None:
+        workflow = self.workflow(chat.state.workflow)
+        if workflow is None:
+            await chat.append(
+                lambda state: conclude(UNAVAILABLE, state, None), cause=_cause(effect)
+            )
+            return
+        outcome = await _unless(
+            self._perform(workflow, chat.state, chat),
+            chat.until(lambda state: _is_over(state, effect)),
+            lease.lost.wait(),
+        )
+        if chat.fenced or lease.lost.is_set():
+            raise FencedError(f"{chat.key.app}/{chat.key.chat} is run elsewhere")
+        if outcome is None or isinstance(outcome, Waits):
+            return
+        concluded: Outcome = outcome
+        await chat.append(lambda state: conclude(concluded, state, workflow), cause=_cause(effect))
+
+
+async def _unless(
+    work: Coroutine[Any, Any, Outcome], *endings: Coroutine[Any, Any, object]
+) -> Outcome | None:
+    """The outcome of the work; none where one of the endings came first, or made it void."""
+    working = asyncio.create_task(work)
+    ends = [asyncio.create_task(ending) for ending in endings]
+    try:
+        await asyncio.wait([working, *ends], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return None
+        return working.result()
+    except TurnOverError:
+        return None
+    finally:
+        for task in (working, *ends):
+            task.cancel()
+        await asyncio.gather(working, *ends, return_exceptions=True)
+
+
+def _is_over(state: ChatState, effect: RunTurn) -> bool:
+    return state.ended is not None or state.open is None or state.open.number != effect.turn
+
+
+def _cause(effect: RunTurn) -> str:
+    return f"turn:{effect.turn}"

@@ -1,0 +1,213 @@
+"""What is known of a chat, folded from its events, one after the other."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from contracts.codec import Fact
+from contracts.events import Event
+from contracts.events.business import BusinessLogged
+from contracts.events.chat import (
+    ChatCancelled,
+    ChatCompleted,
+    ChatFailed,
+    ChatStarted,
+    UserMessageReceived,
+)
+from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.turn import (
+    Choice,
+    ModelRequested,
+    ModelResponded,
+    OutputStructured,
+    SpeakerSelected,
+    ToolReturned,
+    TurnCompleted,
+    TurnFailed,
+    UsageRecorded,
+    VariablesChanged,
+)
+from contracts.ids import AgentName, QuestionId, RunnerId, Seq, UserId, WorkflowName
+from services.orchestrator.workflows.spec import USER
+
+Ending = Literal["completed", "failed", "cancelled"]
+Step = ModelRequested | ModelResponded | ToolReturned
+Question = HumanAsked | UiToolRequested
+Answer = HumanAnswered | UiToolAnswered
+
+_NONE = Seq(0)
+_NOBODY = UserId("")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message of the person."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One speaker's turn; `said` is what the person threw in while it went on."""
+
+    number: int
+    agent: AgentName
+    by: Choice
+    steps: tuple[Step, ...] = ()
+    questions: tuple[Question, ...] = ()
+    answers: Mapping[QuestionId, Answer] = field(default_factory=lambda: MappingProxyType({}))
+    said: tuple[Said, ...] = ()
+    text: str = ""
+    handoff: AgentName | None = None
+
+    @property
+    def responses(self) -> tuple[ModelResponded, ...]:
+        return tuple(step for step in self.steps if isinstance(step, ModelResponded))
+
+    @property
+    def returned(self) -> dict[str, ToolReturned]:
+        """The tool results of the turn by the id of the call that each answers."""
+        return {step.tool_call_id: step for step in self.steps if isinstance(step, ToolReturned)}
+
+    @property
+    def unanswered(self) -> tuple[Question, ...]:
+        """The questions that still wait, in the order they were asked."""
+        return tuple(q for q in self.questions if q.question_id not in self.answers)
+
+    @property
+    def waits(self) -> bool:
+        """Whether every tool call that is still open waits for a person."""
+        last = self.responses[-1] if self.responses else None
+        asking = {question.tool_call_id for question in self.unanswered}
+        done = self.returned
+        calls = [] if last is None else [c.id for c in last.tool_calls if c.id not in done]
+        return bool(calls) and all(call in asking for call in calls)
+
+
+Line = Said | Turn
+
+
+@dataclass(frozen=True, slots=True)
+class ChatState:
+    """`lines` is the conversation so far, `open` the turn in progress, `spoke` whose turn ended last.
+
+    `heard` holds the commands whose messages were taken in; `runner` appended the newest event that
+    a run (and not a command alone) brought about.
+    """
+
+    seq: Seq = _NONE
+    workflow: WorkflowName | None = None
+    user: UserId = _NOBODY
+    seed: int = 0
+    variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    lines: tuple[Line, ...] = ()
+    open: Turn | None = None
+    spoke: AgentName | None = None
+    turns: int = 0
+    agent_turns: int = 0
+    heard: frozenset[str] = frozenset()
+    ended: Ending | None = None
+    runner: RunnerId | None = None
+
+    @property
+    def started(self) -> bool:
+        return self.seq > 0
+
+    @property
+    def waits_for_user(self) -> bool:
+        return self.open is not None and self.open.agent == USER
+
+
+def replay(facts: Iterable[Fact], state: ChatState | None = None) -> ChatState:
+    """Fold a history, or its continuation."""
+    known = state or ChatState()
+    for fact in facts:
+        known = evolve(known, fact)
+    return known
+
+
+def evolve(state: ChatState, fact: Fact) -> ChatState:
+    """What is known after one more event."""
+    envelope = fact.envelope
+    known = apply(state, fact.event, cause=envelope.cause)
+    return replace(
+        known,
+        seq=envelope.seq,
+        workflow=envelope.workflow_name,
+        runner=envelope.runner or state.runner,
+    )
+
+
+def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
+    """What an event says, before it has a place in the log."""
+    match event:
+        case ChatStarted():
+            return replace(state, user=event.user_id, seed=event.seed, variables=event.variables)
+        case UserMessageReceived():
+            return _hear(replace(state, heard=state.heard | {cause}), Said(event.text))
+        case SpeakerSelected():
+            return replace(
+                state,
+                open=Turn(event.turn, event.agent, event.by),
+                turns=event.turn,
+                agent_turns=state.agent_turns + (event.agent != USER),
+            )
+        case VariablesChanged():
+            kept = {k: v for k, v in state.variables.items() if k not in event.removed}
+            return replace(state, variables={**kept, **event.changed})
+        case TurnCompleted():
+            return _close(state, event.text, event.handoff)
+        case TurnFailed():
+            return _close(state, "", None)
+        case ChatCompleted():
+            return replace(state, ended="completed", open=None)
+        case ChatFailed():
+            return replace(state, ended="failed", open=None)
+        case ChatCancelled():
+            return replace(state, ended="cancelled", open=None)
+        case ModelRequested() | ModelResponded() | ToolReturned() as step:
+            return _grow(state, step)
+        case HumanAsked() | UiToolRequested() as question:
+            return _ask(state, question)
+        case HumanAnswered() | UiToolAnswered() as answer:
+            return _answer(state, answer)
+        case UsageRecorded() | OutputStructured() | BusinessLogged():
+            return state
+
+
+def _hear(state: ChatState, said: Said) -> ChatState:
+    turn = state.open
+    if turn is None:
+        return replace(state, lines=(*state.lines, said))
+    if turn.agent == USER:  # it was the person's turn: this ends it
+        return replace(state, lines=(*state.lines, said), open=None, spoke=USER)
+    return replace(state, open=replace(turn, said=(*turn.said, said)))
+
+
+def _close(state: ChatState, text: str, handoff: AgentName | None) -> ChatState:
+    if state.open is None:
+        return state
+    turn = replace(state.open, text=text, handoff=handoff)
+    lines = (*state.lines, turn, *turn.said)
+    return replace(state, lines=lines, open=None, spoke=turn.agent)
+
+
+def _grow(state: ChatState, step: Step) -> ChatState:
+    if state.open is None:
+        return state
+    return replace(state, open=replace(state.open, steps=(*state.open.steps, step)))
+
+
+def _ask(state: ChatState, question: Question) -> ChatState:
+    if state.open is None:
+        return state
+    questions = (*state.open.questions, question)
+    return replace(state, open=replace(state.open, questions=questions))
+
+
+def _answer(state: ChatState, answer: Answer) -> ChatState:
+    if state.open is None:
+        return state
+    answers = {**state.open.answers, answer.question_id: answer}
+    return replace(state, open=replace(state.open, answers=answers))

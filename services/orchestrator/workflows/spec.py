@@ -1,0 +1,66 @@
+"""A workflow as the core knows it: agents, tools, who follows whom, and when to stop."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from contracts.catalogue import StartupMode
+from contracts.ids import AgentName, WorkflowName
+
+USER = AgentName("user")
+"""The speaker that is the person."""
+TERMINATE = AgentName("terminate")
+"""Whom a rule names to end the conversation."""
+
+Pattern = Literal["DefaultPattern"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A Python function of the workflow's folder that its agents may call."""
+
+    name: str
+    description: str
+    file: Path
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """A model may hand over to `target` when `condition`, in words, holds."""
+
+    target: AgentName
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """`after_work` is who follows when the agent itself hands over to nobody."""
+
+    name: AgentName
+    prompt: str
+    tools: tuple[Tool, ...] = ()
+    handoffs: tuple[Handoff, ...] = ()
+    after_work: AgentName | None = None
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """`initial_message` is the hidden seed of an AgentDriven run."""
+
+    name: WorkflowName
+    agents: Mapping[AgentName, Agent]
+    initial_agent: AgentName
+    description: str = ""
+    pattern: Pattern = "DefaultPattern"
+    max_turns: int = 50
+    human_in_the_loop: bool = False
+    startup_mode: StartupMode = "AgentDriven"
+    initial_message: str | None = None
+    initial_message_to_user: str | None = None
+    after_user: AgentName | None = None
+    visual_agents: tuple[AgentName, ...] = ()
+    variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,0 +1,49 @@
+"""What a tool function may ask of the runtime: name a parameter `runtime` and it is handed in."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+
+class ToolRuntime(Protocol):
+    """Handed to a tool that has a parameter named `runtime`; models never see that parameter.
+
+    A tool that asks runs again from its start once the answer is there (perhaps weeks later, in
+    another process), with earlier answers given at once: do nothing before an `ask` that must not
+    happen twice, or guard it by `idempotency_key`.
+    """
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every run of this one call, also after a crash."""
+        ...
+
+    @property
+    def context_variables(self) -> dict[str, Any]:
+        """The chat's context variables; what is set or removed here is kept. JSON values only."""
+        ...
+
+    async def ask(self, prompt: str, options: Sequence[str] = ()) -> str:
+        """Ask the person and wait for the answer, however long; `options` are offered as buttons."""
+        ...
+
+    async def use_ui_tool(
+        self,
+        ui_tool_id: str,
+        payload: dict[str, Any],
+        *,
+        component: str | None = None,
+        display: Literal["inline", "artifact"] = "inline",
+    ) -> dict[str, Any]:
+        """Show a UI component and wait for what the person does with it."""
+        ...
+
+    async def emit_business_event(
+        self,
+        log_event_type: str,
+        message: str,
+        *,
+        level: Literal["debug", "info", "warning", "error", "critical"] = "info",
+        **metadata: Any,
+    ) -> None:
+        """Tell the rest of the company: other services subscribe to `mozaiks.evt.*.*.business`."""
+        ...
