@@ -27,7 +27,7 @@ class Envelope(BaseModel):
     decided); `trace` is a W3C traceparent.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     event_id: EventId
     app_id: AppId

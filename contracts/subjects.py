@@ -28,8 +28,8 @@ EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)
 DELTAS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.delta"
 
 MAX_SUBJECT_BYTES = 256
-MAX_TOKEN_BYTES = 96
-"""So that the longest subject, two ids and a command's name, stays within MAX_SUBJECT_BYTES."""
+MAX_TOKEN_BYTES = 80
+"""So that the longest subject, three ids in bucket `chats`, stays within MAX_SUBJECT_BYTES."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -69,17 +69,18 @@ def token(value: str, field: str = "id") -> str:
 
 def untoken(encoded: str) -> str:
     """The id that `token` encoded. Raises InvalidSubjectError for anything it never built."""
-    if _PLAIN.fullmatch(encoded):
-        return encoded
     try:
-        payload = encoded.removeprefix("=")
-        value = urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+        value = encoded if _PLAIN.fullmatch(encoded) else _decoded(encoded.removeprefix("="))
         canonical = token(value)
     except (Base64Error, ValueError) as broken:
         raise InvalidSubjectError(encoded) from broken
     if canonical != encoded:
         raise InvalidSubjectError(encoded)
     return value
+
+
+def _decoded(payload: str) -> str:
+    return urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
 
 
 def _chat_tokens(key: ChatKey) -> str:
@@ -114,7 +115,8 @@ def live(key: ChatKey) -> str:
 
 def dead_letter(service: str, subject: str) -> str:
     """Where a message of `subject` ends that `service` could never handle."""
-    return f"mozaiks.dlq.{service}.{subject.removeprefix('mozaiks.')}"[:MAX_SUBJECT_BYTES]
+    whole = f"mozaiks.dlq.{service}.{subject.removeprefix('mozaiks.')}"
+    return whole[:MAX_SUBJECT_BYTES].rstrip(".")
 
 
 class Address(NamedTuple):

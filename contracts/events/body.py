@@ -10,7 +10,7 @@ from contracts.subjects import Category
 class EventBody(BaseModel):
     """A fact. Frozen, tolerant of fields that a newer writer adds, and sure of its name and version."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     type: ClassVar[str]
     version: ClassVar[int] = 1

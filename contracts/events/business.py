@@ -9,7 +9,11 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
 class BusinessLogged(EventBody):
-    """The seed's `emit_business_event(log_event_type, level, message, **metadata)`."""
+    """The seed's `emit_business_event(log_event_type, level, message, **metadata)`.
+
+    `occasion` names the place in a tool's run that it comes from, so that a tool which runs again
+    after a crash says it once.
+    """
 
     type: ClassVar[str] = "business.logged"
     category: ClassVar[Category] = "business"
@@ -17,3 +21,4 @@ class BusinessLogged(EventBody):
     level: Level = "info"
     message: str
     metadata: dict[str, Any] = {}
+    occasion: str | None = None

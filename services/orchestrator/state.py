@@ -49,7 +49,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One speaker's turn; `said` is what the person threw in while it went on."""
+    """One speaker's turn.
+
+    `said` is what the person threw in while it went on, `logged` the occasions of its business
+    events.
+    """
 
     number: int
     agent: AgentName
@@ -58,6 +62,7 @@ class Turn:
     questions: tuple[Question, ...] = ()
     answers: Mapping[QuestionId, Answer] = field(default_factory=lambda: MappingProxyType({}))
     said: tuple[Said, ...] = ()
+    logged: frozenset[str] = frozenset()
     text: str = ""
     handoff: AgentName | None = None
 
@@ -172,7 +177,9 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return _ask(state, question)
         case HumanAnswered() | UiToolAnswered() as answer:
             return _answer(state, answer)
-        case UsageRecorded() | OutputStructured() | BusinessLogged():
+        case BusinessLogged():
+            return _log(state, event.occasion)
+        case UsageRecorded() | OutputStructured():
             return state
 
 
@@ -197,6 +204,12 @@ def _grow(state: ChatState, step: Step) -> ChatState:
     if state.open is None:
         return state
     return replace(state, open=replace(state.open, steps=(*state.open.steps, step)))
+
+
+def _log(state: ChatState, occasion: str | None) -> ChatState:
+    if state.open is None or occasion is None:
+        return state
+    return replace(state, open=replace(state.open, logged=state.open.logged | {occasion}))
 
 
 def _ask(state: ChatState, question: Question) -> ChatState:

@@ -22,6 +22,7 @@ from ag2.events import (
 
 from contracts import subjects
 from contracts.events import Event
+from contracts.events.business import BusinessLogged
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
 from contracts.events.turn import UsageRecorded, VariablesChanged
 from contracts.ids import AgentName, ChatKey, QuestionId
@@ -102,6 +103,7 @@ class Scope:
         self._known = codec.jsonable(variables)
         self._shown = 0
         self._asked: dict[str, int] = {}
+        self._logged: dict[str, int] = {}
         self._questions = {question.question_id for question in turn.questions}
         self._floor = _Floor()
 
@@ -222,6 +224,14 @@ class Scope:
         answer = await self._answer_to(shown)
         assert isinstance(answer, UiToolAnswered)  # noqa: S101  `decide` matches kinds
         return answer.response
+
+    async def log_business(self, tool_call: str, event: BusinessLogged) -> None:
+        """Keep a business event of a tool, once, however often the tool is run."""
+        ordinal = self._logged.get(tool_call, 0)
+        self._logged[tool_call] = ordinal + 1
+        occasion = f"{self.turn.number}:{tool_call}:{ordinal}"
+        if occasion not in self.turn.logged:
+            await self.record(event.model_copy(update={"occasion": occasion}))
 
     def _place(self, tool_call: str) -> dict[str, Any]:
         ordinal = self._asked.get(tool_call, 0)

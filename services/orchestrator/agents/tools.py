@@ -65,7 +65,7 @@ class Runtime:
         event = BusinessLogged(
             log_event_type=log_event_type, level=level, message=message, metadata=metadata
         )
-        await self._scope.record(event)
+        await self._scope.log_business(self._call, event)
 
 
 def load_function(file: Path, name: str) -> Callable[..., Any]:

@@ -141,9 +141,12 @@ def _rule_problems(where: str, rule: HandoffManifest) -> Iterable[str]:
 def _file_of(folder: Path, tool: ToolManifest) -> Path | str:
     """The tool's file inside the folder, or the problem with it."""
     for base in (folder, folder / "tools"):
-        path = (base / tool.file).resolve()
-        if path.is_file() and path.is_relative_to(folder.resolve()):
-            return path
+        try:
+            path = (base / tool.file).resolve()
+            if path.is_file() and path.is_relative_to(folder.resolve()):
+                return path
+        except (OSError, ValueError, RuntimeError):  # too long, a null byte, a circle of links
+            continue
     return f"tools.json: {tool.function}: no file {tool.file} in the folder or its tools/"
 
 

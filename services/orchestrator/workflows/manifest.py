@@ -2,19 +2,25 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from contracts.catalogue import StartupMode
+from contracts.subjects import token
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _names_a_key(name: str) -> str:
+    token(name, "workflow_name")  # raises where no bucket key could hold it
+    return name
+
+
 class WorkflowManifest(_Section):
     """`workflow.json`: how the conversation begins, goes on and ends."""
 
-    workflow_name: str = Field(min_length=1)
+    workflow_name: Annotated[str, AfterValidator(_names_a_key)]
     description: str = ""
     orchestration_pattern: Literal["DefaultPattern"]
     initial_agent: str | None = None

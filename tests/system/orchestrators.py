@@ -1,0 +1,64 @@
+"""Orchestrator processes for tests: the real one, and one that ends itself at a chosen point."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+from contracts.envelope import Envelope
+from contracts.ids import ChatKey, StreamSeq
+from contracts.live import TextStreamed
+from services.chassis import process
+from services.chassis.bus import Bus
+from services.chassis.process import serve
+from services.orchestrator.app import Settings, build_app
+
+_CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
+# AG2 takes seconds to import: once for all, then every process is a fork.
+_CONTEXT.set_forkserver_preload(["tests.system.orchestrators"])
+
+
+def start(environment: Mapping[str, str], kill_at: str = "") -> ForkServerProcess:
+    """An orchestrator process with these variables; `kill_at` is a point of KillingBus."""
+    started = _CONTEXT.Process(target=_run, args=(dict(environment), kill_at), daemon=True)
+    started.start()
+    return started
+
+
+def _run(environment: Mapping[str, str], kill_at: str) -> None:
+    os.environ.update(environment)
+    if kill_at:
+        KillingBus.point = kill_at
+        setattr(process, "Bus", KillingBus)  # noqa: B010  what `connected` makes
+    settings = Settings()
+    serve("orchestrator", *build_app(settings), settings, settings.orchestrator_port)
+
+
+class KillingBus(Bus):
+    """Ends its process with SIGKILL: `before:n` or `after:n` an append that holds event n, or at
+    `chunk:n`, the n-th piece of streamed text."""
+
+    point = ""
+    _streamed = 0
+
+    async def append(self, facts: Sequence[Envelope], *, after: StreamSeq) -> StreamSeq:
+        seqs = {fact.seq for fact in facts}
+        when, _, number = self.point.partition(":")
+        if when == "before" and int(number) in seqs:
+            die()
+        reached = await super().append(facts, after=after)
+        if when == "after" and int(number) in seqs:
+            die()
+        return reached
+
+    async def stream_text(self, key: ChatKey, chunk: TextStreamed) -> None:
+        await super().stream_text(key, chunk)
+        type(self)._streamed += 1
+        if self.point == f"chunk:{self._streamed}":
+            await self.nc.flush()
+            die()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
