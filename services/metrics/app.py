@@ -1,0 +1,65 @@
+"""Settings and wiring of metrics: the only module here that knows concrete classes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from litestar import Litestar
+from litestar.exceptions import HTTPException
+from prometheus_client import CollectorRegistry
+from pydantic import Field
+
+from contracts import subjects
+from services.chassis import settings as chassis
+from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
+from services.metrics.board import Board
+from services.metrics.exposition import BoardCollector
+from services.metrics.handlers import Counting
+from services.metrics.observations import Price
+from services.metrics.pages import build_pages, refuse
+
+_PRICES = {
+    "o3-mini": Price(prompt=0.0011, completion=0.0044),
+    "gpt-4.1-nano": Price(prompt=0.0001, completion=0.0004),
+    "gpt-4o-mini": Price(prompt=0.00015, completion=0.0006),
+}
+
+
+class Settings(chassis.Settings):
+    metrics_port: int = Field(default=8001, ge=1, le=65535)
+    model_pricing_json: dict[str, Price] = _PRICES
+    """Per thousand tokens: {"gpt-4o-mini": {"prompt": 0.00015, "completion": 0.0006}}."""
+    metrics_per_chat: bool = False
+    """Also the original's series with a `chat_id` label, for the tracked chats."""
+
+
+def build_app(settings: Settings) -> tuple[Asgi, Probes]:
+    board = Board(settings.model_pricing_json)
+    registry = CollectorRegistry()
+    registry.register(BoardCollector(board, per_chat=settings.metrics_per_chat))
+    probes = Probes(registry)
+    broker = build_broker(settings, "metrics")
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with connected(broker, settings) as bus:
+            counting = Counting(bus, await bus.bucket(subjects.PERF), board)
+            await counting.start()
+            probes.ready_when(nats=nats_check(bus), counting=lambda: counting.trouble)
+            try:
+                yield
+            finally:
+                probes.draining()
+                await counting.stop()
+
+    pages = Litestar(
+        build_pages(board, registry, now),
+        lifespan=[lifespan],
+        exception_handlers={HTTPException: refuse},
+        openapi_config=None,
+    )
+    return pages, probes
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

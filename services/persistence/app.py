@@ -1,0 +1,85 @@
+"""Settings and wiring of persistence: the only module here that knows concrete classes."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from faststream.asgi import AsgiFastStream
+from prometheus_client import CollectorRegistry, Counter
+from pydantic import Field
+
+from contracts import subjects
+from services.chassis import settings as chassis
+from services.chassis.bus import Stored
+from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
+from services.chassis.projecting import follow_events
+from services.persistence.handlers import Keeper
+from services.persistence.mongo import Client, MongoStore, away, build_client, open_store
+from services.persistence.store import StoreAwayError
+from services.persistence.summaries import Summaries
+
+log = logging.getLogger(__name__)
+
+DURABLE = "persistence-events"
+
+
+class Settings(chassis.Settings):
+    persistence_port: int = Field(default=8003, ge=1, le=65535)
+    mongodb_uri: str = "mongodb://127.0.0.1:27017"
+    mongodb_database: str = "MozaiksAI"
+    mongodb_wait_seconds: float = Field(default=60.0, gt=0)
+    """How long a starting process waits for MongoDB before it ends with the reason."""
+
+
+def build_app(settings: Settings) -> tuple[Asgi, Probes]:
+    registry = CollectorRegistry()
+    probes = Probes(registry)
+    applied = Counter(
+        "mozaiks_persistence_events", "Events kept, repeats included.", registry=registry
+    )
+    broker = build_broker(settings, "persistence")
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with mongo(settings) as (client, store), connected(broker, settings) as bus:
+            summaries = Summaries(await bus.bucket(subjects.CHATS))
+            keeper = Keeper(store, bus.read_from, summaries.announce)
+
+            async def apply(batch: Sequence[Stored]) -> None:
+                await keeper.apply(batch)
+                applied.inc(len(batch))
+
+            follow_events(
+                broker, lambda: bus, DURABLE, apply
+            )  # it begins when the app starts the broker
+            probes.ready_when(nats=nats_check(bus), mongodb=partial(away, client))
+            yield
+            probes.draining()
+
+    return AsgiFastStream(broker, lifespan=lifespan, asyncapi_path="/asyncapi", logger=None), probes
+
+
+@asynccontextmanager
+async def mongo(settings: Settings) -> AsyncIterator[tuple[Client, MongoStore]]:
+    """Raises StoreUnfitError, or StoreAwayError after the time that the settings give."""
+    client = build_client(settings.mongodb_uri)
+    try:
+        yield client, await _opened(client, settings)
+    finally:
+        await client.close()
+
+
+async def _opened(client: Client, settings: Settings) -> MongoStore:
+    deadline = asyncio.get_running_loop().time() + settings.mongodb_wait_seconds
+    while True:
+        try:
+            return await open_store(client, settings.mongodb_database)
+        except StoreAwayError as away_still:
+            if asyncio.get_running_loop().time() > deadline:
+                raise StoreAwayError(
+                    f"MONGODB_URI: no MongoDB answers ({away_still})"
+                ) from away_still
+            log.warning("waiting for MongoDB", extra={"why": str(away_still)})
+            await asyncio.sleep(0.5)

@@ -1,0 +1,185 @@
+"""The whole service on a real log: its pages, and its numbers after a kill."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, cast
+
+import httpx
+import nats as nats_client
+import pytest
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
+from pydantic import ValidationError
+
+from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
+from infra.ports import free_port
+from infra.servers import NatsServer
+from services.chassis.bus import Bus
+from services.chassis.streams import ensure_streams
+from services.metrics.app import Settings, build_app
+from services.metrics.board import Board
+from services.metrics.observations import Price
+from tests.metrics.story import BEGAN, KEY, chat, log_of, told
+
+pytestmark = [pytest.mark.broker]
+PATIENCE = 30.0
+THEIRS = ChatKey(AppId("other corp"), KEY.chat)
+ODD = ChatKey(AppId("acme"), ChatId("a/b c.d*ü"))
+Client = AsyncTestClient[Litestar]
+
+
+@pytest.fixture
+async def bus(empty_nats: NatsServer) -> AsyncIterator[Bus]:
+    nc = await nats_client.connect(empty_nats.url, max_reconnect_attempts=-1, reconnect_time_wait=1)
+    await ensure_streams(nc, replicas=1)
+    yield Bus(nc)
+    await nc.close()
+
+
+@asynccontextmanager
+async def running(server: NatsServer, **more: Any) -> AsyncIterator[Client]:
+    app, _ = build_app(Settings(nats_url=server.url, drain_seconds=2, **more))
+    async with AsyncTestClient(cast(Litestar, app)) as client:
+        yield client
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not await holds():  # noqa: ASYNC110  # a page sets no event
+            await asyncio.sleep(0.05)
+
+
+async def counted(client: Client, turns: int) -> bool:
+    page = (await client.get("/metrics/perf/aggregate")).json()
+    return bool(page["total_agent_turns"] >= turns)
+
+
+async def test_the_pages_say_what_the_log_holds(bus: Bus, empty_nats: NatsServer) -> None:
+    for key in (KEY, THEIRS, ODD):
+        await bus.append(told(chat(), key), after=StreamSeq(0))
+    async with running(empty_nats) as client:
+        await until(lambda: counted(client, 6))
+        aggregate = (await client.get("/metrics/perf/aggregate")).json()
+        assert (aggregate["active_chats"], aggregate["tracked_chats"]) == (0, 3)
+        assert aggregate["total_cost"] == pytest.approx(3 * 3 * (0.00015 + 0.00006))
+        assert len((await client.get("/metrics/perf/chats")).json()) == 3
+        theirs = await client.get("/metrics/perf/chats", params={"app_id": THEIRS.app})
+        assert [one["app_id"] for one in theirs.json()] == [THEIRS.app]
+        odd = await client.get("/metrics/perf/chats/a%2Fb%20c.d%2A%C3%BC")
+        assert odd.json()["chat_id"] == ODD.chat
+        assert datetime.fromisoformat(odd.json()["started_at"]) == BEGAN + timedelta(seconds=1)
+
+
+async def test_an_unknown_or_ambiguous_chat_is_refused_with_a_reason(
+    bus: Bus, empty_nats: NatsServer
+) -> None:
+    for key in (KEY, THEIRS):
+        await bus.append(told(chat(), key), after=StreamSeq(0))
+    async with running(empty_nats) as client:
+        await until(lambda: counted(client, 4))
+        unknown = await client.get("/metrics/perf/chats/nobody")
+        assert unknown.status_code == 404
+        assert unknown.json() == {"detail": "chat_id: no such chat is tracked"}
+        ambiguous = await client.get("/metrics/perf/chats/chat%201")
+        assert ambiguous.status_code == 409
+        assert ambiguous.json() == {"detail": "app_id: needed, several apps have a chat of this id"}
+        named = await client.get("/metrics/perf/chats/chat%201", params={"app_id": THEIRS.app})
+        assert named.json()["app_id"] == THEIRS.app
+        assert set((await client.get("/metrics/nothing")).json()) == {"detail"}
+
+
+async def test_prometheus_reads_the_text_format(bus: Bus, empty_nats: NatsServer) -> None:
+    await bus.append(told(chat()), after=StreamSeq(0))
+    async with running(empty_nats) as client:
+        await until(lambda: counted(client, 2))
+        page = await client.get("/metrics/prometheus")
+        assert page.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert 'mozaiks_agent_turns_total{app="acme",workflow="Generator"} 2.0' in page.text
+
+
+def test_a_price_table_that_makes_no_sense_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MODEL_PRICING_JSON", '{"m": {"prompt": -1, "completion": 0}}')
+    with pytest.raises(ValidationError, match="model_pricing_json"):
+        Settings()
+
+
+def test_the_price_table_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_PRICING_JSON", '{"m": {"prompt": 1, "completion": 2}}')
+    assert Settings().model_pricing_json == {"m": Price(prompt=1, completion=2)}
+
+
+async def test_counting_goes_on_after_nats_was_killed(bus: Bus, empty_nats: NatsServer) -> None:
+    await bus.append(told(chat()), after=StreamSeq(0))
+    async with running(empty_nats) as client:
+        await until(lambda: counted(client, 2))
+        empty_nats.kill()
+        empty_nats.start()
+        await bus.append(told(chat(), THEIRS), after=StreamSeq(0))
+        await until(lambda: counted(client, 4))
+        aggregate = (await client.get("/metrics/perf/aggregate")).json()
+        assert (aggregate["total_agent_turns"], aggregate["total_errors"]) == (4, 2)
+
+
+async def test_killed_in_mid_history_it_ends_with_the_numbers_of_one_that_was_not(
+    bus: Bus, empty_nats: NatsServer
+) -> None:
+    keys = [ChatKey(AppId(f"app {n % 2}"), ChatId(str(n))) for n in range(9)]
+    histories = [told(chat(), key) for key in keys]
+    places = {key: StreamSeq(0) for key in keys}
+    got: dict[str, Any] = {}
+    for start, stop, tokens in ((0, 4, 9_000), (4, 7, 18_000), (7, 11, 27_000)):
+        async with killed_at_the_end(empty_nats) as client:
+            for key, history in zip(keys, histories, strict=True):
+                places[key] = await bus.append(history[start:stop], after=places[key])
+            await until(partial(_saw, client, tokens))
+            await until(partial(_saw_all, client, ended=9 if stop == 11 else 0))
+            got = await _page(client)
+    straight = Board(Settings().model_pricing_json)
+    for stored in log_of(*histories):
+        straight.record(stored.position, stored.data)
+    want = straight.aggregate(BEGAN).model_dump(mode="json")
+    assert {**got, "chats": _by_name(got)} == {**want, "chats": _by_name(want)}
+
+
+@asynccontextmanager
+async def killed_at_the_end(server: NatsServer) -> AsyncIterator[httpx.AsyncClient]:
+    """A process of the service, ended by SIGKILL: whatever it had not saved is lost."""
+    port = free_port()
+    env = {**os.environ, "NATS_URL": server.url, "METRICS_PORT": str(port)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.metrics"), env=env, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            yield client
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _page(client: httpx.AsyncClient) -> dict[str, Any]:
+    try:
+        answer = await client.get("/metrics/perf/aggregate")
+    except httpx.TransportError:  # not yet up
+        return {"total_prompt_tokens": 0}
+    return cast(dict[str, Any], answer.json())
+
+
+async def _saw(client: httpx.AsyncClient, prompt_tokens: int) -> bool:
+    return bool((await _page(client))["total_prompt_tokens"] >= prompt_tokens)
+
+
+async def _saw_all(client: httpx.AsyncClient, ended: int) -> bool:
+    chats = (await _page(client))["chats"]
+    return sum(one["ended_at"] is not None for one in chats) == ended
+
+
+def _by_name(page: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {chat["chat_id"]: chat for chat in page["chats"]}

@@ -1,0 +1,41 @@
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from infra.servers import MongoServer, NatsServer
+from services.persistence.memory import MemoryStore
+from services.persistence.mongo import MongoStore, build_client, open_store
+from services.persistence.store import Store
+
+
+@pytest.fixture
+def database() -> str:
+    """A name that no other test has."""
+    return f"test_{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def mongo_store(mongo: MongoServer, database: str) -> AsyncIterator[MongoStore]:
+    client = build_client(mongo.uri)
+    yield await open_store(client, database)
+    await client.drop_database(database)
+    await client.close()
+
+
+@pytest.fixture(params=["memory", pytest.param("mongo", marks=pytest.mark.mongo)])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "memory":
+        return MemoryStore()
+    found: MongoStore = request.getfixturevalue("mongo_store")
+    return found
+
+
+@pytest.fixture
+def empty_nats(nats: NatsServer, tmp_path: Path) -> Iterator[NatsServer]:  # noqa: ARG001
+    """A server of the test's own; `nats` decides what happens where there is none."""
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    yield server
+    server.stop()

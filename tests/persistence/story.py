@@ -1,0 +1,125 @@
+"""Chats as lists of events, for tests of those who read them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from contracts.codec import Origin, encode, seal
+from contracts.envelope import Envelope
+from contracts.events import Event
+from contracts.events.business import BusinessLogged
+from contracts.events.chat import ChatCompleted, ChatStarted, UserMessageReceived
+from contracts.events.human import HumanAnswered, HumanAsked
+from contracts.events.parts import TextPart, Tokens, ToolCall
+from contracts.events.turn import (
+    ModelRequested,
+    ModelResponded,
+    SpeakerSelected,
+    ToolReturned,
+    TurnCompleted,
+    UsageRecorded,
+)
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, StreamSeq, UserId, WorkflowName
+from contracts.subjects import question
+from services.persistence.store import Archived
+
+BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
+INTERVIEWER = AgentName("InterviewAgent")
+PLANNER = AgentName("PlannerAgent")
+ANN = UserId("ann@example.org")
+KEY = ChatKey(AppId("acme.corp"), ChatId("chat 1"))
+
+
+def asked(key: ChatKey = KEY) -> HumanAsked:
+    """What the interviewer's tool asks."""
+    return HumanAsked(
+        question_id=question(key, 1, "call_1", 0),
+        turn=1,
+        agent=INTERVIEWER,
+        tool_call_id="call_1",
+        ordinal=0,
+        prompt="What shall it do?",
+    )
+
+
+def interview(key: ChatKey = KEY) -> list[Event]:
+    """Eighteen events: an agent asks the person, the next one plans, the chat is completed."""
+    return [
+        ChatStarted(user_id=ANN, seed=7),
+        SpeakerSelected(turn=1, agent=INTERVIEWER, by="initial"),
+        ModelRequested(turn=1, call=0, agent=INTERVIEWER, prompt=["Ask."], digest="d0"),
+        ModelResponded(
+            turn=1,
+            call=0,
+            agent=INTERVIEWER,
+            tool_calls=[ToolCall(id="call_1", name="ask_person", arguments='{"q": "What?"}')],
+        ),
+        usage(1, 0, INTERVIEWER),
+        asked(key),
+        HumanAnswered(question_id=asked(key).question_id, user_id=ANN, text="Water\n the plants"),
+        ToolReturned(
+            turn=1,
+            call=0,
+            agent=INTERVIEWER,
+            tool_call_id="call_1",
+            name="ask_person",
+            status="ok",
+            parts=[TextPart(text="Water the plants")],
+        ),
+        ModelRequested(turn=1, call=1, agent=INTERVIEWER, prompt=["Ask."], digest="d1"),
+        ModelResponded(turn=1, call=1, agent=INTERVIEWER, text="So plants it is."),
+        usage(1, 1, INTERVIEWER),
+        TurnCompleted(turn=1, agent=INTERVIEWER, text="So plants it is.", handoff=PLANNER),
+        SpeakerSelected(turn=2, agent=PLANNER, by="handoff"),
+        BusinessLogged(log_event_type="PLANNED", message="a plan is made"),
+        ModelResponded(turn=2, call=0, agent=PLANNER, text="Daily, at eight."),
+        usage(2, 0, PLANNER),
+        TurnCompleted(turn=2, agent=PLANNER, text="Daily, at eight."),
+        ChatCompleted(reason="terminate", turns=2),
+    ]
+
+
+def usage(turn: int, call: int, agent: AgentName) -> UsageRecorded:
+    return UsageRecorded(
+        turn=turn,
+        call=call,
+        agent=agent,
+        model="gpt-4o-mini-2024-07-18",
+        tokens=Tokens(prompt=100, completion=10),
+        duration=0.5,
+    )
+
+
+def hello() -> list[Event]:
+    """A chat that waits for its user."""
+    return [
+        ChatStarted(user_id=ANN, seed=7),
+        UserMessageReceived(user_id=ANN, text="Hello?"),
+        SpeakerSelected(turn=1, agent=INTERVIEWER, by="initial"),
+        ModelResponded(turn=1, call=0, agent=INTERVIEWER, text="Hello!"),
+        TurnCompleted(turn=1, agent=INTERVIEWER, text="Hello!"),
+        SpeakerSelected(turn=2, agent=AgentName("user"), by="after_work"),
+    ]
+
+
+def told(
+    events: Sequence[Event], key: ChatKey = KEY, workflow: str = "Generator"
+) -> list[Envelope]:
+    """The events in their envelopes, a second apart."""
+    return [
+        seal(
+            event,
+            Seq(seq),
+            Origin(
+                key=key,
+                workflow=WorkflowName(workflow),
+                time=BEGAN + timedelta(seconds=seq, microseconds=123456),
+                cause="command",
+            ),
+        ).envelope
+        for seq, event in enumerate(events, 1)
+    ]
+
+
+def kept(envelopes: Sequence[Envelope]) -> list[Archived]:
+    """The envelopes as a stream of this chat alone would hold them."""
+    return [Archived(one, StreamSeq(one.seq), encode(one)) for one in envelopes]

@@ -1,0 +1,217 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.envelope import Envelope
+from contracts.events import Event
+from contracts.events.chat import ChatCancelled, ChatFailed, UserMessageReceived
+from contracts.events.human import UiToolAnswered, UiToolRequested
+from contracts.events.parts import DataPart, TextPart, ToolCall
+from contracts.events.turn import ModelResponded, SpeakerSelected, ToolReturned, TurnFailed
+from contracts.ids import AgentName, Seq
+from services.persistence.projection import GapError, advance, strict_transcript, summary_of
+from services.persistence.store import Change, Session
+from tests.persistence.story import ANN, INTERVIEWER, asked, hello, interview, told
+
+
+def after(*events: Event) -> Session:
+    return change(told(events)).session
+
+
+def change(envelopes: list[Envelope], session: Session | None = None) -> Change:
+    made = advance(session, envelopes)
+    assert made is not None
+    return made
+
+
+def test_a_completed_chat_is_told_in_short() -> None:
+    session = after(*interview())
+    assert session == Session(
+        app_id=session.app_id,
+        chat_id=session.chat_id,
+        workflow_name=session.workflow_name,
+        created_at=datetime(2026, 3, 1, 12, 0, 1, 123000, tzinfo=UTC),
+        last_updated_at=datetime(2026, 3, 1, 12, 0, 18, 123000, tzinfo=UTC),
+        completed_at=datetime(2026, 3, 1, 12, 0, 18, 123000, tzinfo=UTC),
+        ended_at=datetime(2026, 3, 1, 12, 0, 18, 123000, tzinfo=UTC),
+        last_seq=Seq(18),
+        user_id=ANN,
+        status="completed",
+        end_reason="terminate",
+        cache_seed=7,
+        title="Water the plants",
+        message_count=4,
+        agent_turns=2,
+        tool_calls=1,
+        prompt_tokens=300,
+        completion_tokens=30,
+    )
+
+
+def test_a_chat_waits_while_a_question_is_open() -> None:
+    assert after(*interview()[:5]).status == "running"
+    assert after(*interview()[:6]).status == "waiting"
+    assert after(*interview()[:7]).status == "running"
+
+
+def test_a_chat_waits_while_it_is_the_users_turn() -> None:
+    assert after(*hello()).status == "waiting"
+    assert after(*hello(), UserMessageReceived(user_id=ANN, text="More")).status == "running"
+
+
+def test_a_component_to_fill_in_is_an_open_question_too() -> None:
+    shown = UiToolRequested(
+        question_id=asked().question_id,
+        turn=1,
+        agent=INTERVIEWER,
+        tool_call_id="call_1",
+        ordinal=0,
+        ui_tool_id="form",
+        component="Form",
+    )
+    filled = UiToolAnswered(question_id=shown.question_id, user_id=ANN, response={})
+    assert after(*hello()[:3], shown).status == "waiting"
+    assert after(*hello()[:3], shown, filled).status == "running"
+
+
+def test_a_failed_turn_closes_its_questions() -> None:
+    failed = TurnFailed(turn=1, agent=INTERVIEWER, code="x", message="x")
+    session = after(*interview()[:6], failed)
+    assert (session.open_questions, session.status, session.errors) == ((), "running", 1)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        (ChatFailed(code="model_away", message="sorry"), "failed"),
+        (ChatCancelled(user_id=ANN, reason="enough"), "cancelled"),
+    ],
+)
+def test_a_chat_that_did_not_complete_is_not_called_completed(end: Event, status: str) -> None:
+    session = after(*interview()[:6], end)
+    assert session.status == status
+    assert session.ended_at is not None
+    assert session.completed_at is None
+
+
+def test_the_title_is_the_first_text_of_the_user_cut() -> None:
+    first = UserMessageReceived(user_id=ANN, text="word " * 50)
+    title = after(hello()[0], first, *hello()[1:]).title
+    assert title.startswith("word word")
+    assert len(title) == 80
+    assert title.endswith("…")
+
+
+def test_the_transcript_has_the_strict_form() -> None:
+    assert strict_transcript(change(told(interview())).messages) == [
+        {
+            "role": "assistant",
+            "name": "InterviewAgent",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "ask_person", "arguments": '{"q": "What?"}'},
+                }
+            ],
+        },
+        {
+            "role": "tool",
+            "name": "ask_person",
+            "content": "Water the plants",
+            "tool_call_id": "call_1",
+        },
+        {"role": "assistant", "name": "InterviewAgent", "content": "So plants it is."},
+        {"role": "assistant", "name": "PlannerAgent", "content": "Daily, at eight."},
+    ]
+    assert strict_transcript(change(told(hello())).messages)[0] == {
+        "role": "user",
+        "name": "user",
+        "content": "Hello?",
+    }
+
+
+def test_tool_results_stand_in_the_order_of_their_calls() -> None:
+    calls = [ToolCall(id="a", name="f"), ToolCall(id="b", name="g")]
+    spoken = ModelResponded(turn=1, call=0, agent=INTERVIEWER, tool_calls=calls)
+    events = [*hello()[:3], spoken, _result("b", "g"), _result("a", "f")]
+    lines = strict_transcript(change(told(events)).messages)
+    assert [line.get("tool_call_id") for line in lines] == [None, None, "a", "b"]
+
+
+def _result(call: str, name: str) -> ToolReturned:
+    return ToolReturned(
+        turn=1,
+        call=0,
+        agent=INTERVIEWER,
+        tool_call_id=call,
+        name=name,
+        status="ok",
+        parts=[TextPart(text="got "), DataPart(data={"é": 1})],
+    )
+
+
+def test_data_in_a_tool_result_reads_as_json() -> None:
+    line = change(told([*hello()[:3], _result("a", "f")])).messages[-1]
+    assert line.content == 'got {"é": 1}'
+
+
+def test_a_failed_tool_is_an_error_and_says_so_in_the_transcript() -> None:
+    failed = _result("a", "f").model_copy(
+        update={"status": "error", "parts": [], "error": "no such plant"}
+    )
+    made = change(told([*hello()[:3], failed]))
+    assert made.session.errors == 1
+    assert made.messages[-1].content == "no such plant"
+
+
+def test_an_event_from_a_newer_release_is_passed_by() -> None:
+    envelopes = told(interview())
+    envelopes[2] = envelopes[2].model_copy(update={"type": "turn.dreamt"})
+    assert change(envelopes) == change(told(interview()))
+
+
+def test_an_unreadable_body_does_not_stop_the_chat() -> None:
+    envelopes = told(interview())
+    envelopes[2] = envelopes[2].model_copy(update={"body": {"turn": "first"}})
+    assert change(envelopes) == change(told(interview()))
+
+
+def test_a_gap_is_refused() -> None:
+    with pytest.raises(GapError, match="expected event 3, got 4"):
+        advance(after(*interview()[:2]), told(interview())[3:])
+
+
+def test_known_events_change_nothing() -> None:
+    whole = change(told(interview()))
+    assert change(told(interview()), whole.session) == replace(whole, messages=())
+
+
+@given(st.integers(0, len(interview())))
+def test_folding_in_two_steps_is_folding_in_one(cut: int) -> None:
+    envelopes = told(interview())
+    first = advance(None, envelopes[:cut])
+    rest = advance(first.session if first else None, envelopes[cut:])
+    whole = change(envelopes)
+    assert rest is not None
+    assert (rest.session, rest.stats) == (whole.session, whole.stats)
+    assert (*(first.messages if first else ()), *rest.messages) == whole.messages
+
+
+def test_a_chat_of_nobody_has_no_summary() -> None:
+    envelopes = told([SpeakerSelected(turn=1, agent=AgentName("a"), by="initial")])
+    assert summary_of(change(envelopes).session) is None
+
+
+def test_the_summary_says_what_a_chat_list_shows() -> None:
+    summary = summary_of(after(*interview()))
+    assert summary is not None
+    assert (summary.status, summary.title, summary.last_seq) == (
+        "completed",
+        "Water the plants",
+        18,
+    )
