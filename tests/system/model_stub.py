@@ -109,6 +109,12 @@ def generator_script(request: Request) -> Answer:
     raise ValueError(f"no lines for {system[:40]}")
 
 
+def one_tool_at_a_time(request: Request) -> Answer:
+    """The same without parallel calls, whose results come in an order of their own."""
+    answer = generator_script(request)
+    return {**answer, "tool_calls": answer["tool_calls"][:1]}
+
+
 _LINES: dict[str, list[tuple[str, list[tuple[str, dict[str, Any]]]]]] = {
     "You interview": [
         ("Let me ask you one thing.", [("ask_person", {"question": "What shall we build?"})]),

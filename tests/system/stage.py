@@ -119,6 +119,16 @@ async def answer_open_questions(bus: Bus, key: ChatKey, facts: list[Fact]) -> No
             )
 
 
+async def play_until(bus: Bus, key: ChatKey, type_: str) -> list[Fact]:
+    """Wait, without answering anything, until the newest event is of that type."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            facts = await history(bus, key)
+            if facts and facts[-1].envelope.type == type_:
+                return facts
+            await asyncio.sleep(0.05)
+
+
 async def play_to_the_end(bus: Bus, key: ChatKey) -> list[Fact]:
     """Answer what is asked until the chat has ended."""
     async with asyncio.timeout(PATIENCE_SECONDS):

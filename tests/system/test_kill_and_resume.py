@@ -130,8 +130,7 @@ async def test_a_chat_ends_the_same_wherever_its_orchestrator_is_killed(
     differing = {
         point: trouble for point, run in runs if (trouble := difference(run, whole)) is not None
     }
-    print(*differing.items(), sep="\n")
-    assert differing == {}
+    assert not differing, "\n".join(f"{point}: {what}" for point, what in differing.items())
 
 
 def texts(facts: list[Fact]) -> list[str]:

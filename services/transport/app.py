@@ -1,0 +1,129 @@
+"""The transport put together: settings, the bus, Litestar, and probes in front."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from pydantic import AliasChoices, Field
+from pydantic_settings import SettingsConfigDict
+
+from services.chassis import process
+from services.chassis.bus import Bus
+from services.chassis.process import Asgi, Probes
+from services.chassis.settings import Settings as ChassisSettings
+from services.transport import answers, routes
+from services.transport.addresses import undecoded
+from services.transport.chats import Chats
+from services.transport.desk import Desk
+from services.transport.ending import end
+from services.transport.rooms import SEAT_SIZE, Rooms
+from services.transport.sockets import on_socket
+from services.transport.views import Views
+from services.transport.workflows import Workflows
+
+SERVICE = "transport"
+
+
+class Settings(ChassisSettings):
+    """What the transport is told; `cors_origins` are separated by commas, none by default."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    transport_port: int = Field(
+        default=8000, ge=0, le=65535, validation_alias=AliasChoices("transport_port", "port")
+    )
+    max_message_bytes: int = Field(default=262_144, ge=1024, le=786_432)
+    """Stays below what NATS takes in one message (1 MiB), envelope included."""
+    metrics_public_url: str | None = None
+    cors_origins: str = ""
+    start_wait_seconds: float = Field(default=5.0, gt=0, le=60)
+    handshake_seconds: float = Field(default=0.2, ge=0, le=5)
+    """How long a client without a cursor may take to say which it has before it is shown all."""
+    seat_size: int = Field(default=SEAT_SIZE, ge=1)
+
+
+class Counts:
+    """What the transport counts of itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.sockets = Gauge("mozaiks_transport_sockets", "Open sockets", registry=registry)
+        self.frames = Counter("mozaiks_transport_frames", "Frames sent", registry=registry)
+
+
+def build_app(settings: Settings) -> tuple[Asgi, Probes]:
+    probes = Probes(CollectorRegistry())
+    counts = Counts(probes.registry)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        broker = process.build_broker(settings, SERVICE)
+        async with process.connected(broker, settings) as bus:
+            app.state.desk = desk = _desk(settings, bus, counts)
+            whole = asyncio.create_task(desk.rooms.keep_whole(), name="rooms keep whole")
+            probes.ready_when(nats=process.nats_check(bus))
+            try:
+                yield
+            finally:
+                probes.draining()
+                await end(whole)
+
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    pages = Litestar(
+        [*routes.HANDLERS, routes.console_files(), on_socket],
+        lifespan=[lifespan],
+        dependencies={"desk": Provide(_the_desk, sync_to_thread=False)},
+        exception_handlers=answers.handlers(),
+        after_exception=[answers.note_broken_socket],
+        request_max_body_size=settings.max_message_bytes,
+        cors_config=CORSConfig(allow_origins=origins) if origins else None,
+        openapi_config=None,
+        logging_config=None,
+    )
+    return undecoded(pages), probes
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _the_desk(state: State) -> Desk:
+    desk: Desk = state.desk
+    return desk
+
+
+def _desk(settings: Settings, bus: Bus, counts: Counts) -> Desk:
+    views = Views(bus)
+    return Desk(
+        bus=bus,
+        chats=Chats(bus, views, settings.start_wait_seconds, settings.max_message_bytes),
+        rooms=Rooms(bus, settings.seat_size),
+        workflows=Workflows(bus),
+        sockets=counts.sockets,
+        frames=counts.frames,
+        max_message_bytes=settings.max_message_bytes,
+        handshake_seconds=settings.handshake_seconds,
+        metrics_public_url=settings.metrics_public_url,
+        clock=_now,
+    )
+
+
+def socket_options(settings: Settings) -> dict[str, Any]:
+    """What uvicorn is told about sockets.
+
+    A message over our own limit must arrive to be refused with its socket left open, so uvicorn's
+    limit is higher; deflating many small frames costs more time than it saves.
+    """
+    return {
+        "ws": "websockets-sansio",
+        "ws_max_size": 4 * settings.max_message_bytes,
+        "ws_ping_interval": 20.0,
+        "ws_ping_timeout": 20.0,
+        "ws_per_message_deflate": False,
+    }

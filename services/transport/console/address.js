@@ -1,0 +1,28 @@
+/** Where things are: the page's hash, and the chat's socket. */
+
+/** `#/app/workflow/chat` as a place, or null where the hash names no chat. */
+export function placeOf(hash) {
+  const match = /^#\/([^/]+)\/([^/]+)\/([^/]+)$/.exec(hash);
+  if (!match) return null;
+  try {
+    const [app, workflow, chat] = match.slice(1).map(decodeURIComponent);
+    return { app, workflow, chat };
+  } catch {
+    return null; // a broken percent code names no chat
+  }
+}
+
+export function hashOf({ app, workflow, chat }) {
+  return `#/${[app, workflow, chat].map(encodeURIComponent).join("/")}`;
+}
+
+export function samePlace(one, other) {
+  return (one && hashOf(one)) === (other && hashOf(other));
+}
+
+/** The socket that tells everything after `cursor`. */
+export function socketOf(location, { app, workflow, chat }, user, cursor) {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const path = [workflow, app, chat, user].map(encodeURIComponent).join("/");
+  return `${scheme}://${location.host}/ws/${path}?after=${cursor}&events=1`;
+}

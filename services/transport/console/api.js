@@ -1,0 +1,62 @@
+/** What the page asks of the server, and says to it, over HTTP. */
+
+const PATIENCE = 15_000;
+
+/** The server said no: `detail` is its sentence. */
+export class RefusalError extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+export const workflows = () => ask("GET", ["api", "workflows"]);
+
+export const diagnostics = () => ask("GET", ["api", "workflows", "diagnostics"]);
+
+export const sessions = (app, user) => ask("GET", ["api", "sessions", "list", app, user]);
+
+/** `request` names this wish: told twice, it is still one chat. */
+export const start = (app, workflow, user, request) =>
+  ask("POST", ["api", "chats", app, workflow, "start"], {
+    user_id: user, client_request_id: request, force_new: true,
+  });
+
+export const say = ({ app, chat }, user, message) =>
+  ask("POST", ["chat", app, chat, user, "input"], { message });
+
+export const answer = (question, text) =>
+  ask("POST", ["api", "user-input", "submit"], { input_request_id: question, user_input: text });
+
+export const respond = (form, response) =>
+  ask("POST", ["api", "ui-tool", "submit"], { event_id: form, response_data: response });
+
+export const cancel = ({ app, chat }, user) =>
+  ask("POST", ["api", "chats", app, chat, "cancel"], { user_id: user, reason: "cancelled in the console" });
+
+async function ask(method, path, body) {
+  const response = await reached(`/${path.map(encodeURIComponent).join("/")}`, {
+    method,
+    headers: body ? { "Content-Type": "application/json" } : {},
+    body: body && JSON.stringify(body),
+    signal: AbortSignal.timeout(PATIENCE),
+    cache: "no-store",
+  });
+  const answered = await response.json().catch(() => null);
+  if (response.ok) return answered;
+  throw new RefusalError(response.status, sentence(answered?.detail, response.status));
+}
+
+async function reached(url, request) {
+  try {
+    return await fetch(url, request);
+  } catch (error) {
+    const late = error.name === "TimeoutError";
+    throw new RefusalError(0, late ? "The server did not answer in time." : "The server cannot be reached.");
+  }
+}
+
+function sentence(detail, status) {
+  if (typeof detail === "string" && detail) return detail;
+  return detail ? JSON.stringify(detail) : `The server answered ${status}.`;
+}

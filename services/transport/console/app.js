@@ -1,0 +1,149 @@
+/** Where the page's parts meet: the hash names a chat, its socket feeds the state, the state is shown. */
+
+import { hashOf, placeOf, samePlace, socketOf } from "./address.js";
+import * as api from "./api.js";
+import { Connection } from "./connection.js";
+import { cursor, EMPTY, fold, mustAskAgain, openQuestion } from "./state.js";
+import { View } from "./view.js";
+
+const CHATS_EVERY = 5_000;
+const WORKFLOWS_EVERY = 30_000;
+const SOON = 3_000;
+
+const app = keptField("app", "local-dev");
+const user = keptField("user", "56132");
+const wishes = new Map(); // a start that failed on the way is asked for again under its own name
+
+let cards = {};
+let chats = [];
+let place = null;
+let state = EMPTY;
+let connection = null;
+let drawing = false;
+
+const view = new View({
+  begin,
+  linkTo: ({ workflow_name, chat_id }) => hashOf({ app: app.value, workflow: workflow_name, chat: chat_id }),
+  speak: (text) => {
+    const question = openQuestion(state);
+    return question ? api.answer(question.id, text) : api.say(place, user.value, text);
+  },
+  answer: api.answer,
+  respond: api.respond,
+  cancel: () => api.cancel(place, user.value),
+  complain: (message) => hear({ type: "chat.error", data: { message } }),
+  reconnect: () => connection?.now(),
+  beginAgain: () => begin(place.workflow).catch(({ message }) => hear({ type: "chat.error", data: { message } })),
+});
+
+function keptField(name, usual) {
+  const field = document.getElementById(name);
+  field.value = localStorage.getItem(`mozaiks.${name}`) || usual;
+  field.addEventListener("change", () => {
+    field.value = field.value.trim() || usual;
+    localStorage.setItem(`mozaiks.${name}`, field.value);
+    window.location.hash = "";
+    chats = [];
+    view.sidebar.showChats(chats, null);
+    refreshChats();
+  });
+  return field;
+}
+
+async function begin(workflow) {
+  const owner = [app.value, user.value, workflow].join("\n");
+  if (!wishes.has(owner)) wishes.set(owner, newName());
+  const begun = await api.start(app.value, workflow, user.value, wishes.get(owner));
+  wishes.delete(owner);
+  window.location.hash = hashOf({ app: app.value, workflow, chat: begun.chat_id });
+  refreshChats();
+}
+
+/** `crypto.randomUUID` exists on secure origins only; a development host may not be one. */
+function newName() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function turn() {
+  const next = placeOf(window.location.hash);
+  if (connection && samePlace(next, place)) return;
+  connection?.stop();
+  connection = null;
+  place = next;
+  state = EMPTY;
+  if (place) app.value = place.app;
+  view.turnTo(place);
+  view.sidebar.showChats(chats, place?.chat);
+  if (place) connect();
+}
+
+function connect() {
+  const here = place;
+  connection = new Connection({
+    address: () => socketOf(window.location, here, user.value, cursor(state)),
+    isOver: () => state.end !== null,
+    onFrame: hear,
+    onStatus: (status) => view.showConnection(status),
+  });
+  connection.open();
+  draw();
+}
+
+function hear(frame) {
+  const before = state;
+  state = fold(state, frame);
+  if (mustAskAgain(state) && state.gap !== before.gap) connection.again();
+  if (state.ready && state.end !== before.end) refreshChats();
+  draw();
+}
+
+/** Once per painted frame, however many tokens arrived meanwhile. */
+function draw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    if (place) view.show(state, cards[place.workflow], titleOf(place.chat));
+  });
+}
+
+function titleOf(chat) {
+  return chats.find(({ chat_id }) => chat_id === chat)?.title ?? "";
+}
+
+async function refreshWorkflows() {
+  try {
+    cards = await api.workflows();
+    view.sidebar.showWorkflows(cards);
+    view.sidebar.showProblems(await api.diagnostics());
+  } catch (error) {
+    view.sidebar.workflowsFault(error.message);
+  }
+  draw();
+  return Object.keys(cards).length > 0;
+}
+
+async function refreshChats() {
+  const asked = [app.value, user.value];
+  try {
+    const { sessions } = await api.sessions(...asked);
+    if (asked[0] !== app.value || asked[1] !== user.value) return; // an answer for someone else
+    chats = sessions;
+    view.sidebar.showChats(chats, place?.chat);
+    draw();
+  } catch (error) {
+    view.sidebar.chatsFault(error.message);
+  }
+}
+
+/** One at a time, and not while nobody looks. */
+async function repeat(deed, pauseAfter) {
+  const good = document.hidden ? true : await deed();
+  setTimeout(() => repeat(deed, pauseAfter), pauseAfter(good));
+}
+
+window.addEventListener("hashchange", turn);
+window.addEventListener("online", () => connection?.now());
+turn();
+repeat(refreshWorkflows, (good) => (good ? WORKFLOWS_EVERY : SOON));
+repeat(refreshChats, () => CHATS_EVERY);

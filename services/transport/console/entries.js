@@ -1,0 +1,215 @@
+/** One entry of a conversation as an element: each kind knows how it is drawn and how it changes. */
+
+import { clock, el, say } from "./elements.js";
+import { jsonOf, proseOf, readable } from "./prose.js";
+import { avatar, hueOf } from "./voices.js";
+
+const TOOL_WORDS = { running: "running", ok: "done", error: "failed", not_found: "unknown tool", stopped: "stopped" };
+const END_WORDS = { completed: "Completed", failed: "Failed", cancelled: "Cancelled" };
+
+/** `deeds` is what a person can do from inside an entry: `answer(id, text)` and `respond(id, data)`. */
+export function drawn(entry, deeds) {
+  return DRAWN[entry.kind](entry, deeds);
+}
+
+const DRAWN = {
+  text: drawnText,
+  speaker: drawnSpeaker,
+  tool: drawnTool,
+  question: drawnQuestion,
+  form: drawnForm,
+  data: drawnData,
+  error: drawnError,
+  end: drawnEnd,
+};
+
+function still(node) {
+  return { node, takes: () => false, change: () => {} };
+}
+
+function heading(entry) {
+  return el("header", {}, el("span.name", {}, entry.agent), el("time", { datetime: entry.time }, clock(entry.time)));
+}
+
+/** What an agent does beside talking hangs under its name, too. */
+function voiced(name, entry, ...children) {
+  const node = el(name, { "data-agent": entry.agent ?? "" }, avatar(entry.agent || "?"),
+    el("div.said", {}, heading(entry), ...children));
+  node.style.setProperty("--hue", hueOf(entry.agent ?? ""));
+  return node;
+}
+
+function drawnText(entry) {
+  const words = el("div.words");
+  const node = entry.agent === "user"
+    ? el("article.entry.bubble.own", { "data-agent": "user" }, el("div.said", {}, words,
+      el("time", { datetime: entry.time }, clock(entry.time))))
+    : voiced("article.entry.bubble", entry, words);
+  node.dataset.testid = "bubble";
+  const time = node.querySelector("time");
+  const change = (next) => {
+    node.dataset.streaming = next.streaming ? "true" : "false";
+    say(time, clock(next.time));
+    words.replaceChildren(...proseOf(next.text));
+  };
+  change(entry);
+  return { node, takes: (next) => next.kind === "text" && next.agent === entry.agent, change };
+}
+
+function drawnSpeaker(entry) {
+  return still(el("p.entry.speaker", { "data-agent": entry.agent }, el("span", {}, `${entry.agent} continues`)));
+}
+
+function drawnTool(entry) {
+  const state = el("span.tool-state");
+  const body = el("div.tool-body");
+  const details = el("details.tool", {}, el("summary", {}, el("code", {}, entry.name), glance(entry.arguments), state), body);
+  const node = voiced("section.entry.activity", entry, details);
+  node.dataset.testid = "tool";
+  const change = (next) => {
+    details.dataset.status = next.status;
+    say(state, TOOL_WORDS[next.status] ?? next.status ?? "");
+    body.replaceChildren(el("h4", {}, "Arguments"), jsonOf(next.arguments),
+      ...(next.content === null || next.content === undefined ? [] : [el("h4", {}, "Result"), resultOf(next.content)]));
+  };
+  change(entry);
+  return { node, takes: (next) => next.kind === "tool", change };
+}
+
+function glance(value) {
+  const read = readable(value);
+  const text = read && typeof read === "object"
+    ? Object.entries(read).map(([key, one]) => `${key}: ${typeof one === "string" ? one : JSON.stringify(one)}`).join(", ")
+    : "";
+  return el("span.glance", {}, text.slice(0, 160));
+}
+
+function resultOf(content) {
+  const read = readable(content);
+  return typeof read === "string" ? el("pre", { tabindex: "0" }, read) : jsonOf(read);
+}
+
+function drawnQuestion(entry, deeds) {
+  const node = voiced("section.entry.question", entry, questionBody(entry, deeds));
+  node.dataset.testid = "question";
+  node.dataset.open = String(entry.open);
+  return still(node);
+}
+
+function questionBody(entry, deeds) {
+  const prompt = el("div.prompt", { id: `prompt-${entry.id}` }, ...proseOf(entry.prompt ?? ""));
+  if (entry.open) return openQuestion(entry, prompt, deeds);
+  const answered = entry.answer === null
+    ? el("p.answered.quiet", {}, "Not answered before the chat ended.")
+    : el("p.answered", { "data-testid": "answer" }, el("span.quiet", {}, "Answered"), " ", entry.answer);
+  return el("div.card", {}, prompt, answered);
+}
+
+function openQuestion(entry, prompt, deeds) {
+  const fault = faultLine();
+  const input = el("textarea", {
+    rows: "1", "data-testid": "question-input", placeholder: entry.options.length > 0 ? "Or in your own words" : "Your answer",
+    "aria-labelledby": prompt.id,
+  });
+  const send = el("button.primary", { type: "submit", "data-testid": "question-send" }, "Answer");
+  const submit = (text) => attempt(form, fault, () => deeds.answer(entry.id, text));
+  const options = entry.options.map((option) =>
+    el("button.option", { type: "button", "data-testid": "option", onclick: () => submit(option) }, option));
+  const form = el("form.card.open", {
+    onsubmit: (event) => {
+      event.preventDefault();
+      if (input.value.trim()) submit(input.value.trim());
+      else input.focus();
+    },
+  }, prompt, options.length > 0 ? el("div.options", {}, ...options) : "", el("div.field", {}, input, send), fault);
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+  return form;
+}
+
+function drawnForm(entry, deeds) {
+  const node = voiced("section.entry.form", entry, entry.open ? openForm(entry, deeds) : doneForm(entry));
+  node.dataset.testid = "ui-tool";
+  node.dataset.open = String(entry.open);
+  return still(node);
+}
+
+function formTitle(entry) {
+  return el("div.form-title", {}, el("strong", {}, entry.component), el("code", {}, entry.name ?? ""));
+}
+
+/** Without the component itself, the page offers what it was given and takes any JSON object back. */
+function openForm(entry, deeds) {
+  const fault = faultLine();
+  const input = el("textarea.code", { rows: "5", spellcheck: "false", "aria-label": "Response as JSON", "data-testid": "ui-tool-input" });
+  input.value = JSON.stringify({ status: "success", data: {} }, null, 2);
+  const form = el("form.card.open", {
+    onsubmit: (event) => {
+      event.preventDefault();
+      const response = readable(input.value);
+      if (response && typeof response === "object" && !Array.isArray(response)) {
+        attempt(form, fault, () => deeds.respond(entry.id, response));
+      } else say(fault, "response: must be a JSON object");
+    },
+  }, formTitle(entry), previewOf(entry.payload), el("label.quiet", {}, "Response"), input,
+  el("div.field.last", {}, el("button.primary", { type: "submit", "data-testid": "ui-tool-send" }, "Submit")), fault);
+  return form;
+}
+
+function doneForm(entry) {
+  return el("div.card", {}, formTitle(entry),
+    el("details", {}, el("summary", {}, "What was shown"), jsonOf(entry.payload)),
+    el("p.answered", {}, el("span.quiet", {}, entry.summary || "Closed")));
+}
+
+function previewOf(payload) {
+  const { workflow_name, display, mode, ...own } = payload;
+  const flat = Object.entries(own).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value));
+  const deep = Object.fromEntries(Object.entries(own).filter(([key]) => !flat.some(([known]) => known === key)));
+  return el("div.preview", {},
+    el("dl", {}, ...flat.flatMap(([key, value]) => [el("dt", {}, key), el("dd", {}, String(value))])),
+    Object.keys(deep).length > 0 ? jsonOf(deep) : "");
+}
+
+function drawnData(entry) {
+  return still(voiced("section.entry.activity", entry,
+    el("details.tool", { "data-status": "ok" }, el("summary", {}, el("code", {}, entry.name || "data"),
+      el("span.glance", {}, "structured output")), el("div.tool-body", {}, jsonOf(entry.data)))));
+}
+
+function drawnError(entry) {
+  const node = el("p.entry.fault", { role: "alert", "data-testid": "error" }, el("strong", {}, "Error"), " ", entry.message || "Something went wrong.",
+    entry.code ? el("code", {}, entry.code) : "");
+  return still(node);
+}
+
+function drawnEnd(entry) {
+  const facts = [
+    entry.reason,
+    entry.tokens ? `${Math.round(entry.tokens).toLocaleString()} tokens` : "",
+    typeof entry.seconds === "number" ? `${entry.seconds.toFixed(1)} s` : "",
+  ].filter(Boolean);
+  return still(el("section.entry.end", { "data-testid": "end", "data-status": entry.status },
+    el("strong", {}, END_WORDS[entry.status]), el("span", {}, facts.join(" · "))));
+}
+
+function faultLine() {
+  return el("p.form-fault", { role: "alert" });
+}
+
+/** A form rests while its answer is on the way; the event, not the receipt, is what closes it. */
+async function attempt(form, fault, deed) {
+  const parts = [...form.querySelectorAll("button, textarea")];
+  for (const part of parts) part.disabled = true;
+  say(fault, "");
+  try {
+    await deed();
+  } catch (error) {
+    say(fault, error.message);
+    for (const part of parts) part.disabled = false;
+  }
+}

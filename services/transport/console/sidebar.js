@@ -1,0 +1,99 @@
+/** The left of the page: which workflows there are, and which chats. */
+
+import { clock, el, say } from "./elements.js";
+
+const STATUS_OF_NUMBER = { 0: "running", 1: "completed", 2: "failed", 3: "cancelled" };
+const STATUS_WORDS = {
+  running: "running", waiting: "waiting for an answer", completed: "completed", failed: "failed", cancelled: "cancelled",
+};
+
+export class Sidebar {
+  #parts;
+  #deeds;
+  #shown = new Map();
+
+  constructor({ parts, deeds }) {
+    this.#parts = parts;
+    this.#deeds = deeds;
+  }
+
+  showWorkflows(cards) {
+    if (this.#isShown("workflows", cards)) return;
+    const known = Object.entries(cards);
+    this.#parts.workflows.replaceChildren(...known.map(([name, card]) => this.#card(name, card)));
+    say(this.#parts.workflowsNote, known.length > 0 ? "" : "No workflow is loaded yet.");
+  }
+
+  showProblems(problems) {
+    const broken = Object.entries(problems);
+    this.#parts.problems.hidden = broken.length === 0;
+    say(this.#parts.problemsTitle, broken.length === 1 ? "1 workflow did not load" : `${broken.length} workflows did not load`);
+    this.#parts.problemsList.replaceChildren(...broken.map(([name, lines]) =>
+      el("li", {}, el("strong", {}, name), el("ul", {}, ...lines.map((line) => el("li", {}, line))))));
+  }
+
+  showChats(chats, current) {
+    if (this.#isShown("chats", [chats, current])) return;
+    this.#parts.chats.replaceChildren(...chats.map((chat) => this.#chat(chat, current)));
+    say(this.#parts.chatsNote, chats.length > 0 ? "" : "Nothing yet. Start one above.");
+  }
+
+  workflowsFault(message) {
+    this.#shown.delete("workflows");
+    say(this.#parts.workflowsNote, message);
+  }
+
+  chatsFault(message) {
+    this.#shown.delete("chats");
+    say(this.#parts.chatsNote, message);
+  }
+
+  /** What has not changed is left alone, with the focus that may rest on it. */
+  #isShown(what, value) {
+    const text = JSON.stringify(value);
+    const same = this.#shown.get(what) === text;
+    this.#shown.set(what, text);
+    return same;
+  }
+
+  #card(name, card) {
+    const note = el("span.card-fault", { role: "alert" });
+    const button = el("button.workflow", { type: "button", "data-testid": `new-chat-${name}`, "aria-label": `New chat with ${name}` },
+      el("span.workflow-name", {}, name, card.demo ? el("span.badge", {}, "demo model") : ""),
+      card.description ? el("span.workflow-text", {}, card.description) : "",
+      el("span.agents", {}, ...(card.agents ?? []).map((agent) => el("span", {}, agent))), note);
+    button.addEventListener("click", () => this.#begin(button, note, name));
+    return button;
+  }
+
+  async #begin(button, note, name) {
+    button.disabled = true;
+    say(note, "");
+    try {
+      await this.#deeds.begin(name);
+    } catch (error) {
+      say(note, error.message);
+    }
+    button.disabled = false;
+  }
+
+  #chat(chat, current) {
+    const status = STATUS_OF_NUMBER[chat.status] ?? chat.status;
+    const title = chat.title || chat.workflow_name;
+    return el("a.chat", {
+      href: this.#deeds.linkTo(chat), "data-testid": "chat-item", "data-chat": chat.chat_id,
+      "aria-current": chat.chat_id === current ? "page" : null,
+    },
+    el("span.dot", { "data-status": status, title: STATUS_WORDS[status] ?? status }),
+    el("span.chat-title", {}, title),
+    el("span.chat-facts", {}, chat.title ? `${chat.workflow_name} · ` : "", when(chat.last_updated_at ?? chat.created_at)),
+    el("span.unseen", {}, `, ${STATUS_WORDS[status] ?? status}`));
+  }
+}
+
+function when(time) {
+  const instant = new Date(time);
+  if (Number.isNaN(instant.valueOf())) return "";
+  const today = new Date().toDateString() === instant.toDateString();
+  return today ? clock(time) : instant.toLocaleDateString([], { day: "numeric", month: "short" });
+}

@@ -1,0 +1,266 @@
+/** What a person sees of one chat: a pure fold over the wire's frames. */
+
+import { grow, isLater } from "./streams.js";
+
+export const ENTRIES_KEPT = 2000;
+export const EVENTS_KEPT = 2000;
+
+const ENDS = { 1: "completed", 2: "failed", 3: "cancelled" };
+
+/** These are about the connection or the moment; whatever `seq` they carry is not an event's. */
+const MOMENTARY = new Set([
+  "chat_meta", "chat.resume_boundary", "chat.print", "ack.input", "ack.ui_tool_response",
+]);
+
+export const EMPTY = Object.freeze({
+  seq: 0, // the highest event heard of
+  heard: [], // which of its frames
+  gap: null, // an event that was jumped over, and whether it was asked for again
+  ready: false, // the history has been told once
+  entries: [],
+  entriesDropped: 0,
+  events: [],
+  eventCount: 0,
+  speaker: "",
+  stream: null,
+  closed: { turn: 0, call: -1 },
+  tokens: 0,
+  end: null,
+});
+
+/** One event makes several frames: each is taken once, and none of an earlier event's. */
+export function fold(state, frame) {
+  if (!Number.isInteger(frame.seq) || MOMENTARY.has(frame.type)) return applied(state, frame);
+  const name = nameOf(frame);
+  if (frame.seq < state.seq || mustAskAgain(state)) return state;
+  if (frame.seq === state.seq && state.heard.includes(name)) return state;
+  if (isJump(state, frame) && !state.gap) return jumped(state, frame);
+  return applied(advanced(state, frame.seq, name), frame);
+}
+
+/**
+ * Where to go on from after a lost connection. The last event may have been cut off between two of
+ * its frames, so it is asked for again.
+ */
+export function cursor(state) {
+  return Math.max(0, state.seq - 1);
+}
+
+/** An event was jumped over: nothing after it is taken until the server was asked for it once more. */
+export function mustAskAgain(state) {
+  return state.gap !== null && !state.gap.askedAgain;
+}
+
+export function statusOf(state) {
+  if (state.end) return state.end.status;
+  if (!state.ready && state.seq === 0) return "loading";
+  if (openQuestion(state) || state.entries.some((entry) => entry.kind === "form" && entry.open)) {
+    return "waiting";
+  }
+  return state.speaker === "user" ? "your_turn" : "running";
+}
+
+export function openQuestion(state) {
+  return state.entries.findLast((entry) => entry.kind === "question" && entry.open) ?? null;
+}
+
+/** Whom the person waits for while nothing can be seen to happen. */
+export function thinker(state) {
+  const busy = state.entries.some((entry) => entry.kind === "tool" && entry.status === "running");
+  return statusOf(state) === "running" && !state.stream && !busy ? state.speaker : "";
+}
+
+function nameOf({ type, data = {} }) {
+  return [type, data.tool_call_id, data.phase].join(" ");
+}
+
+function advanced(state, seq, name) {
+  const heard = seq === state.seq ? [...state.heard, name] : [name];
+  return { ...state, seq, heard, gap: null };
+}
+
+/** Only with the whole event log in view (`chat.event`) does a missing number mean a missing event. */
+function isJump(state, frame) {
+  return frame.type === "chat.event" && frame.seq > state.seq + 1;
+}
+
+function jumped(state, frame) {
+  const expected = state.seq + 1;
+  return { ...state, gap: { expected, got: frame.seq, askedAgain: false } };
+}
+
+function applied(state, frame) {
+  const tell = TELLERS[frame.type];
+  return tell ? tell(state, { ...frame, ...frame.data }, frame) : state;
+}
+
+const TELLERS = {
+  "chat_meta": (state) =>
+    state.gap ? { ...state, gap: { ...state.gap, askedAgain: true } } : state,
+  "chat.resume_boundary": (state) => ({ ...state, ready: true }),
+  "chat.event": onEvent,
+  "chat.print": onChunk,
+  "chat.text": onText,
+  "chat.select_speaker": onSpeaker,
+  "chat.tool_activity": onTool,
+  "chat.input_request": onQuestion,
+  "chat.input_ack": onAnswer,
+  "chat.tool_call": onForm,
+  "chat.ui_tool_complete": onFormDone,
+  "chat.ui_tool_dismiss": onFormDone,
+  "chat.structured_output_ready": onStructured,
+  "chat.usage_delta": (state, { total_tokens }) =>
+    ({ ...state, tokens: state.tokens + (total_tokens ?? 0) }),
+  "chat.error": onError,
+  "chat.run_complete": onEnd,
+};
+
+function onEvent(state, _, { seq, data }) {
+  const events = [...state.events, data].slice(-EVENTS_KEPT);
+  const next = { ...state, events, eventCount: state.eventCount + 1 };
+  const missed = seq - 1 - (state.events.at(-1)?.seq ?? 0);
+  return missed > 0 ? withLoss(silenced(next, data), seq - missed, seq - 1) : silenced(next, data);
+}
+
+function withLoss(state, first, last) {
+  return added(state, {
+    id: `loss@${last}`, kind: "error", code: "EVENTS_MISSING",
+    message: `The server no longer has events ${first} to ${last}.`,
+  });
+}
+
+/** A call that answers without words, or a turn that breaks off, leaves nothing to stream. */
+function silenced(state, { type, body = {} }) {
+  if (type === "turn.model_responded" && !body.text) return closedAt(state, body);
+  if (type === "turn.failed") return { ...state, stream: null };
+  return state;
+}
+
+function onChunk(state, chunk) {
+  if (state.end || !isLater(chunk, state.closed)) return state;
+  const stream = grow(state.stream, { ...chunk, content: chunk.content ?? "" });
+  return stream === state.stream ? state : { ...state, stream };
+}
+
+function onText(state, { agent, role, content, turn, call, seq, timestamp }) {
+  if (role === "user" || agent === "user") {
+    const said = { id: `user@${seq}`, kind: "text", agent: "user", text: content, time: timestamp };
+    return added({ ...state, speaker: state.speaker === "user" ? "" : state.speaker }, said);
+  }
+  const id = Number.isInteger(turn) ? textId({ turn, call }) : `text@${seq}`;
+  const said = { id, kind: "text", agent, text: content, time: timestamp };
+  return added(closedAt(state, { turn, call }), said);
+}
+
+export function textId({ turn, call }) {
+  return `text:${turn}.${call}`;
+}
+
+function closedAt(state, { turn, call }) {
+  if (!Number.isInteger(turn) || !Number.isInteger(call)) return state;
+  const closed = isLater({ turn, call }, state.closed) ? { turn, call } : state.closed;
+  const stream = state.stream && isLater(state.stream, closed) ? state.stream : null;
+  return { ...state, closed, stream };
+}
+
+function onSpeaker(state, { agent, selected_speaker, seq, timestamp }) {
+  const speaker = agent || selected_speaker || "";
+  const next = { ...state, speaker };
+  const before = lastVoice(state);
+  if (speaker === "user" || !before || speaker === before) return next;
+  return added(next, { id: `speaker@${seq}`, kind: "speaker", agent: speaker, time: timestamp });
+}
+
+function lastVoice(state) {
+  const told = state.entries.findLast((entry) => entry.agent && entry.agent !== "user");
+  return told?.agent ?? "";
+}
+
+function onTool(state, data) {
+  const id = `tool:${data.turn}.${data.call}.${data.tool_call_id}`;
+  if (data.phase === "called") return added(closedAt(state, data), calledTool(id, data));
+  const known = state.entries.some((entry) => entry.id === id);
+  const next = known ? state : added(state, calledTool(id, data));
+  return changed(next, id, { status: data.status, content: data.content });
+}
+
+function calledTool(id, { agent, tool_name, arguments: args, timestamp }) {
+  return {
+    id, kind: "tool", agent, name: tool_name, arguments: args ?? null,
+    status: "running", content: null, time: timestamp,
+  };
+}
+
+function onQuestion(state, { request_id, agent, prompt, options, timestamp }) {
+  return added(state, {
+    id: request_id, kind: "question", agent, prompt, options: options ?? [],
+    open: true, answer: null, time: timestamp,
+  });
+}
+
+/** Without `seq` it is the receipt of a command; the answer itself is an event. */
+function onAnswer(state, { seq, request_id, input_request_id, text }) {
+  if (!Number.isInteger(seq)) return state;
+  return changed(state, request_id ?? input_request_id, { open: false, answer: text ?? "" });
+}
+
+function onForm(state, { event_id, corr, tool_call_id, tool_name, component_type, payload, ...rest }) {
+  if (!component_type) return state;
+  return added(state, {
+    id: event_id ?? corr ?? tool_call_id, kind: "form", agent: rest.agent, name: tool_name,
+    component: component_type, payload: payload ?? {}, open: true, summary: "", time: rest.timestamp,
+  });
+}
+
+function onFormDone(state, { eventId, event_id, summary }) {
+  return changed(state, eventId ?? event_id, { open: false, summary: summary ?? "" });
+}
+
+function onStructured(state, { agent, model_name, structured_data, data, seq, timestamp }) {
+  return added(state, {
+    id: `data@${seq}`, kind: "data", agent, name: model_name ?? "",
+    data: structured_data ?? data ?? null, time: timestamp,
+  });
+}
+
+/** With `seq` it is part of the story; without, it answers something that was just asked. */
+function onError(state, { seq, message, error_code, code, timestamp }) {
+  const told = { kind: "error", message, code: error_code ?? code ?? "", time: timestamp };
+  if (message === lastFault(state)) return state; // a failed turn and the chat that it fails say the same
+  if (Number.isInteger(seq)) return added(state, { ...told, id: `error@${seq}` });
+  return added(state, { ...told, id: `notice:${state.entriesDropped + state.entries.length}` });
+}
+
+function lastFault(state) {
+  const last = state.entries.at(-1);
+  return last?.kind === "error" ? last.message : null;
+}
+
+function onEnd(state, { status, reason, duration_sec, total_tokens, seq, timestamp }) {
+  const end = {
+    status: ENDS[status] ?? "completed", reason: reason ?? "",
+    seconds: duration_sec ?? null, tokens: total_tokens ?? state.tokens,
+  };
+  const closed = state.entries.map((entry) => (entry.open ? { ...entry, open: false } : entry));
+  const stopped = closed.map((entry) =>
+    entry.status === "running" ? { ...entry, status: "stopped" } : entry);
+  return added(
+    { ...state, entries: stopped, end, stream: null, speaker: "" },
+    {
+      id: `end@${seq}`, kind: "end", ...end, time: timestamp,
+      reason: end.reason === lastFault(state) ? "" : end.reason,
+    },
+  );
+}
+
+function added(state, entry) {
+  if (state.entries.some(({ id }) => id === entry.id)) return changed(state, entry.id, entry);
+  const entries = [...state.entries, entry].slice(-ENTRIES_KEPT);
+  const dropped = state.entries.length + 1 - entries.length;
+  return { ...state, entries, entriesDropped: state.entriesDropped + dropped };
+}
+
+function changed(state, id, change) {
+  const entries = state.entries.map((entry) => (entry.id === id ? { ...entry, ...change } : entry));
+  return { ...state, entries };
+}

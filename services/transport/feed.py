@@ -1,0 +1,421 @@
+"""Who sees which fact, from which position, as which frame."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from contracts.codec import Fact
+from contracts.envelope import Envelope
+from contracts.events import Event
+from contracts.events.business import BusinessLogged
+from contracts.events.chat import (
+    ChatCancelled,
+    ChatCompleted,
+    ChatFailed,
+    ChatStarted,
+    UserMessageReceived,
+)
+from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.parts import DataPart, Part, TextPart, ToolCall
+from contracts.events.turn import (
+    ModelRequested,
+    ModelResponded,
+    OutputStructured,
+    SpeakerSelected,
+    ToolReturned,
+    TurnCompleted,
+    TurnFailed,
+    UsageRecorded,
+    VariablesChanged,
+)
+from contracts.ids import AgentName, Seq
+from contracts.live import TextStreamed
+from services.transport.chatview import PERSON, STATUS_NUMBER, ChatView, Component
+
+Data = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """How someone looks at a chat.
+
+    Without a stated cursor it is ChatUI: its history comes as a replay, it knows only the frames
+    of the original, and what was asked and answered has to reach it as text. `everything` adds each
+    event as it is stored. An empty `agents` (normalised names) shows every agent's words.
+    """
+
+    has_cursor: bool = True
+    everything: bool = False
+    agents: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message to a client; `top` is what ChatUI reads beside `type` instead of in `data`."""
+
+    type: str
+    data: Data
+    time: datetime | None = None
+    top: Data = field(default_factory=dict)
+    seq: Seq | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A stored event; its body is none where it comes from a newer release."""
+
+    envelope: Envelope
+    event: Event | None
+
+
+def encode(frame: Frame) -> str:
+    message: Data = {"type": frame.type, "data": frame.data}
+    if frame.time is not None:
+        message["timestamp"] = frame.time.isoformat()
+    if "agent" in frame.data:
+        message["agent"] = frame.data["agent"]
+    message |= frame.top
+    if frame.seq is not None:
+        message["seq"] = frame.seq
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+
+
+def normalised(agent: str) -> str:
+    """An agent's name as `visual_agents` compares it: `Interview Agent` is `InterviewAgent`."""
+    return agent.lower().replace("agent", "").replace(" ", "").strip()
+
+
+def allowed(visual_agents: Iterable[AgentName]) -> frozenset[str]:
+    return frozenset(map(normalised, visual_agents))
+
+
+def is_heard(viewer: Viewer, agent: str) -> bool:
+    """Whether the words of an agent are for this viewer."""
+    return not viewer.agents or agent == PERSON or normalised(agent) in viewer.agents
+
+
+def of_event(viewer: Viewer, seen: Seen, view: ChatView) -> list[Frame]:
+    """The frames of an event as it happens; `view` must have seen it, and may have seen more."""
+    frames = _stated(viewer, seen, view)
+    return [replace(frame, time=seen.envelope.time, seq=seen.envelope.seq) for frame in frames]
+
+
+def of_history(viewer: Viewer, seen: Seen, view: ChatView) -> list[Frame]:
+    """The frames of an event of the past, before the boundary."""
+    frames = of_event(viewer, seen, view)
+    if viewer.has_cursor:
+        return frames
+    open_still = view.questions
+    return [
+        _replayed(frame)
+        for frame in frames
+        if frame.type != "chat.input_request" or frame.data["request_id"] in open_still
+    ]
+
+
+def _replayed(frame: Frame) -> Frame:
+    # ChatUI asks for a resume when a `seq` steps back, and would drop the frame: it gets an index.
+    mark = {"replay": True, "index": frame.seq}
+    return replace(frame, data={**frame.data, **mark}, top={**frame.top, **mark}, seq=None)
+
+
+def of_chunk(viewer: Viewer, chunk: TextStreamed) -> list[Frame]:
+    if not is_heard(viewer, chunk.agent):
+        return []
+    data = {
+        "kind": "print",
+        "agent": chunk.agent,
+        "content": chunk.text,
+        "turn": chunk.turn,
+        "call": chunk.call,
+        "offset": chunk.offset,
+        "runner": chunk.runner,
+    }
+    return [Frame("chat.print", data, top={"content": chunk.text})]
+
+
+def meta(view: ChatView) -> Frame:
+    """The first frame on every socket."""
+    data = {
+        "kind": "chat_meta",
+        "chat_id": view.key.chat,
+        "workflow_name": view.workflow,
+        "app_id": view.key.app,
+        "user_id": view.user,
+        "has_children": False,
+        "cache_seed": view.seed,
+        "chat_exists": True,
+        "last_artifact": None,
+        "status": STATUS_NUMBER[view.status],
+        "chat_status": view.status,
+        "last_sequence": view.last_seq,
+        "created_at": view.started.isoformat(),
+    }
+    return Frame("chat_meta", data, time=view.last_time, top=data)
+
+
+def boundary(view: ChatView, last: Seq, replayed: int, mode: Literal["auto", "client"]) -> Frame:
+    """The end of what was history; from here on things happen."""
+    data = {
+        "chat_id": view.key.chat,
+        "chat_status": view.status,
+        "status": STATUS_NUMBER[view.status],
+        "message_count": last,
+        "replayed_messages": replayed,
+        "replayed_events": replayed,
+        "last_message_index": last,
+        "resume_mode": mode,
+    }
+    return Frame("chat.resume_boundary", data, time=view.last_time, seq=last)
+
+
+def error(message: str, code: str, **more: str) -> Frame:
+    data = {"message": message, "error_code": code, **more}
+    return Frame("chat.error", data, top={"message": message, "error_code": code})
+
+
+def _stated(viewer: Viewer, seen: Seen, view: ChatView) -> list[Frame]:
+    whole = [_raw(seen.envelope)] if viewer.everything else []
+    if seen.event is None:
+        return whole
+    return whole + _shown(viewer, Fact(seen.envelope, seen.event), view)
+
+
+def _raw(envelope: Envelope) -> Frame:
+    kept = {"seq", "type", "version", "category", "time", "actor", "cause", "body"}
+    return Frame("chat.event", envelope.model_dump(mode="json", include=kept))
+
+
+def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
+    match fact.event:
+        case ChatStarted():
+            message = f"{view.workflow} has started"
+            return [Frame("chat.run_start", {"agent": "", "message": message})]
+        case UserMessageReceived(text=text):
+            return [_words_of_the_person(fact, text)]
+        case SpeakerSelected() as chosen:
+            return [_speaker(chosen)]
+        case ModelResponded() as said:
+            return _response(viewer, said)
+        case ToolReturned() as returned:
+            return [_returned(returned)] if is_heard(viewer, returned.agent) else []
+        case HumanAsked() as asked:
+            return _question(viewer, asked)
+        case HumanAnswered() as answered:
+            return _answer(viewer, fact, answered)
+        case UiToolRequested() as requested:
+            return [_component(requested, view)]
+        case UiToolAnswered() as answer:
+            return [_component_answered(answer, view)]
+        case UsageRecorded() as usage:
+            return [_usage(fact.envelope, usage, view)]
+        case OutputStructured() as output:
+            return [_structured(output, view)] if is_heard(viewer, output.agent) else []
+        case TurnFailed(agent=agent, code=code, message=message):
+            return [error(message, code, agent=agent)]
+        case ChatCompleted(reason=reason):
+            return [_end(fact.envelope, view, 1, reason)]
+        case ChatFailed(code=code, message=message):
+            return [error(message, code), _end(fact.envelope, view, 2, message)]
+        case ChatCancelled(reason=reason):
+            return [_end(fact.envelope, view, 3, reason or "cancelled")]
+        case BusinessLogged() | VariablesChanged() | ModelRequested() | TurnCompleted():
+            return []
+
+
+def _words_of_the_person(fact: Fact, text: str, **metadata: str) -> Frame:
+    data = {
+        "kind": "text",
+        "agent": PERSON,
+        "role": "user",
+        "content": text,
+        "index": fact.envelope.seq,
+        "metadata": metadata,
+    }
+    return Frame("chat.text", data, top={"role": "user", "content": text})
+
+
+def _words_of_an_agent(agent: AgentName, text: str, **more: Any) -> Frame:
+    data = {"kind": "text", "agent": agent, "role": "assistant", "content": text, **more}
+    return Frame("chat.text", data, top={"role": "assistant", "content": text})
+
+
+def _speaker(chosen: SpeakerSelected) -> Frame:
+    data = {
+        "agent": chosen.agent,
+        "selected_speaker": chosen.agent,
+        "turn": chosen.turn,
+        "by": chosen.by,
+    }
+    return Frame("chat.select_speaker", data, top={"selected_speaker": chosen.agent})
+
+
+def _response(viewer: Viewer, said: ModelResponded) -> list[Frame]:
+    if not is_heard(viewer, said.agent):
+        return []
+    place = {"turn": said.turn, "call": said.call}
+    words = [_words_of_an_agent(said.agent, said.text, **place, metadata={})] if said.text else []
+    return words + [_called(said, call) for call in said.tool_calls]
+
+
+def _called(said: ModelResponded, call: ToolCall) -> Frame:
+    data = {
+        "agent": said.agent,
+        "tool_call_id": call.id,
+        "tool_name": call.name,
+        "arguments": call.arguments,
+        "turn": said.turn,
+        "call": said.call,
+        "phase": "called",
+    }
+    return Frame("chat.tool_activity", data)
+
+
+def _returned(returned: ToolReturned) -> Frame:
+    data = {
+        "agent": returned.agent,
+        "tool_call_id": returned.tool_call_id,
+        "tool_name": returned.name,
+        "turn": returned.turn,
+        "call": returned.call,
+        "phase": "returned",
+        "status": returned.status,
+        "content": returned.error or _plain(returned.parts),
+    }
+    return Frame("chat.tool_activity", data)
+
+
+def _plain(parts: Iterable[Part]) -> str:
+    return "\n".join(_plain_part(part) for part in parts)
+
+
+def _plain_part(part: Part) -> str:
+    match part:
+        case TextPart(text=text):
+            return text
+        case DataPart(data=data):
+            return json.dumps(data, ensure_ascii=False)
+        case _:
+            return f"[{part.kind}]"
+
+
+def _question(viewer: Viewer, asked: HumanAsked) -> list[Frame]:
+    data = {
+        "agent": asked.agent,
+        "request_id": asked.question_id,
+        "prompt": asked.prompt,
+        "options": asked.options,
+        "password": False,
+        "turn": asked.turn,
+        "tool_call_id": asked.tool_call_id,
+    }
+    request = Frame("chat.input_request", data, top={"request_id": asked.question_id})
+    if viewer.has_cursor:
+        return [request]
+    # ChatUI never displays a prompt: unless it is also said, the person cannot know what is asked.
+    return [_words_of_an_agent(asked.agent, asked.prompt, metadata={"source": "question"}), request]
+
+
+def _answer(viewer: Viewer, fact: Fact, answered: HumanAnswered) -> list[Frame]:
+    data = {
+        "request_id": answered.question_id,
+        "input_request_id": answered.question_id,
+        "status": "accepted",
+        "text": answered.text,
+    }
+    taken = Frame("chat.input_ack", data)
+    if viewer.has_cursor:
+        return [taken]
+    # ChatUI ignores an ack, and swallows its own words when they come back; a second page needs them.
+    named = {"input_request_id": str(answered.question_id)}
+    return [_words_of_the_person(fact, answered.text, **named), taken]
+
+
+def _component(requested: UiToolRequested, view: ChatView) -> Frame:
+    shown = {"display": requested.display, "mode": requested.display}
+    data = {
+        "agent": requested.agent,
+        "tool_name": requested.ui_tool_id,
+        "ui_tool_id": requested.ui_tool_id,
+        "component_type": requested.component,
+        "awaiting_response": True,
+        "corr": requested.question_id,
+        "event_id": requested.question_id,
+        "tool_call_id": requested.question_id,
+        "display": requested.display,
+        "display_type": requested.display,
+        "payload": {**requested.payload, "workflow_name": view.workflow, **shown},
+    }
+    named = {"event_id": requested.question_id, "awaiting_response": True}
+    return Frame("chat.tool_call", data, top=named)
+
+
+def _component_answered(answer: UiToolAnswered, view: ChatView) -> Frame:
+    asked = view.components.get(answer.question_id, Component("", "inline"))
+    if asked.display == "artifact":
+        gone = {"event_id": answer.question_id, "ui_tool_id": asked.ui_tool_id}
+        return Frame("chat.ui_tool_dismiss", gone, top={"event_id": answer.question_id})
+    status = answer.response.get("status")
+    done = {
+        "eventId": answer.question_id,
+        "ui_tool_id": asked.ui_tool_id,
+        "display": "inline",
+        "status": status if isinstance(status, str) else "completed",
+        "summary": f"{asked.ui_tool_id or 'component'} was answered",
+    }
+    return Frame("chat.ui_tool_complete", done, top={"eventId": answer.question_id})
+
+
+def _usage(envelope: Envelope, usage: UsageRecorded, view: ChatView) -> Frame:
+    data = {
+        "agent": usage.agent,
+        "agent_name": usage.agent,
+        "model_name": usage.model,
+        "prompt_tokens": _count(usage.tokens.prompt),
+        "completion_tokens": _count(usage.tokens.completion),
+        "total_tokens": _count(usage.tokens.total),
+        "cached": bool(usage.tokens.cache_read),
+        "duration_sec": usage.duration,
+        "event_id": envelope.event_id,
+        "event_ts": envelope.time.isoformat(),
+        "chat_id": envelope.chat_id,
+        "app_id": envelope.app_id,
+        "user_id": view.user,
+        "workflow_name": envelope.workflow_name,
+        "invocation_id": f"{usage.turn}.{usage.call}",
+    }
+    return Frame("chat.usage_delta", data)
+
+
+def _count(tokens: float | None) -> int:
+    return round(tokens or 0)
+
+
+def _structured(output: OutputStructured, view: ChatView) -> Frame:
+    data = {
+        "agent": output.agent,
+        "agent_name": output.agent,
+        "model_name": output.model_name,
+        "structured_data": output.data,
+        "auto_tool_mode": False,
+        "turn": output.turn,
+        "context": {
+            "chat_id": view.key.chat,
+            "app_id": view.key.app,
+            "workflow_name": view.workflow,
+            "agent_name": output.agent,
+        },
+    }
+    return Frame("chat.structured_output_ready", data)
+
+
+def _end(envelope: Envelope, view: ChatView, status: int, reason: str) -> Frame:
+    totals = {
+        "reason": reason,
+        "duration_sec": round((envelope.time - view.started).total_seconds(), 3),
+        "total_tokens": _count(view.tokens),
+    }
+    data = {"agent": "", "status": status, **totals}
+    return Frame("chat.run_complete", data, top=totals)

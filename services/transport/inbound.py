@@ -1,0 +1,152 @@
+"""What clients say, on a socket and in a body: parsed once, or refused by the name of the field."""
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+
+from contracts.codec import describe
+from services.transport.refusals import RefusalError, malformed, too_large
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+class SubmitInput(_Said):
+    """Words of the person: the answer to a question where one is named, else a message."""
+
+    type: Literal["user.input.submit"]
+    chat_id: str
+    text: str
+    input_request_id: str | None = None
+    request_id: str | None = None
+
+    _text = field_validator("text")(_not_blank)
+
+    @property
+    def question(self) -> str | None:
+        return self.input_request_id or self.request_id
+
+
+class AnswerComponent(_Said):
+    """A component's answer; what is no object is wrapped into one."""
+
+    type: Literal["ui_tool_response"]
+    eventId: str  # noqa: N815 - the wire's spelling
+    response: Any
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        return self.response if isinstance(self.response, dict) else {"value": self.response}
+
+
+class Resume(_Said):
+    """Send again what lies past a cursor; -1 is before the beginning."""
+
+    type: Literal["client.resume"]
+    chat_id: str
+    lastClientIndex: int = Field(ge=-1)  # noqa: N815 - the wire's spelling
+
+
+class Cancel(_Said):
+    type: Literal["chat.cancel"]
+    chat_id: str | None = None
+    reason: str = ""
+
+
+Inbound = SubmitInput | AnswerComponent | Resume | Cancel
+
+_BY_TYPE: dict[str, type[Inbound]] = {
+    "user.input.submit": SubmitInput,
+    "ui_tool_response": AnswerComponent,
+    "client.resume": Resume,
+    "chat.cancel": Cancel,
+}
+
+
+class StartBody(_Said):
+    user_id: str
+    client_request_id: str | None = Field(default=None, min_length=1, max_length=256)
+    force_new: bool | None = None
+    message: str | None = None
+
+
+class InputBody(_Said):
+    message: str
+
+    _message = field_validator("message")(_not_blank)
+
+
+class AnswerBody(_Said):
+    input_request_id: str
+    user_input: str
+
+    _user_input = field_validator("user_input")(_not_blank)
+
+
+class ComponentBody(_Said):
+    event_id: str
+    response_data: dict[str, Any]
+
+
+class CancelBody(_Said):
+    user_id: str
+    reason: str = ""
+
+
+_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+Body = TypeVar("Body", StartBody, InputBody, AnswerBody, ComponentBody, CancelBody)
+
+
+def frame(text: str | None, limit: int) -> Inbound:
+    """One text message off a socket. Raises RefusalError."""
+    if text is None:
+        raise malformed("message", "must be text, not binary")
+    if len(text) > limit or len(text.encode(errors="replace")) > limit:
+        raise too_large("message", limit)
+    said = _object("message", text)
+    kind = said.get("type")
+    known = _BY_TYPE.get(kind) if isinstance(kind, str) else None
+    if known is None:
+        raise malformed("type", f"must be one of {', '.join(_BY_TYPE)}")
+    try:
+        return known.model_validate(said)
+    except ValidationError as broken:
+        raise _named(broken) from broken
+
+
+def body(expected: type[Body], data: bytes, limit: int) -> Body:
+    """The body of a request. Raises RefusalError."""
+    if len(data) > limit:
+        raise too_large("body", limit)
+    try:
+        return expected.model_validate(_object("body", data))
+    except ValidationError as broken:
+        raise _named(broken) from broken
+
+
+def _object(field: str, data: str | bytes) -> dict[str, Any]:
+    try:
+        return _OBJECT.validate_json(data)
+    except ValidationError as broken:
+        _, _, problem = describe(broken).partition(": ")
+        raise malformed(field, problem) from broken
+
+
+def _named(broken: ValidationError) -> RefusalError:
+    field, _, problem = describe(broken).partition(": ")
+    return malformed(field, problem)

@@ -1,0 +1,53 @@
+"""Why a request cannot be served: one code, one field, and what is wrong with it."""
+
+from typing import Literal
+
+Code = Literal[
+    "SCHEMA_VALIDATION_FAILED",
+    "MESSAGE_TOO_LARGE",
+    "QUESTION_NOT_OPEN",
+    "CHAT_ENDED",
+    "CHAT_NOT_FOUND",
+    "NOT_ALLOWED",
+    "WORKFLOW_NOT_FOUND",
+    "WORKFLOW_NOT_LOADED",
+    "SERVICE_UNAVAILABLE",
+]
+
+# One chat's existence is nobody else's business: what is not allowed looks as if it were not there.
+HTTP_STATUS: dict[Code, int] = {
+    "SCHEMA_VALIDATION_FAILED": 400,
+    "MESSAGE_TOO_LARGE": 413,
+    "QUESTION_NOT_OPEN": 404,
+    "CHAT_ENDED": 409,
+    "CHAT_NOT_FOUND": 404,
+    "NOT_ALLOWED": 404,
+    "WORKFLOW_NOT_FOUND": 404,
+    "WORKFLOW_NOT_LOADED": 409,
+    "SERVICE_UNAVAILABLE": 503,
+}
+
+
+class RefusalError(Exception):
+    """A request that is answered with a reason; nothing has happened because of it."""
+
+    def __init__(self, code: Code, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.code = code
+        self.field = field
+
+    @property
+    def status(self) -> int:
+        return HTTP_STATUS[self.code]
+
+
+def malformed(field: str, problem: str) -> RefusalError:
+    return RefusalError("SCHEMA_VALIDATION_FAILED", field, problem)
+
+
+def too_large(field: str, limit: int) -> RefusalError:
+    return RefusalError("MESSAGE_TOO_LARGE", field, f"is larger than {limit} bytes")
+
+
+def unavailable() -> RefusalError:
+    return RefusalError("SERVICE_UNAVAILABLE", "service", "NATS is away, try again shortly")

@@ -1,0 +1,225 @@
+"""One subscription per watched chat and process, fanned out to its viewers in memory."""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from pydantic import ValidationError
+
+from contracts import codec
+from contracts.codec import UnreadableMessageError
+from contracts.ids import ChatKey, Seq, StreamSeq
+from contracts.live import TextStreamed
+from services.chassis.bus import Bus, UnavailableError, live_position
+from services.transport.chatview import ChatView
+from services.transport.feed import Seen
+from services.transport.speech import MissedTextError, Speech, hear, heard_of
+from services.transport.views import seen
+
+log = logging.getLogger(__name__)
+
+NOWHERE = Seq(0)
+SEAT_SIZE = 512
+"""Messages that wait for one viewer; beyond it the viewer reads the log from its cursor instead."""
+RECONNECT_LOOK_SECONDS = 0.25
+CLOCKS_APART = timedelta(seconds=30)
+"""How far the clock of an orchestrator and that of NATS may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event as it was stored, with its place in the stream."""
+
+    position: StreamSeq
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Messages were missed: the log has them, up to `goal` at least."""
+
+    goal: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """The viewer asked for everything past a cursor once more."""
+
+    cursor: Seq
+
+
+Live = Happened | TextStreamed
+News = Live | Behind | Rewound
+
+
+class Seat:
+    """What waits for one viewer: bounded, and never in anyone else's way."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._waiting: deque[Live] = deque()
+        self._missed: Seq | None = None
+        self._rewound: Seq | None = None
+        self._ready = asyncio.Event()
+
+    def offer(self, live: Live) -> None:
+        if self._missed is None and len(self._waiting) < self._size:
+            self._waiting.append(live)
+        else:
+            self.fall_behind(live.seen.envelope.seq if isinstance(live, Happened) else NOWHERE)
+        self._ready.set()
+
+    def fall_behind(self, goal: Seq = NOWHERE) -> None:
+        """Forget what waits; the viewer reads on from its cursor."""
+        waiting = [w.seen.envelope.seq for w in self._waiting if isinstance(w, Happened)]
+        self._missed = max([goal, self._missed or NOWHERE, *waiting])
+        self._waiting.clear()
+        self._ready.set()
+
+    def rewind(self, cursor: Seq) -> None:
+        self._rewound = cursor
+        self._ready.set()
+
+    async def next(self) -> News:
+        while not (self._waiting or self._missed is not None or self._rewound is not None):
+            self._ready.clear()
+            await self._ready.wait()
+        if self._rewound is not None:
+            cursor, self._rewound = self._rewound, None
+            return Rewound(cursor)
+        if self._missed is not None:
+            goal, self._missed = self._missed, None
+            return Behind(goal)
+        return self._waiting.popleft()
+
+
+class Room:
+    """A watched chat: its viewers, and what its open model call has said so far."""
+
+    def __init__(self, bus: Bus, key: ChatKey) -> None:
+        self._bus = bus
+        self._key = key
+        self._seats: set[Seat] = set()
+        self._speech: Speech | None = None
+        self._filling = asyncio.Lock()
+
+    @contextlib.contextmanager
+    def seat(self, size: int) -> Iterator[Seat]:
+        seat = Seat(size)
+        self._seats.add(seat)
+        try:
+            yield seat
+        finally:
+            self._seats.discard(seat)
+
+    def reread(self) -> None:
+        """Send every viewer to the log."""
+        self._speech = None
+        for seat in self._seats:
+            seat.fall_behind()
+
+    async def on_message(self, message: Msg) -> None:
+        try:
+            live = _live(message)
+        except (UnreadableMessageError, ValidationError) as broken:
+            log.warning("an unreadable message is passed by", extra={"why": str(broken)})
+            return
+        if isinstance(live, TextStreamed):
+            self._hear(live)
+        for seat in self._seats:
+            seat.offer(live)
+
+    def _hear(self, chunk: TextStreamed) -> None:
+        try:
+            self._speech = hear(self._speech, chunk)
+        except MissedTextError:
+            self._speech = None  # the next who needs it reads it
+
+    async def speech(self, view: ChatView) -> Speech | None:
+        """What the chat's open model call has said so far. Raises UnavailableError."""
+        if view.call is None or view.call_asked is None:
+            return None
+        async with self._filling:
+            if self._speech is None or self._speech.call != view.call:
+                since = (view.call_asked - CLOCKS_APART).isoformat()
+                chunks = await self._bus.read_deltas(self._key, since=since)
+                self._speech = heard_of(view.call, chunks)
+            return self._speech
+
+
+@dataclass(slots=True)
+class _Lease:
+    room: Room
+    watching: AsyncExitStack
+    opening: asyncio.Lock
+    is_open: bool = False
+    viewers: int = 0
+
+
+class Rooms:
+    """The rooms of this process: opened by the first viewer, closed behind the last."""
+
+    def __init__(self, bus: Bus, seat_size: int = SEAT_SIZE) -> None:
+        self._bus = bus
+        self._seat_size = seat_size
+        self._leases: dict[ChatKey, _Lease] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    @asynccontextmanager
+    async def seat(self, key: ChatKey) -> AsyncIterator[tuple[Room, Seat]]:
+        """A seat in the chat's room, from which nothing is missed. Raises UnavailableError."""
+        lease = self._leases.get(key)
+        if lease is None:
+            lease = _Lease(Room(self._bus, key), AsyncExitStack(), asyncio.Lock())
+            self._leases[key] = lease
+        lease.viewers += 1
+        try:
+            await self._open(key, lease)
+            with lease.room.seat(self._seat_size) as seat:
+                yield lease.room, seat
+        finally:
+            lease.viewers -= 1
+            if lease.viewers == 0:
+                del self._leases[key]
+                await lease.watching.aclose()
+
+    async def _open(self, key: ChatKey, lease: _Lease) -> None:
+        async with lease.opening:
+            if lease.is_open:
+                return
+            try:
+                watching = self._bus.watching(key, lease.room.on_message)
+                await lease.watching.enter_async_context(watching)
+            except (NatsError, OSError, TimeoutError) as away:
+                raise UnavailableError(f"watch {key.app}/{key.chat}") from away
+            lease.is_open = True
+
+    async def keep_whole(self) -> None:
+        """After each reconnect to NATS send all viewers to the log: what passed meanwhile is lost."""
+        nc = self._bus.nc
+        known = nc.stats["reconnects"]
+        while True:
+            await asyncio.sleep(RECONNECT_LOOK_SECONDS)
+            now = nc.stats["reconnects"]
+            if now == known or not nc.is_connected:
+                continue
+            with contextlib.suppress(NatsError, OSError, TimeoutError):
+                await nc.flush(timeout=2)  # the subscriptions stand before anyone reads
+                known = now
+                for lease in self._leases.values():
+                    lease.room.reread()
+
+
+def _live(message: Msg) -> Live:
+    if message.subject.endswith(".delta"):
+        return TextStreamed.model_validate_json(message.data)
+    return Happened(live_position(message), seen(codec.decode(message.data)))

@@ -1,0 +1,54 @@
+"""The workflows on offer, as the orchestrator has published them."""
+
+import asyncio
+import logging
+
+from pydantic import ValidationError
+
+from contracts import subjects
+from contracts.catalogue import WorkflowCard
+from services.chassis.bus import Bus
+from services.transport.refusals import RefusalError
+
+log = logging.getLogger(__name__)
+
+FRESH_SECONDS = 1.0
+
+
+class Workflows:
+    """Reads the catalogue when asked, at most once a second."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._cards: dict[str, WorkflowCard] = {}
+        self._until = 0.0
+        self._reading = asyncio.Lock()
+
+    async def cards(self) -> dict[str, WorkflowCard]:
+        """Every card by name, in order. Raises UnavailableError."""
+        clock = asyncio.get_running_loop().time
+        async with self._reading:
+            if clock() >= self._until:
+                found = await self._bus.values_under(subjects.WORKFLOWS, "")
+                cards = [card for value in found if (card := _card(value)) is not None]
+                self._cards = {card.name: card for card in sorted(cards, key=lambda c: c.name)}
+                self._until = clock() + FRESH_SECONDS
+            return self._cards
+
+    async def offered(self, name: str) -> WorkflowCard:
+        """A workflow that can be started. Raises RefusalError, UnavailableError."""
+        card = (await self.cards()).get(name)
+        if card is None:
+            raise RefusalError("WORKFLOW_NOT_FOUND", "workflow_name", f"there is no {name!r}")
+        if card.problems:
+            why = f"{name!r} did not load: {'; '.join(card.problems)}"
+            raise RefusalError("WORKFLOW_NOT_LOADED", "workflow_name", why)
+        return card
+
+
+def _card(value: bytes) -> WorkflowCard | None:
+    try:
+        return WorkflowCard.model_validate_json(value)
+    except ValidationError as broken:
+        log.warning("an unreadable workflow card is passed by", extra={"why": str(broken)})
+        return None

@@ -1,0 +1,90 @@
+"""The whole product as `make run` starts it, on free ports, with a way to kill each of its processes."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.children import Child
+from infra.ports import free_port
+from infra.stack import waiting_for
+from tests.system.stage import ROOT
+
+SERVICES = ("transport", "metrics", "orchestrator", "persistence")
+
+
+class Product:
+    """`python -m infra` as a process of ours."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.ports = {name: free_port() for name in SERVICES}
+        self.nats_port = free_port()
+        given = {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "PYTHONPATH")}
+        self._run = Child(
+            "make run",
+            [sys.executable, "-m", "infra"],
+            folder / "run.log",
+            environment={
+                **kept,
+                **given,
+                "NATS_PORT": str(self.nats_port),
+                "DATA_DIR": str(folder / "data"),
+                **environment,
+            },
+            folder=ROOT,
+        )
+
+    @property
+    def nats_url(self) -> str:
+        return f"nats://127.0.0.1:{self.nats_port}"
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.ports['transport']}"
+
+    @property
+    def said(self) -> str:
+        """What `make run` has printed so far."""
+        return self._run.written()
+
+    def start(self) -> None:
+        self._run.start()
+        self.wait_until_whole()
+
+    def wait_until_whole(self) -> None:
+        """Raises StartError, with the end of its log, when it takes too long."""
+        self._run.wait_until(self.is_whole, 90)
+
+    def stop(self) -> bool:
+        """Whether it ended by itself, as Ctrl-C would have it."""
+        return self._run.stop(40)
+
+    def is_whole(self) -> bool:
+        return self.address in self.said and all(not waiting_for(p) for p in self.ports.values())
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to one of its processes: a service, `nats-server` or `mongod`."""
+        wanted = f"services.{name}" if name in SERVICES else name
+        for pid in _children(self._run.pid):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if wanted in command:
+                os.kill(pid, signal.SIGKILL)
+                return
+        raise LookupError(f"{name} does not run: {self.said[-2000:]}")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextmanager
+def running(folder: Path, **environment: str) -> Iterator[Product]:
+    product = Product(folder, **environment)
+    product.start()
+    try:
+        yield product
+    finally:
+        product.stop()

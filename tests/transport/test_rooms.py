@@ -1,0 +1,52 @@
+import pytest
+
+from contracts.events import Event
+from contracts.ids import Seq, StreamSeq
+from services.chassis.bus import Bus
+from services.transport.feed import Seen
+from services.transport.rooms import Behind, Happened, Rewound, Rooms, Seat
+from tests.transport.story import SELECTED, STARTED, Chat, chunk, many, sealed
+
+
+def happened(*events: Event) -> list[Happened]:
+    facts = sealed(*events)
+    return [Happened(StreamSeq(f.envelope.seq), Seen(f.envelope, f.event)) for f in facts]
+
+
+async def test_what_is_offered_waits_in_order() -> None:
+    seat, (first, second) = Seat(2), happened(STARTED, SELECTED)
+    seat.offer(first)
+    seat.offer(second)
+    assert [await seat.next(), await seat.next()] == [first, second]
+
+
+async def test_a_full_seat_forgets_what_waits_and_knows_how_far_the_log_must_reach() -> None:
+    seat, (first, second, third) = Seat(1), happened(*many(3))
+    seat.offer(first)
+    seat.offer(second)
+    seat.offer(chunk(0, "word"))
+    assert await seat.next() == Behind(Seq(2))
+    seat.offer(third)
+    assert await seat.next() == third
+
+
+async def test_a_rewind_comes_before_all_that_waits() -> None:
+    seat, (first,) = Seat(1), happened(STARTED)
+    seat.offer(first)
+    seat.rewind(Seq(0))
+    assert [await seat.next(), await seat.next()] == [Rewound(Seq(0)), first]
+
+
+@pytest.mark.broker
+async def test_a_room_is_shared_and_closed_behind_the_last_viewer(bus: Bus, chat: Chat) -> None:
+    rooms = Rooms(bus)
+    async with rooms.seat(chat.key) as (room, first):
+        async with rooms.seat(chat.key) as (same, second):
+            assert room is same
+            assert len(rooms) == 1
+            await chat.append(STARTED)
+            news = [await first.next(), await second.next()]
+            assert news[0] is news[1]
+        await chat.append(SELECTED)
+        assert isinstance(await first.next(), Happened)
+    assert len(rooms) == 0

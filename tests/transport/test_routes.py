@@ -1,0 +1,292 @@
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from contracts import subjects
+from contracts.catalogue import ChatSummary, WorkflowCard
+from contracts.codec import Origin, seal
+from contracts.commands import StartChat
+from contracts.ids import AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
+from contracts.seed import cache_seed
+from contracts.subjects import question
+from services.chassis.bus import Bus
+from tests.transport.conftest import Open
+from tests.transport.story import (
+    ANA,
+    COMPLETED,
+    NOON,
+    STARTED,
+    WORKFLOW,
+    Chat,
+    asks,
+    client,
+    shows,
+)
+
+pytestmark = pytest.mark.broker
+
+CARD = WorkflowCard(name=WORKFLOW, pattern="DefaultPattern", demo=True, agents=[], model="demo")
+BROKEN = WorkflowCard(name=WorkflowName("Torn"), problems=["agents.json: is not JSON"])
+
+
+@pytest.fixture
+async def http(transport: str, bus: Bus) -> AsyncIterator[httpx.AsyncClient]:
+    offered = await bus.bucket(subjects.WORKFLOWS)
+    for card in (CARD, BROKEN):
+        await offered.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
+    async with httpx.AsyncClient(base_url=f"http://{transport}", timeout=20) as http:
+        yield http
+
+
+async def test_only_workflows_that_loaded_are_on_offer(http: httpx.AsyncClient) -> None:
+    cards = (await http.get("/api/workflows")).json()
+    assert set(cards) == {WORKFLOW}
+    assert cards[WORKFLOW]["orchestration_pattern"] == "DefaultPattern"
+    assert cards[WORKFLOW]["workflow_name"] == WORKFLOW
+    troubles = (await http.get("/api/workflows/diagnostics")).json()
+    assert troubles == {"Torn": ["agents.json: is not JSON"]}
+
+
+async def test_a_start_is_ordered_and_said_to_be_on_its_way(
+    http: httpx.AsyncClient, bus: Bus
+) -> None:
+    reply = await http.post("/api/chats/acme/Generator/start", json={"user_id": "ana"})
+    body = reply.json()
+    assert reply.status_code == 202  # there is no orchestrator here
+    assert body["websocket_url"] == f"/ws/Generator/acme/{body['chat_id']}/ana"
+    assert body["cache_seed"] == cache_seed("acme", body["chat_id"])
+    key = ChatKey(AppId("acme"), ChatId(body["chat_id"]))
+    found = await bus.js.get_last_msg(subjects.COMMANDS, subjects.command(key, "start_chat"))
+    order = StartChat.model_validate_json(found.data or b"")
+    assert (order.command_id, order.user_id) == (f"start-{key.chat}", "ana")
+
+
+async def test_equal_starts_are_one_chat_also_in_parallel(
+    http: httpx.AsyncClient, bus: Bus
+) -> None:
+    asked = {"user_id": "ana", "client_request_id": "r-1"}
+    url = "/api/chats/acme/Generator/start"
+    before = await bus.js.stream_info(subjects.COMMANDS)
+    replies = await asyncio.gather(*(http.post(url, json=asked) for _ in range(4)))
+    (chat_id,) = {reply.json()["chat_id"] for reply in replies}
+    after = await bus.js.stream_info(subjects.COMMANDS)
+    assert after.state.messages - before.state.messages == 1
+    await Chat(bus, ChatKey(AppId("acme"), ChatId(chat_id))).append(STARTED)
+    again = await http.post(url, json=asked)
+    assert (again.status_code, again.json()["reused"]) == (200, True)
+    assert again.json()["chat_id"] == chat_id
+
+
+async def test_a_start_returns_once_the_chat_has_begun(
+    open_transport: Open, http: httpx.AsyncClient, bus: Bus
+) -> None:
+    address = await open_transport(start_wait_seconds=15)
+    asked = {"user_id": "ana", "client_request_id": "r-2"}
+    url = "/api/chats/acme/Generator/start"
+    first = (await http.post(url, json=asked)).json()
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as patient:
+        waiting = asyncio.create_task(patient.post(url, json=asked))
+        await asyncio.sleep(0.05)
+        await Chat(bus, ChatKey(AppId("acme"), ChatId(first["chat_id"]))).append(STARTED)
+        assert (await waiting).status_code == 200
+
+
+async def test_a_chat_is_found_by_its_own_workflow_only(
+    http: httpx.AsyncClient, chat: Chat
+) -> None:
+    await chat.append(STARTED, COMPLETED)
+    path = f"{chat.key.app}/Generator/{chat.key.chat}"
+    other = f"{chat.key.app}/Other/{chat.key.chat}"
+    assert (await http.get(f"/api/chats/exists/{path}")).json() == {"exists": True}
+    assert (await http.get(f"/api/chats/exists/{other}")).json() == {"exists": False}
+    assert (await http.get(f"/api/chats/meta/{other}")).json() == {"exists": False}
+    meta = (await http.get(f"/api/chats/meta/{path}")).json()
+    assert (meta["status"], meta["last_sequence"], meta["cache_seed"]) == (1, 2, 7)
+
+
+async def test_a_users_chats_are_listed_newest_first(http: httpx.AsyncClient, bus: Bus) -> None:
+    kept, app = await bus.bucket(subjects.CHATS), AppId("acme.corp")
+    for number in (1, 2):
+        summary = ChatSummary(
+            app_id=app,
+            chat_id=ChatId(f"c-{number}"),
+            user_id=ANA,
+            workflow_name=WORKFLOW,
+            status="running",
+            created_at=NOON,
+            updated_at=NOON.replace(minute=number),
+            last_seq=Seq(number),
+        )
+        key = subjects.chat_summary_key(app, ANA, summary.chat_id)
+        await kept.put(key, summary.model_dump_json().encode())
+    listed = (await http.get("/api/sessions/list/acme.corp/ana")).json()
+    assert [one["chat_id"] for one in listed["sessions"]] == ["c-2", "c-1"]
+    assert listed["count"] == 2
+    mine = await http.get("/api/chats/acme.corp/Generator", params={"user_id": "ana"})
+    assert mine.json() == {"chat_ids": ["c-2", "c-1"]}
+    nobody = await http.get("/api/sessions/list/acme.corp/bob")
+    assert nobody.json() == {"sessions": [], "count": 0}
+
+
+async def test_answers_are_taken_while_the_question_is_open(
+    http: httpx.AsyncClient, chat: Chat
+) -> None:
+    words, form = (question(chat.key, 1, call, 0) for call in ("call-1", "call-2"))
+    await chat.append(STARTED, asks(words), shows(form))
+    told = {"input_request_id": words, "user_input": "red"}
+    assert (await http.post("/api/user-input/submit", json=told)).json()["status"] == "success"
+    shown = {"event_id": form, "response_data": {"colour": "red"}}
+    assert (await http.post("/api/ui-tool/submit", json=shown)).json()["status"] == "success"
+    swapped = {"input_request_id": form, "user_input": "red"}
+    assert (await http.post("/api/user-input/submit", json=swapped)).status_code == 404
+    await chat.append(COMPLETED)
+    late = await http.post("/api/user-input/submit", json=told)
+    assert late.status_code == 404
+    assert late.json()["detail"].startswith("input_request_id: ")
+
+
+async def test_a_chat_is_cancelled_by_its_user_until_it_has_ended(
+    http: httpx.AsyncClient, chat: Chat
+) -> None:
+    await chat.append(STARTED)
+    url = f"/api/chats/{chat.key.app}/{chat.key.chat}/cancel"
+    assert (await http.post(url, json={"user_id": "bob"})).status_code == 404
+    assert (await http.post(url, json={"user_id": "ana"})).json() == {"status": "accepted"}
+    await chat.append(COMPLETED)
+    assert (await http.post(url, json={"user_id": "ana"})).status_code == 409
+
+
+async def test_a_message_is_accepted_at_once(http: httpx.AsyncClient, chat: Chat) -> None:
+    await chat.append(STARTED)
+    url = f"/chat/{chat.key.app}/{chat.key.chat}/ana/input"
+    reply = await http.post(url, json={"message": "hi"})
+    assert reply.json() == {"status": "accepted", "transport": None}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "field"),
+    [
+        ("POST", "/api/chats/acme/Nope/start", '{"user_id":"ana"}', 404, "workflow_name"),
+        ("POST", "/api/chats/acme/Torn/start", '{"user_id":"ana"}', 409, "workflow_name"),
+        ("POST", "/api/chats/acme/Generator/start", "{", 400, "body"),
+        ("POST", "/api/chats/acme/Generator/start", "[1]", 400, "body"),
+        ("POST", "/api/chats/acme/Generator/start", "", 400, "body"),
+        ("POST", "/api/chats/acme/Generator/start", "{}", 400, "user_id"),
+        ("POST", "/api/chats/acme/Generator/start", '{"user_id":""}', 400, "user_id"),
+        ("POST", "/api/chats/acme/Generator/start", '{"user_id":7}', 400, "user_id"),
+        (
+            "POST",
+            "/api/chats/acme/Generator/start",
+            f'{{"user_id":"{"u" * 200}"}}',
+            400,
+            "user_id",
+        ),
+        (
+            "POST",
+            "/api/chats/acme/Generator/start",
+            f'{{"user_id":"ana","message":"{"x" * 300_000}"}}',
+            413,
+            "body",
+        ),
+        ("POST", f"/api/chats/{'a' * 200}/Generator/start", '{"user_id":"ana"}', 400, "app_id"),
+        ("POST", "/api/chats/%ff/Generator/start", '{"user_id":"ana"}', 400, "app_id"),
+        ("GET", f"/api/chats/exists/acme/Generator/{'c' * 200}", "", 400, "chat_id"),
+        ("GET", "/api/chats/acme/Generator", "", 400, "user_id"),
+        ("POST", "/api/user-input/submit", '{"user_input":"x"}', 400, "input_request_id"),
+        (
+            "POST",
+            "/api/user-input/submit",
+            '{"input_request_id":"q","user_input":"x"}',
+            404,
+            "input_request_id",
+        ),
+        (
+            "POST",
+            "/api/user-input/submit",
+            '{"input_request_id":"a.b.1.0.c","user_input":"x"}',
+            404,
+            "input_request_id",
+        ),
+        ("POST", "/api/ui-tool/submit", '{"event_id":"q","response_data":5}', 400, "response_data"),
+        ("POST", "/api/ui-tool/submit", '{"event_id":"q","response_data":{}}', 404, "event_id"),
+        ("POST", "/api/chats/acme/none/cancel", '{"user_id":"ana"}', 404, "chat_id"),
+        ("POST", "/chat/acme/none/ana/input", '{"message":"x"}', 404, "chat_id"),
+        ("POST", "/chat/acme/none/ana/input", '{"message":" "}', 400, "message"),
+        ("GET", "/metrics/perf/aggregate", "", 404, "path"),
+        ("GET", "/no/such/page", "", 404, ""),
+        ("DELETE", "/api/workflows", "", 405, ""),
+    ],
+)
+async def test_bad_input_is_refused_by_its_field(
+    http: httpx.AsyncClient, method: str, path: str, content: str, status: int, field: str
+) -> None:
+    reply = await http.request(method, path, content=content)
+    assert reply.status_code == status
+    body: dict[str, Any] = reply.json()
+    assert set(body) == {"detail"}
+    assert body["detail"].startswith(f"{field}: " if field else "")
+
+
+@pytest.mark.parametrize(
+    "name", ["acme.corp", "two words", "a/b", "*", ">", "münchen", "%2F", "a?b#c", "=x"]
+)
+async def test_any_id_works_in_a_path(open_transport: Open, bus: Bus, name: str) -> None:
+    offered, workflow = await bus.bucket(subjects.WORKFLOWS), WorkflowName(name)
+    card = CARD.model_copy(update={"name": workflow})
+    await offered.put(subjects.workflow_key(workflow), card.model_dump_json().encode())
+    address, part = await open_transport(), quote(name, safe="")
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as http:
+        reply = await http.post(f"/api/chats/{part}/{part}/start", json={"user_id": name})
+        started = reply.json()
+        key = ChatKey(AppId(name), ChatId(started["chat_id"]))
+        begun = seal(
+            STARTED.model_copy(update={"user_id": name}),
+            Seq(1),
+            Origin(key, workflow, NOON, cause="test"),
+        )
+        await bus.append([begun.envelope], after=StreamSeq(0))
+        found = await http.get(f"/api/chats/exists/{part}/{part}/{key.chat}")
+        assert found.json() == {"exists": True}
+    viewer = await client(f"{address}{started['websocket_url']}?after=0")
+    meta = await viewer.next()
+    assert (meta["app_id"], meta["user_id"], meta["workflow_name"]) == (name, name, name)
+    await viewer.close()
+    await offered.delete(subjects.workflow_key(workflow))
+
+
+async def test_numbers_are_where_the_metrics_service_is(open_transport: Open) -> None:
+    address = await open_transport(metrics_public_url="http://metrics.example/")
+    async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+        reply = await http.get("/metrics/perf/chats/c-1?app_id=acme")
+        assert reply.status_code == 307
+        assert reply.headers["location"] == (
+            "http://metrics.example/metrics/perf/chats/c-1?app_id=acme"
+        )
+        assert (await http.get("/metrics/prometheus")).status_code == 307
+
+
+async def test_the_console_and_the_health_pages_are_served(http: httpx.AsyncClient) -> None:
+    page = await http.get("/")
+    assert (page.status_code, page.headers["content-type"][:9]) == (200, "text/html")
+    script = await http.get("/console/app.js")
+    assert "javascript" in script.headers["content-type"]
+    assert (await http.get("/console/../app.py")).status_code == 404
+    assert (await http.get("/console/%2e%2e/app.py")).status_code == 404
+    assert (await http.get("/api/health")).json()["status"] == "healthy"
+    assert (await http.get("/ready")).json()["ready"] is True
+
+
+async def test_a_page_of_another_origin_is_let_in_only_where_it_is_named(
+    http: httpx.AsyncClient, open_transport: Open
+) -> None:
+    origin = {"origin": "http://localhost:3000"}
+    closed = await http.get("/api/workflows", headers=origin)
+    assert "access-control-allow-origin" not in closed.headers
+    address = await open_transport(cors_origins="http://localhost:3000")
+    async with httpx.AsyncClient(base_url=f"http://{address}") as dev:
+        opened = await dev.get("/api/workflows", headers=origin)
+        assert opened.headers["access-control-allow-origin"] == "http://localhost:3000"

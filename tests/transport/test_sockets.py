@@ -1,0 +1,363 @@
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from contracts import subjects
+from contracts.commands import COMMAND, CancelChat, Command
+from contracts.ids import ChatKey
+from contracts.subjects import question
+from infra.servers import NatsServer
+from services.chassis.bus import Bus
+from services.chassis.process import build_broker, connected
+from services.transport.app import Settings
+from tests.transport.conftest import Open, running
+from tests.transport.story import (
+    CALLED,
+    COMPLETED,
+    REQUESTED,
+    RETURNED,
+    SAID,
+    SELECTED,
+    STARTED,
+    Chat,
+    Client,
+    answers,
+    asks,
+    chunk,
+    client,
+    many,
+    said,
+)
+
+pytestmark = pytest.mark.broker
+
+
+async def ordered(bus: Bus, key: ChatKey) -> Command:
+    """The newest order that was put into the queue for a chat."""
+    found = await bus.js.get_last_msg(subjects.COMMANDS, subjects.command(key, "*"))
+    return COMMAND.validate_json(found.data or b"")
+
+
+async def test_a_client_with_a_cursor_gets_every_event_past_it_in_order(
+    transport: str, chat: Chat
+) -> None:
+    await chat.append(STARTED, SELECTED, REQUESTED, CALLED, RETURNED)
+    viewer = await client(f"{transport}{chat.path()}?after=2&events=1")
+    meta = await viewer.next()
+    assert (meta["type"], meta["chat_exists"], meta["cache_seed"]) == ("chat_meta", True, 7)
+    boundary = await viewer.until("chat.resume_boundary")
+    assert (boundary["seq"], boundary["data"]["replayed_events"]) == (5, 3)
+    await chat.append(SAID)
+    await viewer.until("chat.text", seq=6)
+    assert viewer.seqs() == [3, 4, 5, 6]
+    await viewer.close()
+
+
+async def test_a_client_without_a_cursor_gets_its_history_as_a_replay_then_live_frames(
+    transport: str, chat: Chat
+) -> None:
+    await chat.append(STARTED, SELECTED, REQUESTED, SAID)
+    viewer = await client(f"{transport}{chat.path()}")
+    await viewer.until("chat.resume_boundary")
+    history = viewer.frames[1:-1]
+    assert [frame["type"] for frame in history] == [
+        "chat.run_start",
+        "chat.select_speaker",
+        "chat.text",
+    ]
+    assert all("seq" not in frame and frame["data"]["replay"] for frame in history)
+    assert [frame["data"]["index"] for frame in history] == [1, 2, 4]
+    await chat.append(said("and now?"))
+    live = await viewer.until("chat.text")
+    assert live["seq"] == 5
+    assert "replay" not in live["data"]
+    await viewer.close()
+
+
+async def test_a_reload_that_resumes_at_once_sees_nothing_twice(
+    open_transport: Open, chat: Chat
+) -> None:
+    address = await open_transport(handshake_seconds=5)
+    await chat.append(STARTED, *many(4))
+    viewer = await client(f"{address}{chat.path()}")
+    await viewer.say(type="client.resume", chat_id=chat.key.chat, lastClientIndex=3)
+    await viewer.until("chat.resume_boundary")
+    await chat.append(said("the last"))
+    await viewer.until("chat.text", seq=6)
+    texts = [f["data"]["content"] for f in viewer.frames if f["type"] == "chat.text"]
+    assert texts == [*(f"message {n}" for n in range(1, 5)), "the last"]
+    await viewer.close()
+
+
+async def test_a_resume_is_answered_strictly_past_the_cursor(transport: str, chat: Chat) -> None:
+    await chat.append(STARTED, *many(4))
+    viewer = await client(f"{transport}{chat.path()}?after=5")
+    await viewer.until("chat.resume_boundary")
+    await viewer.say(type="client.resume", chat_id=chat.key.chat, lastClientIndex=3)
+    boundary = await viewer.until("chat.resume_boundary")
+    assert viewer.seqs("chat.text") == [4, 5]
+    assert boundary["data"]["resume_mode"] == "client"
+    await viewer.close()
+
+
+async def test_concurrent_appends_reach_two_transports_without_gap_or_double(
+    open_transport: Open, chat: Chat
+) -> None:
+    one, other = await open_transport(), await open_transport(seat_size=3)
+    await chat.append(STARTED)
+
+    async def write() -> None:
+        for _ in range(60):
+            await chat.append(*many(3))
+
+    writing = asyncio.create_task(write())
+    viewers = []
+    for number in range(8):
+        address = (one, other)[number % 2]
+        viewers.append(await client(f"{address}{chat.path()}?after=0&events=1"))
+        await asyncio.sleep(0.01)
+    await writing
+    await asyncio.gather(*(viewer.until("chat.event", seq=181) for viewer in viewers))
+    assert all(viewer.seqs() == list(range(1, 182)) for viewer in viewers)
+    for viewer in viewers:
+        await viewer.close()
+
+
+async def test_a_slow_viewer_comes_back_by_its_cursor_and_slows_nobody(
+    open_transport: Open, chat: Chat
+) -> None:
+    address = await open_transport(seat_size=4)
+    await chat.append(STARTED)
+    path = f"{address}{chat.path()}?after=0&events=1"
+    slow = await client(path, max_queue=1, write_limit=1024)
+    quick = await client(path)
+    await slow.until("chat.resume_boundary")
+    for _ in range(40):
+        await chat.append(*[said("x" * 30_000) for _ in range(5)])
+    await quick.until("chat.event", seq=201)
+    await slow.until("chat.event", seq=201)
+    await slow.until("chat.text", seq=201)
+    assert quick.seqs() == slow.seqs() == list(range(1, 202))
+    await slow.close()
+    await quick.close()
+
+
+async def test_a_reconnect_in_mid_token_on_another_replica_shows_the_text_so_far(
+    open_transport: Open, chat: Chat
+) -> None:
+    one = await open_transport()
+    await chat.append(STARTED, SELECTED, REQUESTED)
+    first = await client(f"{one}{chat.path()}?after=0")
+    await first.until("chat.resume_boundary")
+    await chat.stream(chunk(0, "Once "), chunk(5, "upon "))
+    while first.spoken() != "Once upon ":
+        await first.until("chat.print")
+    await first.close()
+
+    other = await open_transport()
+    second = await client(f"{other}{chat.path()}?after=3")
+    opened = await second.until("chat.print")
+    assert (opened["data"]["offset"], opened["content"]) == (0, "Once upon ")
+    await chat.stream(chunk(10, "a time"))
+    while second.spoken() != "Once upon a time":
+        await second.until("chat.print")
+    await chat.append(SAID)
+    await second.until("chat.text", seq=4)
+    await second.close()
+
+
+async def test_a_restarted_attempt_begins_again_and_its_stragglers_are_not_heard(
+    transport: str, chat: Chat
+) -> None:
+    await chat.append(STARTED, SELECTED, REQUESTED)
+    viewer = await client(f"{transport}{chat.path()}?after=0")
+    await viewer.until("chat.resume_boundary")
+    await chat.stream(chunk(0, "Once "), chunk(0, "Twice ", "r2"), chunk(5, "gone"))
+    await chat.stream(chunk(6, "over", "r2"))
+    while viewer.spoken() != "Twice over":
+        await viewer.until("chat.print")
+    assert [f["data"]["runner"] for f in viewer.frames if f["type"] == "chat.print"] == [
+        "r1",
+        "r2",
+        "r2",
+    ]
+    await viewer.close()
+
+
+async def test_an_outage_of_nats_leaves_no_gap(tmp_path: Any) -> None:
+    server = NatsServer(tmp_path)
+    server.start()
+    try:
+        async with running(Settings(nats_url=server.url)) as (address, _):
+            settings = Settings(nats_url=server.url)
+            async with connected(build_broker(settings, "test"), settings) as bus:
+                chat = Chat(bus)
+                await chat.append(STARTED)
+                viewer = await client(f"{address}{chat.path()}?after=0&events=1")
+                await viewer.until("chat.resume_boundary")
+                server.kill()
+                async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as http:
+                    reply = await http.get("/api/sessions/list/acme/ana")
+                assert reply.status_code == 503
+                assert reply.json() == {"detail": "service: NATS is away, try again shortly"}
+                server.start()
+                await chat.append(*many(3))
+                await viewer.until("chat.event", seq=4)
+                assert viewer.seqs() == [1, 2, 3, 4]
+                await viewer.close()
+    finally:
+        server.stop()
+
+
+async def test_a_chat_that_was_only_just_started_is_waited_for(
+    open_transport: Open, chat: Chat
+) -> None:
+    address = await open_transport(start_wait_seconds=10)
+    viewer = await client(f"{address}{chat.path()}?after=0")
+    await chat.append(STARTED)
+    assert (await viewer.next())["type"] == "chat_meta"
+    await viewer.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "workflow", "code"),
+    [("bob", "Generator", "NOT_ALLOWED"), ("ana", "Other", "NOT_ALLOWED")],
+)
+async def test_a_chat_of_someone_else_is_refused(
+    transport: str, chat: Chat, user: str, workflow: str, code: str
+) -> None:
+    await chat.append(STARTED)
+    viewer = await client(f"{transport}{chat.path(user, workflow)}")
+    assert await viewer.closed() == 1008
+    assert [f["error_code"] for f in viewer.frames] == [code]
+
+
+async def test_an_unknown_chat_is_refused(transport: str, chat: Chat) -> None:
+    viewer = await client(f"{transport}{chat.path()}")
+    assert await viewer.closed() == 1008
+    assert viewer.frames[0]["data"]["error_code"] == "CHAT_NOT_FOUND"
+
+
+async def test_a_stopping_transport_asks_its_clients_to_come_back(
+    nats: NatsServer, chat: Chat
+) -> None:
+    await chat.append(STARTED)
+    async with running(Settings(nats_url=nats.url)) as (address, server):
+        viewer = await client(f"{address}{chat.path()}?after=0")
+        await viewer.until("chat.resume_boundary")
+        server.should_exit = True
+        assert await viewer.closed() == 1012
+
+
+@pytest.fixture
+async def viewer(transport: str, chat: Chat) -> Client:
+    asked = question(chat.key, 1, "call-1", 0)
+    await chat.append(STARTED, SELECTED, asks(asked))
+    viewer = await client(f"{transport}{chat.path()}?after=0")
+    await viewer.until("chat.resume_boundary")
+    return viewer
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "field"),
+    [
+        ("{", "SCHEMA_VALIDATION_FAILED", "message"),
+        ("[]", "SCHEMA_VALIDATION_FAILED", "message"),
+        ("[" * 100_000, "SCHEMA_VALIDATION_FAILED", "message"),
+        (b"\x00\x01", "SCHEMA_VALIDATION_FAILED", "message"),
+        ('{"text":"\\ud800"}', "SCHEMA_VALIDATION_FAILED", "message"),
+        ("{}", "SCHEMA_VALIDATION_FAILED", "type"),
+        ('{"type":["a"]}', "SCHEMA_VALIDATION_FAILED", "type"),
+        ('{"type":"no.such"}', "SCHEMA_VALIDATION_FAILED", "type"),
+        ('{"type":"user.input.submit","chat_id":"CHAT"}', "SCHEMA_VALIDATION_FAILED", "text"),
+        (
+            '{"type":"user.input.submit","chat_id":"CHAT","text":5}',
+            "SCHEMA_VALIDATION_FAILED",
+            "text",
+        ),
+        (
+            '{"type":"user.input.submit","chat_id":"CHAT","text":" "}',
+            "SCHEMA_VALIDATION_FAILED",
+            "text",
+        ),
+        ('{"type":"user.input.submit","chat_id":"x","text":"hi"}', "NOT_ALLOWED", "chat_id"),
+        (
+            '{"type":"user.input.submit","chat_id":"CHAT","text":"hi","input_request_id":"q"}',
+            "QUESTION_NOT_OPEN",
+            "input_request_id",
+        ),
+        (
+            '{"type":"ui_tool_response","eventId":"q","response":{}}',
+            "QUESTION_NOT_OPEN",
+            "eventId",
+        ),
+        ('{"type":"ui_tool_response","response":{}}', "SCHEMA_VALIDATION_FAILED", "eventId"),
+        (
+            '{"type":"client.resume","chat_id":"CHAT","lastClientIndex":"1"}',
+            "SCHEMA_VALIDATION_FAILED",
+            "lastClientIndex",
+        ),
+        ('{"type":"chat.cancel","reason":1}', "SCHEMA_VALIDATION_FAILED", "reason"),
+        (f'"{"x" * 300_000}"', "MESSAGE_TOO_LARGE", "message"),
+    ],
+)
+async def test_bad_input_is_refused_by_its_field_and_the_socket_lives(
+    viewer: Client, chat: Chat, message: str | bytes, code: str, field: str
+) -> None:
+    said_ = message.replace("CHAT", chat.key.chat) if isinstance(message, str) else message
+    await viewer.say_raw(said_)
+    refusal = await viewer.until("chat.error")
+    assert (refusal["error_code"], refusal["data"]["field"]) == (code, field)
+    assert refusal["message"].startswith(f"{field}: ")
+    await chat.append(COMPLETED)
+    await viewer.until("chat.run_complete")
+    await viewer.close()
+
+
+async def test_an_answer_is_ordered_and_acknowledged(viewer: Client, chat: Chat, bus: Bus) -> None:
+    asked = question(chat.key, 1, "call-1", 0)
+    answer = {"chat_id": chat.key.chat, "text": "red", "input_request_id": asked}
+    await viewer.say(type="user.input.submit", **answer)
+    assert (await viewer.next())["type"] == "chat.input_ack"
+    ack = await viewer.until("ack.input")
+    assert ack["data"] == {
+        "chat_id": chat.key.chat,
+        "status": "accepted",
+        "input_request_id": asked,
+    }
+    order = await ordered(bus, chat.key)
+    assert order.model_dump(include={"name", "question_id", "text", "user_id"}) == {
+        "name": "answer_question",
+        "question_id": asked,
+        "text": "red",
+        "user_id": "ana",
+    }
+    await chat.append(answers(asked))
+    await viewer.until("chat.input_ack", seq=4)
+    await viewer.say(type="user.input.submit", **answer)
+    assert (await viewer.until("chat.error"))["error_code"] == "QUESTION_NOT_OPEN"
+    await viewer.close()
+
+
+async def test_an_ended_chat_takes_no_message_and_no_cancel(viewer: Client, chat: Chat) -> None:
+    await chat.append(COMPLETED)
+    await viewer.say(type="user.input.submit", chat_id=chat.key.chat, text="hi")
+    assert (await viewer.until("chat.error"))["error_code"] == "CHAT_ENDED"
+    await viewer.say(type="chat.cancel")
+    assert (await viewer.until("chat.error"))["error_code"] == "CHAT_ENDED"
+    await viewer.close()
+
+
+async def test_a_message_and_a_cancel_are_ordered(viewer: Client, chat: Chat, bus: Bus) -> None:
+    await viewer.say(type="user.input.submit", chat_id=chat.key.chat, text="hi")
+    await viewer.until("ack.input")
+    assert (await ordered(bus, chat.key)).name == "send_message"
+    await viewer.say(type="chat.cancel", reason="enough")
+    await viewer.say(type="what is said next is heard after it")
+    await viewer.until("chat.error")
+    order = await ordered(bus, chat.key)
+    assert isinstance(order, CancelChat)
+    assert order.reason == "enough"
+    await viewer.close()

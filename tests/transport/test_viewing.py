@@ -1,0 +1,63 @@
+import asyncio
+
+import pytest
+
+from contracts.ids import Seq, StreamSeq
+from services.chassis.bus import Bus
+from services.transport.ending import end
+from services.transport.feed import Frame, Viewer
+from services.transport.rooms import Happened, Room, Seat
+from services.transport.viewing import Viewing
+from services.transport.views import Views, seen
+from tests.transport.story import STARTED, Chat, client, many
+
+pytestmark = pytest.mark.broker
+
+
+async def test_a_jump_is_healed_from_the_log_and_an_overlap_is_dropped(
+    bus: Bus, chat: Chat
+) -> None:
+    await chat.append(STARTED, *many(2))
+    view = await Views(bus).of(chat.key)
+    assert view is not None
+    sent: asyncio.Queue[Frame] = asyncio.Queue()
+    seat, room = Seat(9), Room(bus, chat.key)
+    viewing = Viewing(bus, room, seat, view, Viewer(), Seq(0), sent.put)
+    task = asyncio.create_task(viewing.run())
+    while (await sent.get()).type != "chat.resume_boundary":
+        pass
+    await chat.append(*many(3))
+    stored = [one async for one in bus.read(chat.key, after=StreamSeq(0))]
+    for one in (stored[1], stored[5], stored[4]):  # old, beyond a jump, and then what was jumped
+        seat.offer(Happened(one.position, seen(one.envelope())))
+    await chat.append(*many(1))
+    last = await bus.last(chat.key)
+    assert last is not None
+    seat.offer(Happened(last.position, seen(last.envelope())))
+    assert [(await sent.get()).seq for _ in range(4)] == [4, 5, 6, 7]
+    assert sent.empty()
+    await end(task)
+
+
+async def test_a_cursor_past_the_end_hides_nothing_that_is_still_to_come(
+    transport: str, chat: Chat
+) -> None:
+    await chat.append(STARTED)
+    viewer = await client(f"{transport}{chat.path()}?after=99")
+    await viewer.until("chat.resume_boundary")
+    await chat.append(*many(1))
+    await viewer.until("chat.text", seq=2)
+    await viewer.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("after=x", "after"), ("after=-1", "after"), ("after=0&events=2", "events")],
+)
+async def test_a_cursor_that_is_none_is_refused(
+    transport: str, chat: Chat, query: str, field: str
+) -> None:
+    await chat.append(STARTED)
+    viewer = await client(f"{transport}{chat.path()}?{query}")
+    assert await viewer.closed() == 1008
+    assert viewer.frames[0]["data"]["field"] == field
