@@ -1,5 +1,7 @@
 """The pieces that a model reads and writes: text, data, files, calls and token counts."""
 
+import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -50,6 +52,25 @@ class FilePart(Piece):
 
 
 Part = Annotated[TextPart | DataPart | BinaryPart | UrlPart | FilePart, Field(discriminator="kind")]
+
+
+def text_of(parts: Iterable[Part]) -> str:
+    """What a reader sees of a message's parts: its words, its data as JSON, its files by name."""
+    return "".join(_text_of(part) for part in parts)
+
+
+def _text_of(part: Part) -> str:
+    match part:
+        case TextPart(text=text):
+            return text
+        case DataPart(data=data):
+            return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+        case BinaryPart(media_type=media):
+            return f"[{media}]"
+        case UrlPart(url=url):
+            return url
+        case FilePart(file_id=file):
+            return f"[file {file}]"
 
 
 class ToolCall(BaseModel):

@@ -7,13 +7,20 @@ headers (NATS ADR-50 and ADR-31), written here once.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import ConnectionClosedError, ConnectionReconnectingError, NoRespondersError
+from nats.errors import (
+    ConnectionClosedError,
+    ConnectionDrainingError,
+    ConnectionReconnectingError,
+    NoRespondersError,
+    OutboundBufferLimitError,
+)
+from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
@@ -27,14 +34,26 @@ from contracts.live import TextStreamed
 PAGE = 500
 """Messages of one direct get: bounds what a reader holds before it has looked at them."""
 ACK_SECONDS = 2
+READ_SECONDS = 10.0
+"""How long a page of a direct get may take, however large its messages."""
 PUBLISH_TRIES = 3
 OUTAGE_SECONDS = 30.0
 """How long an append outlasts a NATS that is away before it gives up."""
 MAX_BATCH = 1000
 """Messages of one atomic batch that the server takes (NATS ADR-50)."""
 
-_STALE = 10071  # JSStreamWrongLastSequenceErrF: the chat has moved on
-_AWAY = (NatsTimeoutError, NoRespondersError, ConnectionClosedError, ConnectionReconnectingError)
+_STALE = (
+    10071,  # JSStreamWrongLastSequenceErrF: the chat has moved on
+    10201,  # JSAtomicPublishContainsDuplicateMessageErr: so it has, and this seq is taken
+)
+_AWAY = (
+    NatsTimeoutError,
+    NoRespondersError,
+    ConnectionClosedError,
+    ConnectionDrainingError,
+    ConnectionReconnectingError,
+    OutboundBufferLimitError,
+)
 
 
 class PositionConflictError(Exception):
@@ -80,10 +99,15 @@ class Bus:
             raise RefusedError(f"an append takes 1 to {MAX_BATCH} events, got {len(facts)}")
         payloads = [codec.encode(fact) for fact in facts]
         deadline = asyncio.get_running_loop().time() + OUTAGE_SECONDS
+        unanswered = False
         while True:
             try:
                 return await self._append_once(facts, payloads, after)
+            except PositionConflictError:  # a try that was never answered may be what is in the way
+                if not unanswered or asyncio.get_running_loop().time() > deadline:
+                    raise
             except _AWAY as away:
+                unanswered = True
                 if asyncio.get_running_loop().time() > deadline:
                     raise UnavailableError(f"append to {facts[0].event_id}") from away
                 await asyncio.sleep(0.2)
@@ -101,6 +125,8 @@ class Bus:
         if len(batch) > 1:
             _bind_together(batch)
         addressed = [subjects.event(fact.key, fact.category) for fact in facts]
+        for message in zip(addressed, payloads, batch, strict=True):
+            self._refuse_oversize(*message)  # before the first is sent: the server would hang up
         *before, last = zip(addressed, payloads, batch, strict=True)
         for subject, payload, headers in before:
             await self.nc.publish(subject, payload, headers=headers)
@@ -108,12 +134,18 @@ class Bus:
         reply = await self.nc.request(subject, payload, timeout=ACK_SECONDS, headers=headers)
         ack = json.loads(reply.data)
         if "error" in ack:
-            if ack["error"].get("err_code") == _STALE:
+            if ack["error"].get("err_code") in _STALE:
                 raise PositionConflictError(facts[0].key, after)
             raise RefusedError(f"{ack['error'].get('err_code')}: {ack['error'].get('description')}")
         if ack.get("duplicate"):  # the id is known from elsewhere: nothing of ours was stored
             raise PositionConflictError(facts[0].key, after)
         return StreamSeq(ack["seq"])
+
+    def _refuse_oversize(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
+        lines = sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+        size = len(data) + lines + len("NATS/1.0\r\n\r\n")
+        if size > self.nc.max_payload:
+            raise RefusedError(f"{subject}: {size} bytes, NATS takes {self.nc.max_payload}")
 
     async def _landed(
         self,
@@ -140,8 +172,8 @@ class Bus:
 
     async def read(self, key: ChatKey, *, after: StreamSeq) -> AsyncIterator[Stored]:
         """One chat's events past a stream position, in order. Raises UnavailableError."""
-        async for stored in self._pages(subjects.EVENTS, subjects.events_of(key), after):
-            yield stored
+        async for message in self._pages(subjects.EVENTS, subjects.events_of(key), after):
+            yield _stored(message)
 
     async def read_from(self, key: ChatKey, *, after: Seq) -> AsyncIterator[Stored]:
         """One chat's events with `seq` past a cursor, in order. Raises UnavailableError.
@@ -190,17 +222,14 @@ class Bus:
             raise UnavailableError(f"direct get from {subjects.EVENTS}") from away
         return None if _status(found) else _stored(found)
 
-    async def _pages(
-        self, stream: str, subject: str, after: StreamSeq, **more: object
-    ) -> AsyncIterator[Stored]:
+    async def _pages(self, stream: str, subject: str, after: StreamSeq) -> AsyncIterator[Msg]:
         pending = 1
         while pending:
-            query = {"batch": PAGE, "seq": after + 1, "next_by_subj": subject, **more}
+            query = {"batch": PAGE, "seq": after + 1, "next_by_subj": subject}
             page, pending = await self._direct_get(stream, query)
             for message in page:
-                stored = _stored(message)
-                after = stored.position
-                yield stored
+                after = live_position(message)
+                yield message
 
     async def _direct_get(self, stream: str, query: dict[str, object]) -> tuple[list[Msg], int]:
         """One batch direct get (NATS ADR-31): its messages and how many more there are."""
@@ -220,7 +249,8 @@ class Bus:
             try:
                 api = f"$JS.API.DIRECT.GET.{stream}"
                 await self.nc.publish(api, json.dumps(query).encode(), reply=inbox)
-                pending = await asyncio.wait_for(done, ACK_SECONDS)
+                async with asyncio.timeout(READ_SECONDS):
+                    pending = await done
             finally:
                 await subscription.unsubscribe()
         except (*_AWAY, TimeoutError) as away:
@@ -235,11 +265,10 @@ class Bus:
         subject = subjects.delta(key)
         query: dict[str, object] = {"batch": PAGE, "start_time": since, "next_by_subj": subject}
         page, pending = await self._direct_get(subjects.DELTAS, query)
-        stored = [_stored(message) for message in page]
-        if pending and stored:
-            more = self._pages(subjects.DELTAS, subject, stored[-1].position)
-            stored += [later async for later in more]
-        return [TextStreamed.model_validate_json(one.data) for one in stored]
+        if pending and page:
+            more = self._pages(subjects.DELTAS, subject, live_position(page[-1]))
+            page += [later async for later in more]
+        return [TextStreamed.model_validate_json(message.data) for message in page]
 
     async def order(self, command: Command) -> None:
         """Put a command into the orchestrator's queue; the same command twice is stored once.
@@ -266,6 +295,7 @@ class Bus:
         self, subject: str, data: bytes, message_id: str, headers: dict[str, str] | None = None
     ) -> None:
         sent = {**(headers or {}), "Nats-Msg-Id": message_id}
+        self._refuse_oversize(subject, data, sent)
         reply: Msg | None = None
         for attempt in range(PUBLISH_TRIES):
             try:
@@ -283,27 +313,33 @@ class Bus:
     async def watching(
         self, key: ChatKey, on_message: Callable[[Msg], Awaitable[None]]
     ) -> AsyncIterator[None]:
-        """Hear a chat's events and deltas as they are stored: a plain subscription, no consumer."""
-        subscription = await self.nc.subscribe(subjects.live(key), cb=on_message)
+        """Hear a chat's events and deltas as they are stored: a plain subscription, no consumer.
+
+        Raises UnavailableError.
+        """
         try:
+            subscription = await self.nc.subscribe(subjects.live(key), cb=on_message)
             await self.nc.flush(timeout=ACK_SECONDS)  # from here on nothing is missed
+        except _AWAY as away:
+            raise UnavailableError(f"watch {key.app}/{key.chat}") from away
+        try:
             yield
         finally:
-            if not self.nc.is_closed:
+            with suppress(NatsError):  # the connection is gone, and its subscriptions with it
                 await subscription.unsubscribe()
 
     async def bucket(self, name: str) -> KeyValue:
         return await self.js.key_value(name)
 
     async def values_under(self, bucket: str, prefix: str) -> list[bytes]:
-        """The newest value of each key below a prefix (at most 1,024), by one direct get.
+        """The value of each key below a prefix, the one written last at the end.
 
-        Raises UnavailableError.
+        For buckets that keep no history: there the stream holds one message a key. Raises
+        UnavailableError.
         """
         subject = subjects.bucket_subject(bucket, f"{prefix}.>" if prefix else ">")
-        query: dict[str, object] = {"multi_last": [subject], "batch": 1024}
-        page, _ = await self._direct_get(subjects.bucket_stream(bucket), query)
-        return [m.data for m in page if "KV-Operation" not in (m.headers or {})]
+        kept = self._pages(subjects.bucket_stream(bucket), subject, StreamSeq(0))
+        return [m.data async for m in kept if "KV-Operation" not in (m.headers or {})]
 
 
 def _bind_together(batch: Sequence[dict[str, str]]) -> None:
@@ -316,12 +352,11 @@ def _bind_together(batch: Sequence[dict[str, str]]) -> None:
 
 
 def _stored(message: Msg) -> Stored:
-    headers: dict[str, Any] = message.headers or {}
-    return Stored(StreamSeq(int(headers["Nats-Sequence"])), message.data)
+    return Stored(live_position(message), message.data)
 
 
 def live_position(message: Msg) -> StreamSeq:
-    """The stream position that JetStream notes on a republished message."""
+    """The stream position that JetStream notes on a message it republishes or is asked for."""
     return StreamSeq(int((message.headers or {})["Nats-Sequence"]))
 
 

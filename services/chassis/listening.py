@@ -5,6 +5,7 @@ holds the next; a command here may take minutes, therefore the fetch is our own.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 
 from services.chassis.bus import Bus
+from services.chassis.ending import end
+from services.chassis.in_hand import in_hand
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +79,7 @@ class Listener:
         self._free = asyncio.Semaphore(queue.slots)
         self._open: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
+        self._subscription: JetStreamContext.PullSubscription | None = None
 
     @property
     def busy(self) -> int:
@@ -92,26 +96,24 @@ class Listener:
     async def stop(self, patience: float) -> None:
         """Take nothing more, cancel what is open and wait, `patience` seconds at the most."""
         if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.wait([self._loop])
-        for task in self._open:
-            task.cancel()
-        if self._open:
-            await asyncio.wait(self._open, timeout=patience)
+            await end(self._loop)
+        await self._unsubscribe()  # else what we return comes back to our own last request
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await end(*self._open)
 
     async def _listen(self) -> None:
-        subscription: JetStreamContext.PullSubscription | None = None
         while True:
             await self._free.acquire()
             try:
-                subscription = subscription or await self._subscribe()
-                messages = await subscription.fetch(1, timeout=FETCH_SECONDS)
+                self._subscription = self._subscription or await self._subscribe()
+                messages = await self._subscription.fetch(1, timeout=FETCH_SECONDS)
             except NatsTimeoutError:
                 self._free.release()
                 continue
             except (NatsError, JetStreamError, OSError) as trouble:
                 self._free.release()
-                subscription = None
+                await self._unsubscribe()
                 log.warning("queue unavailable, trying again", extra={"why": repr(trouble)})
                 await asyncio.sleep(0.5)
                 continue
@@ -136,6 +138,12 @@ class Listener:
             ),
         )
 
+    async def _unsubscribe(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with contextlib.suppress(NatsError):  # gone with its connection
+                await subscription.unsubscribe()
+
     def _take(self, message: Msg) -> None:
         delivery = Delivery(message, message.metadata.num_delivered or 1)
         task = asyncio.create_task(self._work(delivery), name=f"handle {message.subject}")
@@ -149,20 +157,8 @@ class Listener:
             log.error("a message could not be settled", exc_info=trouble)
 
     async def _work(self, delivery: Delivery) -> None:
-        beat = asyncio.create_task(self._heartbeat(delivery.message))
-        try:
+        async with in_hand([delivery.message], self._queue.ack_seconds):
             await self._settle(delivery)
-        finally:
-            beat.cancel()
-            await asyncio.wait([beat])
-
-    async def _heartbeat(self, message: Msg) -> None:
-        while True:
-            await asyncio.sleep(self._queue.ack_seconds / 4)
-            try:
-                await message.in_progress()
-            except (NatsError, OSError) as away:  # redelivery is safe; silence is not
-                log.warning("no heartbeat for a message in hand", extra={"why": repr(away)})
 
     async def _settle(self, delivery: Delivery) -> None:
         message = delivery.message

@@ -5,7 +5,8 @@ import contextlib
 import json
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from services.chassis.bus import Bus
+from services.chassis.ending import end
 from services.chassis.logs import configure
 from services.chassis.settings import Settings
 from services.chassis.streams import ensure_streams
@@ -23,7 +25,13 @@ from services.chassis.streams import ensure_streams
 log = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+FAILED = 3
+"""The exit code of a service that could not start."""
+
 Check = Callable[[], str | None]
 """What is not ready, in a few words; none when all is well."""
 
@@ -47,17 +55,7 @@ class Probes:
     def draining(self) -> None:
         self._checks = {"drain": lambda: "stopping"}
 
-    def in_front_of(self, app: Asgi) -> Asgi:
-        async def answer(scope: Scope, receive: Any, send: Any) -> None:
-            page = self._page(scope) if scope["type"] == "http" else None
-            if page is None:
-                await app(scope, receive, send)
-            else:
-                await _respond(send, *page)
-
-        return answer
-
-    def _page(self, scope: Scope) -> tuple[int, str, bytes] | None:
+    def page(self, scope: Scope) -> tuple[int, str, bytes] | None:
         match scope["path"]:
             case "/health":
                 return 200, "application/json", b'{"status":"ok"}'
@@ -71,7 +69,61 @@ class Probes:
                 return None
 
 
-async def _respond(send: Any, status: int, content_type: str, body: bytes) -> None:
+class Front:
+    """The app, with its probes in front: they answer from the first moment on.
+
+    The app itself starts beside them, however long the servers it needs are away; until then its
+    requests are answered 503, so that a liveness probe never ends a process for the fault of others.
+    """
+
+    def __init__(self, app: Asgi, probes: Probes, give_up: Callable[[str], None]) -> None:
+        self._app = app
+        self._probes = probes
+        self._give_up = give_up
+        self.started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        page = self._probes.page(scope) if scope["type"] == "http" else None
+        if page is None and self.started:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1013})
+        else:
+            await _respond(send, *(page or _STARTING))
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        told: asyncio.Queue[Message] = asyncio.Queue()
+        told.put_nowait(await receive())
+        app = asyncio.create_task(self._start_app(scope, told.get), name="the app's lifespan")
+        await send({"type": "lifespan.startup.complete"})
+        stop = await receive()
+        if self.started:
+            told.put_nowait(stop)
+            await asyncio.wait([app])
+        else:
+            await end(app)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start_app(self, scope: Scope, receive: Receive) -> None:
+        async def hear(message: Message) -> None:
+            self.started = message["type"] == "lifespan.startup.complete"
+            if message["type"] == "lifespan.startup.failed":
+                self._give_up(message.get("message", ""))
+
+        try:
+            await self._app(scope, receive, hear)
+        except Exception:
+            log.exception("the service cannot go on")
+            self._give_up("")
+
+
+_STARTING = (503, "application/json", b'{"detail":"the service is still starting"}')
+
+
+async def _respond(send: Send, status: int, content_type: str, body: bytes) -> None:
     headers = [(b"content-type", content_type.encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -111,6 +163,13 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, probes: Probes) -> None:
         super().__init__(config)
         self._probes = probes
+        self.failed = False
+
+    def give_up(self, why: str) -> None:
+        if why:
+            log.error("the service did not start: %s", why)
+        self.failed = True
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._probes.draining()
@@ -128,10 +187,14 @@ class _Server(uvicorn.Server):
 def serve(
     service: str, app: Asgi, probes: Probes, settings: Settings, port: int, **options: Any
 ) -> None:
-    """Run until SIGTERM or SIGINT; `options` go to uvicorn."""
+    """Run until SIGTERM or SIGINT, exit code 0, or until the app cannot go on, exit code 3.
+
+    `options` go to uvicorn.
+    """
     configure(service, settings.log_level, as_json=settings.logs_as_json)
+    front = Front(app, probes, lambda why: server.give_up(why))
     config = uvicorn.Config(
-        probes.in_front_of(app),
+        front,
         host=settings.host,
         port=port,
         log_config=None,
@@ -140,6 +203,9 @@ def serve(
         timeout_graceful_shutdown=int(settings.drain_seconds),
         **options,
     )
+    server = _Server(config, probes)
     log.info("starting", extra={"host": settings.host, "port": port})
-    _Server(config, probes).run()
+    server.run()
     log.info("stopped")
+    if server.failed:
+        sys.exit(FAILED)

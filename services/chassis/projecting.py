@@ -15,12 +15,15 @@ from contracts import subjects
 from contracts.codec import UnreadableMessageError
 from contracts.ids import StreamSeq
 from services.chassis.bus import Bus, Stored
+from services.chassis.in_hand import in_hand
 
 log = logging.getLogger(__name__)
 
 BATCH = 200
 LINGER_SECONDS = 0.1
 """How long a batch may fill before it is applied: bounds how far a projection trails the log."""
+ACK_SECONDS = 5.0
+"""How soon the batch of a dead process goes to another."""
 TRIES = 5
 
 
@@ -39,7 +42,7 @@ def follow_events(broker: NatsBroker, bus: Callable[[], Bus], durable: str, appl
         subjects.ALL_EVENTS,
         durable=durable,
         stream=JStream(subjects.EVENTS, declare=False),
-        config=ConsumerConfig(ack_wait=30, max_ack_pending=10 * BATCH),
+        config=ConsumerConfig(ack_wait=ACK_SECONDS, max_ack_pending=10 * BATCH),
         deliver_policy=DeliverPolicy.ALL,
         pull_sub=PullSub(batch_size=BATCH, timeout=LINGER_SECONDS, batch=True),
         ack_policy=AckPolicy.MANUAL,
@@ -47,7 +50,8 @@ def follow_events(broker: NatsBroker, bus: Callable[[], Bus], durable: str, appl
     )
     async def on_events(_: list[Any], batch: NatsMessage) -> None:
         messages: list[Msg] = batch.raw_message  # type: ignore[assignment]
-        await _settle(bus(), durable, apply, messages)
+        async with in_hand(messages, ACK_SECONDS):
+            await _settle(bus(), durable, apply, messages)
 
 
 async def _settle(bus: Bus, service: str, apply: Apply, messages: Sequence[Msg]) -> None:

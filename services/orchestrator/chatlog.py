@@ -1,10 +1,11 @@
 """One chat as its runner holds it: the folded state, and the only hand that appends to its log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from nats.aio.msg import Msg
 
@@ -125,8 +126,8 @@ class ChatLog:
     def answer(self, question: QuestionId) -> Answer | None:
         return None if self.state.open is None else self.state.open.answers.get(question)
 
-    async def changed(self) -> None:
-        await self._moved.wait()
+    def changed(self) -> Coroutine[Any, Any, object]:
+        return self._moved.wait()  # of this moment: what moves before it is awaited counts
 
     # -- as a run ----------------------------------------------------------------------------------
 

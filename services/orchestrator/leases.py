@@ -12,6 +12,7 @@ from nats.js.kv import KeyValue
 
 from contracts import subjects
 from contracts.ids import ChatKey, RunnerId
+from services.chassis.ending import end
 from services.chassis.streams import LEASE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,7 @@ class Lease:
         trace: TracebackType | None,
     ) -> None:
         if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.wait([self._renewing])
+            await end(self._renewing)
         if not self.lost.is_set():
             await self._release()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from contracts.events.parts import DataPart, Part, TextPart
+from contracts.events.parts import text_of
 from contracts.events.turn import ModelResponded, ToolReturned
 from contracts.ids import AgentName
 from services.orchestrator.state import ChatState, Line, Said, Turn
@@ -118,18 +118,3 @@ def _messages_of(line: Line) -> Iterator[dict[str, Any]]:
                     "tool_call_id": call.id,
                     "content": text_of(result.parts),
                 }
-
-
-def text_of(parts: Iterable[Part]) -> str:
-    """What a model reads of a tool's result, files named instead of shown."""
-    return "".join(_text_of(part) for part in parts)
-
-
-def _text_of(part: Part) -> str:
-    match part:
-        case TextPart(text=text):
-            return text
-        case DataPart(data=data):
-            return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-        case _:
-            return f"[{part.kind}]"

@@ -9,6 +9,7 @@ from nats.js.kv import KeyValue
 
 from contracts.ids import ChatKey, WorkflowName
 from services.chassis.bus import Bus
+from services.chassis.ending import end
 from services.orchestrator.chatlog import ChatLog, Clock, FencedError, TurnOverError
 from services.orchestrator.decisions import (
     UNAVAILABLE,
@@ -125,9 +126,7 @@ async def _unless(
     except TurnOverError:
         return None
     finally:
-        for task in (working, *ends):
-            task.cancel()
-        await asyncio.gather(working, *ends, return_exceptions=True)
+        await end(working, *ends)
 
 
 def _is_over(state: ChatState, effect: RunTurn) -> bool:

@@ -1,6 +1,5 @@
 """Events -> what they make of a chat's session, its transcript, its statistics and its summary."""
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from contracts.events.chat import (
     UserMessageReceived,
 )
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
-from contracts.events.parts import BinaryPart, DataPart, FilePart, Part, TextPart, ToolCall, UrlPart
+from contracts.events.parts import ToolCall, text_of
 from contracts.events.turn import (
     ModelRequested,
     ModelResponded,
@@ -204,7 +203,7 @@ def message_of(envelope: Envelope, event: Event) -> Message | None:
             calls = tuple(_call(call) for call in event.tool_calls)
             return _message(envelope, "assistant", event.agent, event.text, calls=calls)
         case ToolReturned():
-            content = _text(event.parts) or event.error or ""
+            content = text_of(event.parts) or event.error or ""
             return _message(envelope, "tool", event.name, content, answers=event.tool_call_id)
         case _:
             return None
@@ -236,24 +235,6 @@ def _call(call: ToolCall) -> MessageCall:
     return MessageCall(
         id=call.id, function=CalledFunction(name=call.name, arguments=call.arguments)
     )
-
-
-def _text(parts: Sequence[Part]) -> str:
-    return "".join(_part(part) for part in parts)
-
-
-def _part(part: Part) -> str:
-    match part:
-        case TextPart(text=text):
-            return text
-        case DataPart(data=data):
-            return json.dumps(data, ensure_ascii=False)
-        case UrlPart(url=url):
-            return url
-        case BinaryPart(media_type=media):
-            return f"[{media}]"
-        case FilePart(file_id=file):
-            return f"[file {file}]"
 
 
 def strict_transcript(messages: Iterable[Message]) -> list[dict[str, Any]]:

@@ -16,13 +16,13 @@ from pydantic_settings import SettingsConfigDict
 
 from services.chassis import process
 from services.chassis.bus import Bus
+from services.chassis.ending import end
 from services.chassis.process import Asgi, Probes
 from services.chassis.settings import Settings as ChassisSettings
 from services.transport import answers, routes
 from services.transport.addresses import undecoded
 from services.transport.chats import Chats
 from services.transport.desk import Desk
-from services.transport.ending import end
 from services.transport.rooms import SEAT_SIZE, Rooms
 from services.transport.sockets import on_socket
 from services.transport.views import Views

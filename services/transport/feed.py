@@ -18,7 +18,7 @@ from contracts.events.chat import (
     UserMessageReceived,
 )
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
-from contracts.events.parts import DataPart, Part, TextPart, ToolCall
+from contracts.events.parts import ToolCall, text_of
 from contracts.events.turn import (
     ModelRequested,
     ModelResponded,
@@ -282,23 +282,9 @@ def _returned(returned: ToolReturned) -> Frame:
         "call": returned.call,
         "phase": "returned",
         "status": returned.status,
-        "content": returned.error or _plain(returned.parts),
+        "content": returned.error or text_of(returned.parts),
     }
     return Frame("chat.tool_activity", data)
-
-
-def _plain(parts: Iterable[Part]) -> str:
-    return "\n".join(_plain_part(part) for part in parts)
-
-
-def _plain_part(part: Part) -> str:
-    match part:
-        case TextPart(text=text):
-            return text
-        case DataPart(data=data):
-            return json.dumps(data, ensure_ascii=False)
-        case _:
-            return f"[{part.kind}]"
 
 
 def _question(viewer: Viewer, asked: HumanAsked) -> list[Frame]:

@@ -15,12 +15,12 @@ from litestar.params import FromPath
 from contracts.ids import Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
+from services.chassis.ending import end
 from services.transport import feed, inbound
 from services.transport.addresses import plain
 from services.transport.chats import Chats, chat_key
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.ending import end
 from services.transport.feed import Frame, Viewer
 from services.transport.inbound import AnswerComponent, Cancel, Inbound, Resume, SubmitInput
 from services.transport.refusals import RefusalError, malformed, unavailable

@@ -11,7 +11,7 @@ import uvicorn
 
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
-from services.chassis.process import build_broker, connected
+from services.chassis.process import Front, build_broker, connected
 from services.transport.app import Settings, build_app, socket_options
 from tests.transport.story import Chat
 
@@ -27,8 +27,9 @@ class _Quiet(uvicorn.Server):
 async def running(settings: Settings) -> AsyncIterator[tuple[str, uvicorn.Server]]:
     app, probes = build_app(settings)
     door = socket.create_server(("127.0.0.1", 0))
+    front = Front(app, probes, give_up=pytest.fail)
     config = uvicorn.Config(
-        probes.in_front_of(app),
+        front,
         lifespan="on",
         log_config=None,
         timeout_graceful_shutdown=3,
@@ -36,7 +37,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[str, uvicorn.Server
     )
     server = _Quiet(config)
     serving = asyncio.create_task(server.serve(sockets=[door]))
-    while not server.started:
+    while not (server.started and front.started):
         if serving.done():
             serving.result()
         await asyncio.sleep(0.01)

@@ -4,7 +4,7 @@ import pytest
 
 from contracts.ids import Seq, StreamSeq
 from services.chassis.bus import Bus
-from services.transport.ending import end
+from services.chassis.ending import end
 from services.transport.feed import Frame, Viewer
 from services.transport.rooms import Happened, Room, Seat
 from services.transport.viewing import Viewing

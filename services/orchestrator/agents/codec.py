@@ -64,7 +64,15 @@ class UnsupportedEventError(TypeError):
 
 def jsonable(value: Any) -> Any:
     """The value as JSON has it; what JSON has no form for, as text."""
-    return to_jsonable_python(value, fallback=str)
+    plain = to_jsonable_python(value, fallback=str)
+    written = json.dumps(plain, ensure_ascii=False)
+    clean = _utf8(written)
+    return plain if clean == written else json.loads(clean)
+
+
+def _utf8(text: str) -> str:
+    """The text without halves of characters, which no log can hold."""
+    return text.encode(errors="replace").decode()
 
 
 # -- parts ------------------------------------------------------------------------------------
@@ -75,7 +83,7 @@ def part_of(piece: Input) -> Part:
     metadata = jsonable(piece.metadata)
     match piece:
         case TextInput():
-            return TextPart(text=piece.content, metadata=metadata)
+            return TextPart(text=_utf8(piece.content), metadata=metadata)
         case DataInput():
             return DataPart(data=jsonable(piece.data), metadata=metadata)
         case BinaryInput():
@@ -125,7 +133,7 @@ def responded_of(
         turn=turn,
         call=call,
         agent=agent,
-        text=response.content,
+        text=None if response.content is None else _utf8(response.content),
         metadata=jsonable(response.metadata),
         tool_calls=[
             ToolCall(
@@ -161,6 +169,7 @@ def responded_of(
 
 def _object_text(arguments: str) -> str:
     """The arguments, or a JSON object that holds them: AG2 cannot send back what does not parse."""
+    arguments = _utf8(arguments)
     try:
         parsed = json.loads(arguments or "{}")
     except ValueError:
@@ -211,7 +220,7 @@ def calls_of(said: ModelResponded) -> ToolCallsEvent:
 def returned_of(result: ToolResultEvent, *, turn: int, call: int, agent: AgentName) -> ToolReturned:
     status, error = _verdict(result)
     told: list[Part] = (
-        [_bounded(part_of(piece)) for piece in result.result.parts]
+        _bounded([part_of(piece) for piece in result.result.parts])
         if error is None
         else [TextPart(text=error)]
     )
@@ -254,16 +263,28 @@ def told_of(error: Exception) -> str:
     """What a model may know of a failure: its kind and words, without traceback and folders."""
     words = describe(error) if isinstance(error, ValidationError) else str(error)
     told = f"{type(error).__name__}: {words}" if words else type(error).__name__
-    return _cut(_PATH.sub(r"\1", told), 2_000)
+    return _cut(_PATH.sub(r"\1", _utf8(told)), 2_000)
 
 
-def _bounded(part: Part) -> Part:
+def _bounded(parts: Sequence[Part]) -> list[Part]:
+    """The parts as far as MAX_RESULT_CHARS go, and a word on what is missing."""
+    kept: list[Part] = []
+    room = MAX_RESULT_CHARS
+    for place, part in enumerate(parts):
+        if room <= 0:
+            return [*kept, TextPart(text=f"[cut: {len(parts) - place} more parts]")]
+        kept.append(_fitting(part, room))
+        room -= len(kept[-1].model_dump_json())
+    return kept
+
+
+def _fitting(part: Part, room: int) -> Part:
     match part:
-        case TextPart(text=text) if len(text) > MAX_RESULT_CHARS:
-            return part.model_copy(update={"text": _cut(text, MAX_RESULT_CHARS)})
-        case DataPart(data=data) if len(text := str(data)) > MAX_RESULT_CHARS:
-            return TextPart(text=_cut(text, MAX_RESULT_CHARS), metadata=part.metadata)
-        case BinaryPart(data=data) if len(data) > MAX_RESULT_CHARS:
+        case TextPart(text=text) if len(text) > room:
+            return part.model_copy(update={"text": _cut(text, room)})
+        case DataPart(data=data) if len(text := str(data)) > room:
+            return TextPart(text=_cut(text, room), metadata=part.metadata)
+        case BinaryPart(data=data) if len(data) > room:
             return TextPart(text=f"[{part.media_type}: too large to keep]")
         case _:
             return part

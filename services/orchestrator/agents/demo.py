@@ -26,8 +26,8 @@ from ag2.events import (
 )
 from ag2.events.types import Usage
 
+from contracts.events.parts import text_of
 from services.orchestrator.agents.codec import part_of
-from services.orchestrator.projection import text_of
 from services.orchestrator.workflows.demo import DemoLine, Script
 
 MODEL = "demo-model"

@@ -1,7 +1,7 @@
 """One turn in progress: what AG2 does is kept here first, and what a tool asks goes out from here."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
@@ -24,8 +24,10 @@ from contracts import subjects
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.parts import ToolCall
 from contracts.events.turn import UsageRecorded, VariablesChanged
 from contracts.ids import AgentName, ChatKey, QuestionId
+from services.chassis.ending import end
 from services.orchestrator.agents import codec
 from services.orchestrator.state import Answer, Question, Turn
 
@@ -41,8 +43,8 @@ class Journal(Protocol):
 
     def answer(self, question: QuestionId) -> Answer | None: ...
 
-    async def changed(self) -> None:
-        """Returns when something was added to the chat since the last look."""
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Returns when something was added to the chat since this was called."""
         ...
 
 
@@ -59,7 +61,7 @@ class _Floor:
     def __init__(self) -> None:
         self._open: set[str] = set()
         self._waiting: set[str] = set()
-        self.moved = asyncio.Event()
+        self._moved = asyncio.Event()
 
     def begin(self, calls: Iterable[str]) -> None:
         self._open = set(calls)
@@ -67,12 +69,20 @@ class _Floor:
 
     def end(self, call: str) -> None:
         self._open.discard(call)
-        self.moved.set()
+        self.stir()
+
+    def stir(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def moved(self) -> Coroutine[Any, Any, object]:
+        """Waits for whatever moves from this moment on."""
+        return self._moved.wait()
 
     @contextmanager
     def waiting(self, call: str) -> Iterator[None]:
         self._waiting.add(call)
-        self.moved.set()
+        self.stir()
         try:
             yield
         finally:
@@ -99,7 +109,7 @@ class Scope:
         self.fault: BaseException | None = None
         self.suspended = False
         self.last_text = turn.responses[-1].text if turn.responses else None
-        self._returned = set(turn.returned)
+        self._calls = {asked.id for said in turn.responses for asked in said.tool_calls}
         self._known = codec.jsonable(variables)
         self._shown = 0
         self._asked: dict[str, int] = {}
@@ -135,6 +145,7 @@ class Scope:
             await self.journal.record(*events)
         except Exception as fault:
             self.fault = fault
+            self._leave()  # nobody will answer a turn that cannot be kept
             raise
 
     def check(self) -> None:
@@ -152,6 +163,7 @@ class Scope:
     async def _keep_response(self, response: ModelResponse) -> ModelResponse:
         turn = self.turn
         said = codec.responded_of(response, turn=turn.number, call=self.call, agent=turn.agent)
+        said = said.model_copy(update={"tool_calls": self._told_apart(said.tool_calls)})
         spent = UsageRecorded(
             turn=turn.number,
             call=self.call,
@@ -166,14 +178,24 @@ class Scope:
         return codec.response_of(said)
 
     async def _keep_result(self, result: ToolResultEvent) -> ToolResultEvent:
-        if result.parent_id not in self._returned:  # else replayed from the log
-            turn = self.turn
+        turn = self.turn
+        kept = turn.returned.get(result.parent_id)
+        if kept is None:  # else it is told again as the log has it
             kept = codec.returned_of(result, turn=turn.number, call=self.call, agent=turn.agent)
             await self.record(kept, *self._variable_changes())
-            self._returned.add(result.parent_id)
-            result = codec.result_of(kept)
         self._floor.end(result.parent_id)
-        return result
+        return codec.result_of(kept)
+
+    def _told_apart(self, calls: Iterable[ToolCall]) -> list[ToolCall]:
+        """The calls, each with an id of its own: some providers count from 0 in every response."""
+        apart: list[ToolCall] = []
+        for asked in calls:
+            own = asked.id
+            while not own or own in self._calls:
+                own = f"{own}_{self.call}"
+            self._calls.add(own)
+            apart.append(asked.model_copy(update={"id": own}))
+        return apart
 
     def _variable_changes(self) -> list[Event]:
         now: dict[str, Any] = codec.jsonable(self.variables)
@@ -258,21 +280,21 @@ class Scope:
         with self._floor.waiting(question.tool_call_id):
             while (answer := self.journal.answer(question.question_id)) is None:
                 if self._floor.idle or self.suspended:
-                    self.suspended = True
-                    self._floor.moved.set()  # whoever waits beside us leaves too
+                    self._leave()
                     raise SuspendedError
                 await self._something_moves()
         return answer
 
+    def _leave(self) -> None:
+        self.suspended = True
+        self._floor.stir()  # whoever waits beside us leaves too
+
     async def _something_moves(self) -> None:
-        self._floor.moved.clear()
         waits = [
-            asyncio.create_task(self._floor.moved.wait()),
+            asyncio.create_task(self._floor.moved()),
             asyncio.create_task(self.journal.changed()),
         ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            await end(*waits)

@@ -48,7 +48,8 @@ async def run_turn(agent: Agent, task: Task, journal: Journal, *, call_limit: in
     """
     if (done := _finished(task.turn)) is not None:
         return done
-    scope = Scope(task.key, task.turn, dict(task.variables), journal)
+    # A copy to the bottom: what a tool changes in place must not reach the state, or another chat.
+    scope = Scope(task.key, task.turn, codec.jsonable(task.variables), journal)
     try:
         response = await _resume(agent, task, scope, call_limit)
     except asyncio.CancelledError:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from services.transport.ending import end
+from services.chassis.ending import end
 
 
 async def test_a_task_that_loses_one_cancellation_still_ends() -> None:
