@@ -1,0 +1,33 @@
+"""Print the business events of all workflows, each once, also those that came while we were away."""
+
+import asyncio
+import json
+import sys
+
+import nats
+from nats.errors import TimeoutError as NothingNewError
+
+
+async def main(nats_url: str, how_many: int | None) -> None:
+    connection = await nats.connect(nats_url)
+    events = await connection.jetstream().pull_subscribe(
+        "mozaiks.evt.*.*.business", durable="printer-business", stream="EVENTS"
+    )
+    seen = 0
+    while how_many is None or seen < how_many:
+        try:
+            messages = await events.fetch(10, timeout=5)
+        except NothingNewError:
+            continue
+        for message in messages:
+            event = json.loads(message.data)
+            said = event["body"]
+            print(event["app_id"], event["chat_id"], said["log_event_type"], said["message"])
+            await message.ack()
+            seen += 1
+    await connection.drain()
+
+
+if __name__ == "__main__":
+    url = sys.argv[1] if len(sys.argv) > 1 else "nats://127.0.0.1:4222"
+    asyncio.run(main(url, int(sys.argv[2]) if len(sys.argv) > 2 else None))
