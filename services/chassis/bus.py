@@ -39,6 +39,8 @@ READ_SECONDS = 10.0
 PUBLISH_TRIES = 3
 OUTAGE_SECONDS = 30.0
 """How long an append outlasts a NATS that is away before it gives up."""
+HEADER_BYTES = 4096
+"""More than the headers of any append come to: ids and subjects are bounded."""
 MAX_BATCH = 1000
 """Messages of one atomic batch that the server takes (NATS ADR-50)."""
 
@@ -125,8 +127,8 @@ class Bus:
         if len(batch) > 1:
             _bind_together(batch)
         addressed = [subjects.event(fact.key, fact.category) for fact in facts]
-        for message in zip(addressed, payloads, batch, strict=True):
-            self._refuse_oversize(*message)  # before the first is sent: the server would hang up
+        for subject, payload in zip(addressed, payloads, strict=True):
+            self._refuse_oversize(subject, payload)  # before the first leaves: NATS would hang up
         *before, last = zip(addressed, payloads, batch, strict=True)
         for subject, payload, headers in before:
             await self.nc.publish(subject, payload, headers=headers)
@@ -141,11 +143,10 @@ class Bus:
             raise PositionConflictError(facts[0].key, after)
         return StreamSeq(ack["seq"])
 
-    def _refuse_oversize(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
-        lines = sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
-        size = len(data) + lines + len("NATS/1.0\r\n\r\n")
-        if size > self.nc.max_payload:
-            raise RefusedError(f"{subject}: {size} bytes, NATS takes {self.nc.max_payload}")
+    def _refuse_oversize(self, subject: str, data: bytes) -> None:
+        room = self.nc.max_payload - HEADER_BYTES
+        if len(data) > room:
+            raise RefusedError(f"{subject}: {len(data)} bytes, NATS takes {room} and its headers")
 
     async def _landed(
         self,
@@ -295,7 +296,7 @@ class Bus:
         self, subject: str, data: bytes, message_id: str, headers: dict[str, str] | None = None
     ) -> None:
         sent = {**(headers or {}), "Nats-Msg-Id": message_id}
-        self._refuse_oversize(subject, data, sent)
+        self._refuse_oversize(subject, data)
         reply: Msg | None = None
         for attempt in range(PUBLISH_TRIES):
             try:

@@ -108,9 +108,12 @@ class Front:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start_app(self, scope: Scope, receive: Receive) -> None:
+        me = asyncio.current_task()
+
         async def hear(message: Message) -> None:
             self.started = message["type"] == "lifespan.startup.complete"
-            if message["type"] == "lifespan.startup.failed":
+            told_to_stop = me is not None and me.cancelling() > 0
+            if message["type"] == "lifespan.startup.failed" and not told_to_stop:
                 self._give_up(message.get("message", ""))
 
         try:

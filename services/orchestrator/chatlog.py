@@ -150,10 +150,10 @@ class ChatLog:
     async def _on_live(self, message: Msg) -> None:
         if message.subject.endswith(".delta"):
             return
-        envelope = codec.decode(message.data)
         async with self._lock:
-            if envelope.seq <= self.state.seq:
-                return
+            if live_position(message) <= self._position:
+                return  # our own, or read already: most of what is heard
+            envelope = codec.decode(message.data)
             if envelope.seq == self.state.seq + 1:
                 self._take(envelope)
                 self._position = live_position(message)

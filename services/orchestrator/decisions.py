@@ -63,6 +63,9 @@ Outcome = Spoke | Broke | Waits
 UNAVAILABLE = Broke(
     "WORKFLOW_UNAVAILABLE", "The workflow of this chat is not available, or does not load."
 )
+TOO_LARGE = Broke(
+    "NOT_KEPT", "A step of this chat was refused by the log: it is too large to keep."
+)
 GIVEN_UP = Broke("GIVEN_UP", "This chat failed again and again, and was given up.")
 
 

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 from nats.js.kv import KeyValue
 
 from contracts.ids import ChatKey, WorkflowName
-from services.chassis.bus import Bus
+from services.chassis.bus import Bus, RefusedError
 from services.chassis.ending import end
 from services.orchestrator.chatlog import ChatLog, Clock, FencedError, TurnOverError
 from services.orchestrator.decisions import (
+    TOO_LARGE,
     UNAVAILABLE,
     Outcome,
     RunTurn,
@@ -37,7 +38,7 @@ class Performer(Protocol):
     """Lets an agent take its turn (the AG2 adapter)."""
 
     def __call__(
-        self, workflow: Workflow, state: ChatState, chat: ChatLog
+        self, workflow: Workflow, state: ChatState, chat: ChatLog, /
     ) -> Coroutine[Any, Any, Outcome]: ...
 
 
@@ -125,6 +126,9 @@ async def _unless(
         return working.result()
     except TurnOverError:
         return None
+    except RefusedError as refused:  # the same step would be refused again
+        log.warning("a turn was refused", extra={"why": str(refused)})
+        return TOO_LARGE
     finally:
         await end(working, *ends)
 

@@ -100,7 +100,7 @@ def test_a_person_takes_the_generator_to_its_end_across_a_reload_in_mid_stream(p
     assert shown == sorted(set(shown))
 
 
-def test_two_windows_show_the_same(page: Page, product: Product) -> None:
+def test_two_windows_show_the_same(page: Page) -> None:
     page.get_by_test_id("new-chat-HelloWorld").click()
     expect(page.get_by_test_id("composer")).to_be_enabled(timeout=PATIENCE)
     page.get_by_test_id("composer").fill("Good morning")

@@ -73,7 +73,7 @@ def environment(nats_url: str, model_url: str, workflows: Path, effects: Path) -
 
 @asynccontextmanager
 async def bus_at(url: str) -> AsyncIterator[Bus]:
-    nc = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)  # type: ignore[arg-type]
+    nc = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     try:
         await ensure_streams(nc, replicas=1)
         yield Bus(nc)

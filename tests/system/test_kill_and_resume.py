@@ -29,6 +29,7 @@ from tests.system.stage import (
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 SIDE_BY_SIDE = 8
+NOWHERE = "nowhere"
 SIDE_BY_SIDE_TOOLS = 2
 """Tools that the script calls in one response: so many may be open when a process is killed."""
 CHAT = "the one chat"
@@ -76,6 +77,8 @@ async def run_killed_at(point: str, folder: Path, model: ModelStub) -> Run:
                     processes.append(orchestrators.start(variables))
                 await asyncio.wait([playing], timeout=0.1)
             facts = playing.result()
+        if point != NOWHERE:
+            await asyncio.to_thread(processes[0].join, 10)
     finally:
         for process in processes:
             process.kill()
@@ -113,7 +116,7 @@ def points_of(facts: list[Fact]) -> list[str]:
 async def test_a_chat_ends_the_same_wherever_its_orchestrator_is_killed(
     tmp_path: Path, model: ModelStub
 ) -> None:
-    whole = await run_killed_at("never", tmp_path / "uninterrupted", model)
+    whole = await run_killed_at(NOWHERE, tmp_path / "uninterrupted", model)
     assert not whole.killed
     assert whole.facts[-1].envelope.type == "chat.completed"
     assert [f.envelope.seq for f in whole.facts] == list(range(1, len(whole.facts) + 1))

@@ -6,7 +6,12 @@ from ag2 import Agent as Ag2Agent
 
 from contracts.ids import AgentName
 from services.orchestrator.agents.models import Models
-from services.orchestrator.agents.tools import ToolLoadError, build_handoff, build_tool
+from services.orchestrator.agents.tools import (
+    ToolLoadError,
+    build_handoff,
+    build_tool,
+    on_human_input,
+)
 from services.orchestrator.workflows.loading import Loaded, ManifestError
 
 
@@ -22,7 +27,10 @@ def build_agents(loaded: Loaded, models: Models) -> Mapping[AgentName, Ag2Agent]
             continue
         handoffs = [build_handoff(handoff) for handoff in agent.handoffs]
         agents[name] = Ag2Agent(
-            str(name), config=models.config_of(loaded.demo.script(name)), tools=[*tools, *handoffs]
+            str(name),
+            config=models.config_of(loaded.demo.script(name)),
+            tools=[*tools, *handoffs],
+            hitl_hook=on_human_input,
         )
     if problems:
         raise ManifestError(*dict.fromkeys(problems))

@@ -16,7 +16,13 @@ from services.orchestrator.decisions import Outcome
 from services.orchestrator.projection import conversation, prompt
 from services.orchestrator.runner import Performer
 from services.orchestrator.state import ChatState
-from services.orchestrator.workflows.loading import Broken, ManifestError, load_all
+from services.orchestrator.workflows.loading import (
+    Broken,
+    Loaded,
+    ManifestError,
+    load_all,
+    shown_name,
+)
 from services.orchestrator.workflows.spec import Workflow
 
 
@@ -33,24 +39,32 @@ def build_offer(root: Path, models: Models) -> Offer:
     """Load every workflow below a folder. One that does not load becomes a card with its problems."""
     workflows: dict[WorkflowName, Workflow] = {}
     agents: dict[WorkflowName, Mapping[AgentName, Ag2Agent]] = {}
-    cards: dict[WorkflowName, WorkflowCard] = {}
+    broken: list[Broken] = []
     for found in load_all(root):
-        if isinstance(found, Broken):
-            cards[found.name] = WorkflowCard(name=found.name, problems=list(found.problems))
-            continue
-        name = found.workflow.name
-        if name in workflows:
-            twice = f"workflow.json: workflow_name: {name} is the name of another folder too"
-            cards[name] = cards[name].model_copy(update={"problems": [twice]})
-            continue
-        try:
-            agents[name] = build_agents(found, models)
-        except ManifestError as broken:
-            cards[name] = WorkflowCard(name=name, problems=list(broken.problems))
-            continue
-        workflows[name] = found.workflow
-        cards[name] = _card(found.workflow, models)
+        match found:
+            case Broken():
+                broken.append(found)
+            case Loaded(workflow=workflow) if workflow.name in workflows:
+                broken.append(_broken(found, (f"workflow.json: workflow_name: {_TAKEN}",)))
+            case Loaded(workflow=workflow):
+                try:
+                    agents[workflow.name] = build_agents(found, models)
+                except ManifestError as trouble:
+                    broken.append(_broken(found, trouble.problems))
+                else:
+                    workflows[workflow.name] = workflow
+    cards = {name: _card(workflow, models) for name, workflow in workflows.items()}
+    for one in broken:
+        name = one.name if one.name not in cards else WorkflowName(f"{one.name} (its folder)")
+        cards[name] = WorkflowCard(name=name, problems=list(one.problems))
     return Offer(workflows, agents, tuple(cards.values()))
+
+
+_TAKEN = "another folder has a workflow of this name"
+
+
+def _broken(found: Loaded, problems: tuple[str, ...]) -> Broken:
+    return Broken(shown_name(found.folder), problems)
 
 
 def _card(workflow: Workflow, models: Models) -> WorkflowCard:

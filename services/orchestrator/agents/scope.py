@@ -217,10 +217,6 @@ class Scope:
 
     # -- what tools ask ------------------------------------------------------------------------
 
-    async def on_human_input(self, request: HumanInputRequest, context: ConversationContext) -> str:
-        """AG2's human-in-the-loop hook: `ctx.input` in a tool, approvals of a middleware."""
-        return await self.ask(context.tool_call_id or "", request.content, ())
-
     async def ask(self, tool_call: str, prompt: str, options: Sequence[str]) -> str:
         place = self._place(tool_call)
         asked = HumanAsked(**place, prompt=prompt, options=list(options))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any, Literal
 
 from ag2 import Context, ToolResult, tool
 from ag2.context import ConversationContext
+from ag2.events import HumanInputRequest
 from ag2.tools.types import FunctionTool
 
 from contracts.events.business import BusinessLogged, Level
 from contracts.ids import AgentName
 from services.orchestrator.agents.scope import Scope
-from services.orchestrator.workflows.spec import Handoff, Tool
+from services.orchestrator.workflows.spec import Handoff, Tool, transfer_name
 
 SCOPE = "mozaiks.scope"
 """Under which a turn's Scope travels in AG2's dependencies."""
@@ -26,6 +28,15 @@ _INJECTED = ("runtime", "context_variables")
 
 class ToolLoadError(Exception):
     """A tool that its manifest names but its folder does not offer."""
+
+
+async def on_human_input(event: HumanInputRequest, context: Context) -> str:
+    """AG2's human-in-the-loop hook: `ctx.input` in a tool, approvals of a middleware.
+
+    One for all agents, because AG2 builds a pydantic model for each that it is handed.
+    """
+    scope: Scope = context.dependencies[SCOPE]
+    return await scope.ask(context.tool_call_id or "", event.content, ())
 
 
 class Runtime:
@@ -75,9 +86,10 @@ def load_function(file: Path, name: str) -> Callable[..., Any]:
     if spec is None or spec.loader is None or not file.is_file():
         raise ToolLoadError(f"{file.name}: no such Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as broken:
+    except (Exception, SystemExit) as broken:
         raise ToolLoadError(f"{file.name}: {type(broken).__name__}: {broken}") from broken
     function = getattr(module, name, None)
     if not callable(function):
@@ -107,14 +119,8 @@ def build_handoff(handoff: Handoff) -> FunctionTool:
         told = f"[handoff to {target}] {reason}".strip()
         return ToolResult(told, final=True, metadata={HANDOFF: target})
 
-    built: FunctionTool = tool(
-        transfer, name=handoff_tool_name(target), description=handoff.condition
-    )
+    built: FunctionTool = tool(transfer, name=transfer_name(target), description=handoff.condition)
     return built
-
-
-def handoff_tool_name(target: AgentName) -> str:
-    return f"transfer_to_{target}"
 
 
 def _injecting(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -108,7 +108,6 @@ async def _resume(agent: Agent, task: Task, scope: Scope, call_limit: int) -> Mo
         variables=scope.variables,
         dependencies={SCOPE: scope},
         middleware=[Middleware(_Watch, scope=scope, request=request, call_limit=call_limit)],
-        hitl_hook=scope.on_human_input,
     )
     return reply.response
 

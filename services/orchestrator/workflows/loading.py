@@ -1,5 +1,6 @@
 """Read the workflows' folders: each is a workflow, or a list of what is wrong with it."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from contracts.codec import describe
 from contracts.ids import AgentName, WorkflowName
+from contracts.subjects import InvalidIdError, token
 from services.orchestrator.workflows.demo import DemoScripts
 from services.orchestrator.workflows.manifest import (
     AgentsManifest,
@@ -19,15 +21,25 @@ from services.orchestrator.workflows.manifest import (
     VariablesManifest,
     WorkflowManifest,
 )
-from services.orchestrator.workflows.spec import TERMINATE, USER, Agent, Handoff, Tool, Workflow
+from services.orchestrator.workflows.spec import (
+    TERMINATE,
+    USER,
+    Agent,
+    Handoff,
+    Tool,
+    Workflow,
+    transfer_name,
+)
 
 MAX_MANIFEST_BYTES = 4_000_000
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
+    folder: str
     workflow: Workflow
     demo: DemoScripts
 
@@ -60,7 +72,16 @@ def load(folder: Path) -> Loaded | Broken:
     try:
         return _load(folder)
     except ManifestError as broken:
-        return Broken(WorkflowName(folder.name), broken.problems)
+        return Broken(shown_name(folder.name), broken.problems)
+
+
+def shown_name(folder: str) -> WorkflowName:
+    """A folder's name, cut where it is too long for the name of a workflow."""
+    try:
+        token(folder)
+    except InvalidIdError:
+        return WorkflowName(f"{folder.encode(errors='replace').decode()[:16]}…")
+    return WorkflowName(folder)
 
 
 def _load(folder: Path) -> Loaded:
@@ -71,10 +92,12 @@ def _load(folder: Path) -> Loaded:
     variables = _read(folder, "context_variables.json", VariablesManifest, VariablesManifest())
     demo = _read(folder, "demo.json", DemoScripts, DemoScripts())
     problems = [*_unknown_names(head, agents, tools, handoffs, variables, demo)]
+    problems += _tool_name_problems(agents, tools, handoffs)
     problems += [p for tool in tools.tools if isinstance(p := _file_of(folder, tool), str)]
     if problems:
         raise ManifestError(*problems)
-    return Loaded(_workflow(folder, head, agents, tools, handoffs, variables), demo)
+    workflow = _workflow(folder, head, agents, tools, handoffs, variables)
+    return Loaded(folder.name, workflow, demo)
 
 
 def _read(folder: Path, name: str, model: type[M], default: M | None = None) -> M:
@@ -128,6 +151,25 @@ def _unknown_names(
         for name in wanted.variables:
             if name not in defined:
                 yield f"context_variables.json: agents.{agent}: there is no variable {name}"
+
+
+def _tool_name_problems(
+    agents: AgentsManifest, tools: ToolsManifest, handoffs: HandoffsManifest
+) -> Iterable[str]:
+    """Providers refuse a request whose tools share a name, or whose names they do not allow."""
+    for tool in tools.tools:
+        if not _TOOL_NAME.fullmatch(name := tool.name or tool.function):
+            yield f"tools.json: {name}: a tool's name is 1 to 64 of A-Z a-z 0-9 _ -"
+    for agent in (agent.name for agent in agents.agents):
+        names = [tool.name or tool.function for tool in tools.tools if agent in tool.agents]
+        names += [
+            transfer_name(AgentName(rule.target_agent))
+            for rule in handoffs.handoff_rules
+            if rule.source_agent == agent and rule.handoff_type == "condition"
+        ]
+        for name in dict.fromkeys(names):
+            if names.count(name) > 1:
+                yield f"tools.json: {agent}: two of its tools are called {name}"
 
 
 def _rule_problems(where: str, rule: HandoffManifest) -> Iterable[str]:

@@ -1,5 +1,6 @@
 """A workflow as the core knows it: agents, tools, who follows whom, and when to stop."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,11 @@ TERMINATE = AgentName("terminate")
 """Whom a rule names to end the conversation."""
 
 Pattern = Literal["DefaultPattern"]
+
+
+def transfer_name(target: AgentName) -> str:
+    """What a model calls to hand over to an agent: only what providers allow in a tool's name."""
+    return f"transfer_to_{re.sub('[^A-Za-z0-9_-]', '_', target)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,125 @@
+"""Append: how soon a decision is true, and how many events a second become true in one process."""
+
+import asyncio
+from collections.abc import Sequence
+from time import perf_counter
+
+from nats.aio.client import Client
+
+from benchmarks import chats, floor, stage
+from benchmarks.figures import Aim, Figure, percentile
+from contracts.events import Event
+from infra.servers import NatsServer
+from services.chassis.bus import Bus
+from services.orchestrator.chatlog import ChatLog
+
+REPETITIONS = 7
+DECISIONS = 120
+WRITERS = 32
+DECISIONS_OF_A_WRITER = 6
+AIM = Aim(ratio=1.5)
+
+OPENING: list[Event] = [chats.STARTED, chats.selected(1)]
+
+Decision = Sequence[Event]
+
+DECISIONS_BY_SIZE: dict[int, Decision] = {
+    1: [chats.returned(1)],
+    3: [chats.responded(1), chats.used(1), chats.returned(1)],
+}
+
+
+async def measure(server: NatsServer) -> list[Figure]:
+    async with stage.bus(server) as bus, stage.plain(server) as nc:
+        figures: list[Figure] = []
+        for size, decision in DECISIONS_BY_SIZE.items():
+            name = f"append {size} event{'s' * (size > 1)}"
+            figures += await _one_after_the_other(name, bus, nc, decision)
+            figures.append(await _many_at_once(name, bus, nc, decision))
+        return figures
+
+
+async def _one_after_the_other(name: str, bus: Bus, nc: Client, decision: Decision) -> list[Figure]:
+    floors: list[list[float]] = []
+    ours: list[list[float]] = []
+    for _ in range(REPETITIONS):
+        floors.append(await (await _Raw.on(bus, nc, decision, DECISIONS)).run())
+        ours.append(await (await _Ours.on(bus, decision, DECISIONS)).run())
+    return [
+        Figure(
+            f"{name}, ack p{percent}",
+            "ms",
+            [1000 * percentile(times, percent) for times in ours],
+            [1000 * percentile(times, percent) for times in floors],
+            AIM,
+        )
+        for percent in (50, 99)
+    ]
+
+
+async def _many_at_once(name: str, bus: Bus, nc: Client, decision: Decision) -> Figure:
+    floors: list[float] = []
+    ours: list[float] = []
+    each = DECISIONS_OF_A_WRITER
+    for _ in range(REPETITIONS):
+        raw = [await _Raw.on(bus, nc, decision, each) for _ in range(WRITERS)]
+        floors.append(await _rate(raw, len(decision)))
+        own = [await _Ours.on(bus, decision, each) for _ in range(WRITERS)]
+        ours.append(await _rate(own, len(decision)))
+    many = f"{name}, {WRITERS} chats at once"
+    return Figure(many, "events/s", ours, floors, AIM, more_is_better=True)
+
+
+async def _rate(writers: "Sequence[_Raw] | Sequence[_Ours]", size: int) -> float:
+    began = perf_counter()
+    await asyncio.gather(*(writer.run() for writer in writers))
+    return WRITERS * DECISIONS_OF_A_WRITER * size / (perf_counter() - began)
+
+
+class _Ours:
+    """A chat as the orchestrator appends to it: decide, seal, encode, publish, fold."""
+
+    def __init__(self, chat: ChatLog, decision: Decision, times: int) -> None:
+        self._chat = chat
+        self._decision = decision
+        self._times = times
+
+    @classmethod
+    async def on(cls, bus: Bus, decision: Decision, times: int) -> "_Ours":
+        chat = ChatLog(bus, chats.new_chat(), chats.clock)
+        await chat.append(lambda _: OPENING, cause="start", workflow=chats.WORKFLOW)
+        return cls(chat, decision, times)
+
+    async def run(self) -> list[float]:
+        """Seconds from decision to acknowledgement, each."""
+        taken: list[float] = []
+        for _ in range(self._times):
+            began = perf_counter()
+            await self._chat.record(*self._decision)
+            taken.append(perf_counter() - began)
+        return taken
+
+
+class _Raw:
+    """The same chat's messages, made beforehand."""
+
+    def __init__(self, nc: Client, batches: list[list[floor.Ready]], position: int) -> None:
+        self._nc = nc
+        self._batches = batches
+        self._position = position
+
+    @classmethod
+    async def on(cls, bus: Bus, nc: Client, decision: Decision, times: int) -> "_Raw":
+        key = chats.new_chat()
+        position = await bus.append(chats.sealed(key, OPENING), after=chats.NOWHERE)
+        envelopes = chats.sealed(key, [*decision] * times, after=len(OPENING))
+        pieces = chats.in_pieces(envelopes, len(decision))
+        return cls(nc, [floor.ready(piece) for piece in pieces], position)
+
+    async def run(self) -> list[float]:
+        taken: list[float] = []
+        for batch in self._batches:
+            began = perf_counter()
+            self._position = await floor.publish(self._nc, batch, self._position)
+            taken.append(perf_counter() - began)
+        return taken

@@ -1,0 +1,205 @@
+"""An agent's turn on AG2 with a scripted model, and a journal that keeps it in memory."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ag2 import Agent, tool
+from ag2.config import LLMClient, ModelConfig
+from ag2.context import ConversationContext
+from ag2.events import (
+    BaseEvent,
+    ModelMessage,
+    ModelMessageChunk,
+    ModelResponse,
+    ToolCallEvent,
+    ToolCallsEvent,
+)
+from ag2.testing import TestConfig, Turn
+from ag2.tools.types import FunctionTool
+
+from contracts.events import Event
+from contracts.events.chat import ChatStarted
+from contracts.events.turn import ModelRequested, ModelResponded, ToolReturned
+from contracts.ids import AgentName, QuestionId
+from services.orchestrator.agents import codec
+from services.orchestrator.agents.tools import _injecting
+from services.orchestrator.agents.turn import Task, run_turn
+from services.orchestrator.decisions import Outcome, Waits
+from services.orchestrator.projection import conversation
+from services.orchestrator.state import Answer
+from tests.story import ANA, KEY, WRITER, Story, answered, given, heard, speaks
+
+E = TypeVar("E", bound=Event)
+
+BEGUN = given(
+    ChatStarted(user_id=ANA, seed=7, variables={"tone": "dry", "sources": []}),
+    heard("Write about rain."),
+    speaks(),
+)
+
+
+class RefusedHereError(Exception):
+    """What a journal says that was told to refuse."""
+
+
+class MemoryJournal:
+    """A Journal that keeps what it is told in memory, one batch after the other.
+
+    `refuses` is the number of the batch that it refuses, as if another runner had been first.
+    """
+
+    def __init__(self, story: Story = BEGUN, refuses: int | None = None) -> None:
+        self.story = story
+        self.batches: list[tuple[Event, ...]] = []
+        self.shown: list[tuple[int, int, str]] = []
+        self._refuses = refuses
+        self._moved = asyncio.Event()
+
+    async def record(self, *events: Event) -> None:
+        await asyncio.sleep(0)  # as a server would: others may run meanwhile
+        if self._refuses is not None and len(self.batches) >= self._refuses:
+            raise RefusedHereError(f"batch {self._refuses}")
+        self.add(*events)
+
+    def add(self, *events: Event) -> None:
+        """Take in what is so, whoever says it."""
+        self.story = self.story.then(*events)
+        self.batches.append(events)
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
+        assert (turn, agent) == (1, WRITER)
+        self.shown.append((call, offset, text))
+
+    def answer(self, question: QuestionId) -> Answer | None:
+        turn = self.story.state.open
+        return None if turn is None else turn.answers.get(question)
+
+    def changed(self) -> Coroutine[Any, Any, object]:
+        return self._moved.wait()
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for batch in self.batches for event in batch]
+
+    def of(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, kind: type[Event]) -> None:
+        """Returns once such an event is kept."""
+        while not self.of(kind):
+            await self.changed()
+
+
+class Model(ModelConfig):
+    """AG2's scripted model after `skip` answers; `heard` is the digest of each request it got."""
+
+    def __init__(self, lines: Sequence[Turn], skip: int = 0) -> None:
+        self.heard: list[str] = []
+        self._inner = TestConfig(*_left(lines, skip), raise_tool_errors=False).create()
+
+    @property
+    def provider(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def model(self) -> str:
+        raise NotImplementedError
+
+    def copy(self) -> "Model":
+        return self
+
+    def create(self) -> LLMClient:
+        return _Client(self, self._inner)
+
+    def create_files_client(self) -> Any:
+        raise NotImplementedError
+
+
+def _left(lines: Sequence[Turn], skip: int) -> Sequence[Turn]:
+    """The lines after the first `skip` that answer; chunks before an answer are part of it."""
+    answers = [n for n, line in enumerate(lines, 1) if not isinstance(line, ModelMessageChunk)]
+    return lines[answers[skip - 1] :] if skip else lines
+
+
+class _Client(LLMClient):
+    def __init__(self, model: Model, inner: LLMClient) -> None:
+        self._model = model
+        self._inner = inner
+
+    async def __call__(
+        self, messages: Sequence[BaseEvent], context: ConversationContext, **more: Any
+    ) -> ModelResponse:
+        self._model.heard.append(codec.digest(context.prompt, messages))
+        return await self._inner(messages, context, **more)
+
+
+@dataclass
+class Stage:
+    """One turn of the writer: what the model will say, and what it may call."""
+
+    lines: Sequence[Turn]
+    tools: Sequence[Callable[..., Any] | FunctionTool] = ()
+    heard: list[str] = field(default_factory=list)
+    """The digests of all requests that any model of this stage got."""
+
+    async def run(self, journal: MemoryJournal, call_limit: int = 25) -> Outcome:
+        """Let the turn go on from where the journal ends."""
+        state = journal.story.state
+        assert state.open is not None
+        model = Model(self.lines, skip=len(state.open.responses))
+        agent = Agent(str(WRITER), config=model, tools=[_offered(one) for one in self.tools])
+        task = Task(
+            key=KEY,
+            turn=state.open,
+            before=conversation(state, WRITER, None),
+            prompt="You write.",
+            variables=dict(state.variables),
+        )
+        try:
+            return await run_turn(agent, task, journal, call_limit=call_limit)
+        finally:
+            self.heard += model.heard
+
+    async def play(self, journal: MemoryJournal) -> Outcome:
+        """The same, with a person who answers `red` whenever it waits for one."""
+        while isinstance(outcome := await self.run(journal), Waits):
+            turn = journal.story.state.open
+            assert turn is not None
+            asked = turn.unanswered[0]
+            said = answered("red").model_copy(update={"question_id": asked.question_id})
+            journal.add(said)
+        return outcome
+
+
+def _offered(one: Callable[..., Any] | FunctionTool) -> FunctionTool:
+    if isinstance(one, FunctionTool):
+        return one
+    built: FunctionTool = tool(_injecting(one), name=one.__name__, description="A tool.")
+    return built
+
+
+def call(name: str, id_: str, arguments: str = "{}") -> ToolCallEvent:
+    return ToolCallEvent(name, id=id_, arguments=arguments)
+
+
+def says(text: str | None, *calls: ToolCallEvent) -> ModelResponse:
+    message = None if text is None else ModelMessage(text)
+    return ModelResponse(message, tool_calls=ToolCallsEvent(list(calls)))
+
+
+def requests(journal: MemoryJournal) -> list[str]:
+    return [request.digest for request in journal.of(ModelRequested)]
+
+
+def responses(story: Story) -> int:
+    return sum(isinstance(fact.event, ModelResponded) for fact in story.facts)
+
+
+def result(journal: MemoryJournal, call_id: str) -> ToolReturned:
+    """What a tool call came to, which is said once."""
+    (returned,) = [one for one in journal.of(ToolReturned) if one.tool_call_id == call_id]
+    return returned

@@ -1,0 +1,134 @@
+"""What is known after each event: folding in two halves is folding at once, wherever one cuts."""
+
+from dataclasses import replace
+
+import pytest
+
+from contracts.codec import Fact
+from contracts.events import Event
+from contracts.events.business import BusinessLogged
+from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
+from contracts.events.turn import OutputStructured, TurnFailed, UsageRecorded
+from contracts.ids import RunnerId
+from services.orchestrator.state import ChatState, Said, evolve, replay
+from tests.story import (
+    ANA,
+    EDITOR,
+    NEWSROOM,
+    STARTED,
+    WRITER,
+    answered,
+    asked,
+    calls,
+    done,
+    given,
+    heard,
+    listens,
+    returns,
+    say,
+    says,
+    speaks,
+)
+
+LONG = given(
+    STARTED,
+    speaks(),
+    calls("ask", "work"),
+    asked(),
+    heard("Hurry up"),
+    returns(2),
+    answered(),
+    returns(1),
+    says("A draft.", call=1),
+    done("A draft."),
+    listens(2),
+    say("Better!"),
+    says("A better draft.", turn=3),
+    done("A better draft.", turn=3),
+    speaks(EDITOR, 4, "after_work"),
+    says("Fine.", turn=4, agent=EDITOR),
+    done("Fine.", turn=4, agent=EDITOR),
+    ChatCompleted(reason="terminate", turns=3),
+)
+
+
+@pytest.mark.parametrize("cut", range(len(LONG.facts) + 1))
+def test_a_history_in_two_halves_is_the_history(cut: int) -> None:
+    first, second = LONG.facts[:cut], LONG.facts[cut:]
+    assert replay(second, replay(first)) == LONG.state
+
+
+def test_folding_leaves_the_state_before_as_it_was() -> None:
+    before = given(STARTED, speaks(), calls("ask"), asked()).state
+    evolve(before, LONG.facts[-1])
+    assert before == given(STARTED, speaks(), calls("ask"), asked()).state
+
+
+def test_the_story_so_far() -> None:
+    state = LONG.state
+    assert state.ended == "completed"
+    assert state.open is None
+    assert (state.turns, state.agent_turns) == (4, 3)
+    assert state.spoke == EDITOR
+    assert state.seq == len(LONG.facts)
+    assert state.workflow == NEWSROOM.name
+    said = [line.text for line in state.lines]
+    assert said == ["A draft.", "Hurry up", "Better!", "A better draft.", "Fine."]
+
+
+def test_what_the_person_throws_in_waits_for_the_end_of_the_turn() -> None:
+    story = given(STARTED, speaks(), heard("Hurry up"))
+    assert story.state.lines == ()
+    ended = story.then(done())
+    assert ended.state.lines[-1] == Said("Hurry up")
+
+
+def test_what_only_others_count_changes_nothing_but_the_place() -> None:
+    before = given(STARTED, speaks())
+    counted: list[Event] = [
+        UsageRecorded(turn=1, call=0, agent=WRITER, duration=1.0),
+        OutputStructured(turn=1, agent=WRITER, model_name="Draft", data={}),
+        BusinessLogged(log_event_type="X", message="x"),
+    ]
+    after = before.then(*counted)
+    assert replace(after.state, seq=before.state.seq) == before.state
+
+
+def test_a_failed_turn_is_over() -> None:
+    failed = TurnFailed(turn=1, agent=WRITER, code="X", message="x")
+    state = given(STARTED, speaks(), failed).state
+    assert state.open is None
+    assert state.ended is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "known"),
+    [
+        (ChatCompleted(reason="terminate", turns=0), "completed"),
+        (ChatFailed(code="X", message="x"), "failed"),
+        (ChatCancelled(user_id=ANA), "cancelled"),
+    ],
+)
+def test_a_chat_ends_in_one_of_three_ways_and_nobody_speaks_after(
+    ending: ChatCompleted | ChatFailed | ChatCancelled, known: str
+) -> None:
+    state = given(STARTED, speaks(), ending).state
+    assert (state.ended, state.open) == (known, None)
+
+
+def test_the_newest_runner_is_known_and_commands_have_none() -> None:
+    by_runner, by_command = LONG.facts[0], LONG.facts[1]
+    run = Fact(by_runner.envelope.model_copy(update={"runner": RunnerId("r.1")}), by_runner.event)
+    assert replay([run, by_command]).runner == "r.1"
+
+
+@pytest.mark.parametrize("stray", [says(""), asked(), answered(), done(), returns()])
+def test_what_belongs_to_no_open_turn_changes_nothing_but_the_place(stray: Event) -> None:
+    before = given(STARTED)
+    after = before.then(stray)
+    assert replace(after.state, seq=before.state.seq) == before.state
+
+
+def test_nothing_is_known_of_a_chat_without_events() -> None:
+    assert replay([]) == ChatState()
+    assert not ChatState().started

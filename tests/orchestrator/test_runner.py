@@ -1,0 +1,483 @@
+"""Chats run on a real NATS: one runner each, whatever arrives meanwhile, and an end to poison."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from ag2 import Agent
+from ag2.config import LLMClient, ModelConfig
+from ag2.context import ConversationContext
+from ag2.events import BaseEvent, ModelMessageChunk, ModelResponse
+from nats.aio.msg import Msg
+from nats.js.errors import KeyNotFoundError
+
+from contracts import subjects
+from contracts.codec import decode, encode
+from contracts.commands import Command
+from contracts.envelope import Envelope
+from contracts.events.business import BusinessLogged
+from contracts.events.chat import ChatFailed
+from contracts.ids import ChatKey, StreamSeq, new_command_id
+from services.chassis.bus import Bus, PositionConflictError
+from services.chassis.listening import LeftToAnotherError, Listener, Queue
+from services.orchestrator.agents.offer import Offer, build_performer
+from services.orchestrator.chatlog import ChatLog
+from services.orchestrator.decisions import Outcome, Spoke, Waits
+from services.orchestrator.handlers import Handlers
+from services.orchestrator.runner import Runner
+from services.orchestrator.state import ChatState
+from services.orchestrator.workflows.spec import Workflow
+from tests.orchestrator.world import (
+    Person,
+    bus_to,
+    history,
+    last_question,
+    leases,
+    runner,
+    shipped,
+    tell,
+    types,
+)
+from tests.story import EDITOR, NEWSROOM, NOON, WRITER
+
+pytestmark = pytest.mark.broker
+
+ALONE = replace(NEWSROOM, agents={WRITER: replace(NEWSROOM.agents[WRITER], after_work=None)})
+"""One agent, one turn."""
+
+
+def note(text: str) -> BusinessLogged:
+    return BusinessLogged(log_event_type="NOTE", message=text)
+
+
+async def speak(_: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
+    """A turn that is over at once."""
+    assert state.open is not None
+    await chat.record(note(f"turn {state.open.number}"))
+    return Spoke("Done.", None)
+
+
+class Gate:
+    """A performer that begins its turn, and waits to be let through."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+        self.turns = 0
+
+    async def __call__(self, workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
+        del workflow, state
+        self.turns += 1
+        await chat.record(note("before the gate"))
+        self.reached.set()
+        await self.opened.wait()
+        await chat.record(note("after the gate"))
+        return Spoke("Done.", None)
+
+
+@asynccontextmanager
+async def patience() -> AsyncIterator[None]:
+    async with asyncio.timeout(20):
+        yield
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    while not await holds():  # noqa: ASYNC110  a server says when, and not to us
+        await asyncio.sleep(0.02)
+
+
+async def has(bus: Bus, person: Person, type_: str) -> bool:
+    return type_ in types(await history(bus, person.key))
+
+
+def contiguous(envelopes: list[Envelope]) -> bool:
+    return [one.seq for one in envelopes] == list(range(1, len(envelopes) + 1))
+
+
+async def read(bus: Bus, key: ChatKey) -> list[Envelope]:
+    return [fact.envelope for fact in await history(bus, key)]
+
+
+# -- the fence ------------------------------------------------------------------------------------
+
+
+class DeafBus(Bus):
+    """A bus whose live subjects do not reach us: what others append, only the log can tell."""
+
+    @asynccontextmanager
+    async def watching(
+        self, key: ChatKey, on_message: Callable[[Msg], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        del key, on_message
+        yield
+
+
+class CountingBus(Bus):
+    """A bus that counts what the server refused."""
+
+    refused = 0
+
+    async def append(self, facts: Any, *, after: StreamSeq) -> StreamSeq:
+        try:
+            return await super().append(facts, after=after)
+        except PositionConflictError:
+            self.refused += 1
+            raise
+
+
+class Viewer:
+    """Someone who watches a chat live."""
+
+    def __init__(self) -> None:
+        self.saw: list[Envelope] = []
+
+    async def on_message(self, message: Msg) -> None:
+        if not message.subject.endswith(".delta"):
+            self.saw.append(decode(message.data))
+
+
+async def apart(bus: Bus, name: str, perform: Any) -> Runner:
+    """A runner with a lease bucket of its own: no lease keeps it from anything."""
+    bucket = await leases(bus, f"{name}-{new_command_id()}")
+    return runner(bus, bucket, perform, {NEWSROOM.name: ALONE})
+
+
+async def test_a_runner_that_was_passed_is_refused_and_stops(bus: Bus) -> None:
+    person, viewer, gate = Person(), Viewer(), Gate()
+    deaf = DeafBus(bus.nc)
+    async with patience(), bus.watching(person.key, viewer.on_message):
+        passed = asyncio.create_task(tell(await apart(deaf, "passed", gate), person.starts()))
+        await gate.reached.wait()
+        await tell(await apart(bus, "newer", speak), person.says("Hello?"))
+        gate.opened.set()
+        with pytest.raises(LeftToAnotherError):
+            await passed
+        log = await read(bus, person.key)
+        await until(lambda: _seen(viewer, log))
+    assert log[-1].type == "chat.completed"
+    assert contiguous(log)
+    notes = [one.body["message"] for one in log if one.type == "business.logged"]
+    assert notes == ["before the gate", "turn 1"]
+    assert viewer.saw == log
+
+
+async def _seen(viewer: Viewer, log: list[Envelope]) -> bool:
+    return len(viewer.saw) >= len(log)
+
+
+async def test_a_runner_that_hears_of_another_stops_at_once(bus: Bus) -> None:
+    person, gate = Person(), Gate()
+    async with patience():
+        passed = asyncio.create_task(tell(await apart(bus, "passed", gate), person.starts()))
+        await gate.reached.wait()
+        await tell(await apart(bus, "newer", speak), person.says("Hello?"))
+        with pytest.raises(LeftToAnotherError):
+            await passed  # the gate was never opened
+    assert (await read(bus, person.key))[-1].type == "chat.completed"
+
+
+async def test_of_two_runners_in_one_chat_one_appends_and_nothing_interleaves(bus: Bus) -> None:
+    async def chatter(_: Workflow, __: ChatState, chat: ChatLog) -> Outcome:
+        for number in range(30):
+            await chat.record(note(f"{number}"), note(f"{number} again"))
+        return Spoke("Done.", None)
+
+    person, viewer, gate = Person(), Viewer(), Gate()
+    ours, theirs = CountingBus(bus.nc), CountingBus(bus.nc)
+    first = await apart(ours, "first", chatter)
+    second = await apart(theirs, "second", chatter)
+    waiting = await apart(bus, "waiting", gate)
+    async with patience(), bus.watching(person.key, viewer.on_message):
+        begun = asyncio.create_task(tell(waiting, person.starts()))
+        await gate.reached.wait()
+        begun.cancel()  # a process that died in its turn: both others come to its rescue
+        await asyncio.gather(begun, return_exceptions=True)
+        order = person.says("Hello?")
+        ended = await asyncio.gather(
+            tell(first, order, attempt=2), tell(second, order, attempt=2), return_exceptions=True
+        )
+        log = await read(bus, person.key)
+        await until(lambda: _seen(viewer, log))
+    assert {type(one) for one in ended} <= {type(None), LeftToAnotherError}
+    assert None in ended
+    assert contiguous(log)
+    assert log[-1].type == "chat.completed"
+    runners = [one.runner for one in log if one.runner is not None]
+    changes = sum(a != b for a, b in pairwise(runners))
+    assert changes == len(set(runners)) - 1, "a runner came back after another had appended"
+    assert viewer.saw == log
+    assert [encode(one) for one in viewer.saw] == [encode(one) for one in log]
+
+
+async def test_a_chat_has_one_lease_and_who_has_none_leaves_it_alone(bus: Bus) -> None:
+    person, gate, other = Person(), Gate(), Gate()
+    bucket = await leases(bus)
+    holder = runner(bus, bucket, gate, {NEWSROOM.name: ALONE})
+    visitor = runner(bus, bucket, other, {NEWSROOM.name: ALONE})
+    async with patience():
+        held = asyncio.create_task(tell(holder, person.starts()))
+        await gate.reached.wait()
+        await tell(visitor, person.says("Hello?"))
+        assert other.turns == 0
+        gate.opened.set()
+        await held
+    assert gate.turns == 1
+
+
+# -- while a turn goes on -------------------------------------------------------------------------
+
+
+class Endless(ModelConfig):
+    """A model that speaks one word and then never ends."""
+
+    def __init__(self) -> None:
+        self.speaking = asyncio.Event()
+        self.stopped = asyncio.Event()
+
+    @property
+    def provider(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def model(self) -> str:
+        return "endless"
+
+    def copy(self) -> "Endless":
+        return self
+
+    def create(self) -> LLMClient:
+        return _EndlessClient(self)
+
+    def create_files_client(self) -> Any:
+        raise NotImplementedError
+
+
+class _EndlessClient(LLMClient):
+    def __init__(self, model: Endless) -> None:
+        self._model = model
+
+    async def __call__(
+        self, messages: Any, context: ConversationContext, **more: Any
+    ) -> ModelResponse:
+        del messages, more
+        chunk: BaseEvent = ModelMessageChunk("Well")
+        await context.send(chunk)
+        self._model.speaking.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._model.stopped.set()
+        raise AssertionError("unreachable")
+
+
+async def test_a_cancel_from_elsewhere_reaches_the_model_stream_at_once(bus: Bus) -> None:
+    person, model = Person(), Endless()
+    offer = Offer(
+        {NEWSROOM.name: ALONE}, {NEWSROOM.name: {WRITER: Agent("Writer", config=model)}}, ()
+    )
+    bucket = await leases(bus)
+    here = runner(bus, bucket, build_performer(offer, 5), offer.workflows)
+    elsewhere = runner(bus, bucket, speak, offer.workflows)
+    async with patience():
+        running = asyncio.create_task(tell(here, person.starts()))
+        await model.speaking.wait()
+        await tell(elsewhere, person.cancels())
+        await model.stopped.wait()
+        await running
+    assert types(await history(bus, person.key))[-2:] == ["turn.model_requested", "chat.cancelled"]
+
+
+async def test_a_message_mid_turn_neither_stops_nor_doubles_the_turn(bus: Bus) -> None:
+    person, gate = Person(), Gate()
+    bucket = await leases(bus)
+    here = runner(bus, bucket, gate, {NEWSROOM.name: ALONE})
+    elsewhere = runner(bus, bucket, speak, {NEWSROOM.name: ALONE})
+    async with patience():
+        running = asyncio.create_task(tell(here, person.starts()))
+        await gate.reached.wait()
+        await tell(elsewhere, person.says("Hurry up"))
+        gate.opened.set()
+        await running
+    assert gate.turns == 1
+    assert types(await history(bus, person.key)) == [
+        "chat.started",
+        "turn.speaker_selected",
+        "business.logged",
+        "chat.user_message_received",
+        "business.logged",
+        "turn.completed",
+        "chat.completed",
+    ]
+
+
+async def test_two_starts_in_parallel_are_one_chat(bus: Bus) -> None:
+    person = Person()
+    turns: list[int] = []
+
+    async def count(workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
+        assert state.open is not None
+        turns.append(state.open.number)
+        return await speak(workflow, state, chat)
+
+    bucket = await leases(bus)
+    runners = [runner(bus, bucket, count, {NEWSROOM.name: NEWSROOM}) for _ in range(4)]
+    starts = [person.starts() for _ in runners]
+    async with patience():
+        await asyncio.gather(
+            *(tell(one, start) for one, start in zip(runners, starts, strict=True))
+        )
+        await until(lambda: has(bus, person, "chat.completed"))
+    log = await read(bus, person.key)
+    assert contiguous(log)
+    assert [one.type for one in log].count("chat.started") == 1
+    assert turns == [1, 2]
+    assert [one.actor for one in log if one.type == "turn.completed"] == [
+        f"agent:{WRITER}",
+        f"agent:{EDITOR}",
+    ]
+
+
+# -- the queue ------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def listening(told: Runner, bus: Bus, tries: int = 20) -> AsyncIterator[Listener]:
+    handlers = Handlers(told)
+    commands = Queue(
+        stream=subjects.COMMANDS,
+        subject=subjects.ALL_COMMANDS,
+        durable="orchestrator",
+        slots=8,
+        tries=tries,
+    )
+    listener = Listener(bus, commands, handlers.on_command, handlers.on_given_up)
+    listener.start()
+    try:
+        yield listener
+    finally:
+        await listener.stop(5)
+
+
+async def settled(bus: Bus, listener: Listener) -> bool:
+    """Whether every command is done or buried."""
+    open_ = (await bus.js.stream_info(subjects.COMMANDS)).state.messages
+    return not open_ and not listener.busy
+
+
+async def test_a_chat_that_waits_for_a_person_holds_no_task_no_lease_and_no_command(
+    queue: Bus,
+) -> None:
+    offer, person = shipped(), Person(workflow=next(iter(shipped().workflows)))
+    bucket = await leases(queue)
+    told = runner(queue, bucket, build_performer(offer, 25), offer.workflows)
+    async with patience(), listening(told, queue) as listener:
+        idle = {task.get_name() for task in asyncio.all_tasks()}
+        await queue.order(person.starts())
+        await until(lambda: has(queue, person, "human.asked"))
+        await until(lambda: settled(queue, listener))
+        busy = {task.get_name() for task in asyncio.all_tasks()} - idle
+        assert not [name for name in busy if name.startswith(("handle", "lease"))]
+        with pytest.raises(KeyNotFoundError):
+            await bucket.get(subjects.lease_key(person.key))
+        asked = last_question(await history(queue, person.key))
+        await queue.order(person.answers(asked, "A garden planner"))
+        await until(lambda: has(queue, person, "turn.completed"))
+
+
+async def test_poison_ends_as_a_dead_letter_and_a_failed_chat(queue: Bus) -> None:
+    async def poison(_: Workflow, __: ChatState, chat: ChatLog) -> Outcome:
+        raise ZeroDivisionError(f"secret of {chat.key.chat}")
+
+    person = Person()
+    start: Command = person.starts()
+    told = runner(queue, await leases(queue), poison)
+    letters = await queue.js.pull_subscribe(
+        subjects.dead_letter("orchestrator", subjects.command(person.key, start.name)),
+        stream=subjects.DEAD_LETTERS,
+    )
+    async with patience(), listening(told, queue, tries=2) as listener:
+        await queue.order(start)
+        (letter,) = await letters.fetch(1, timeout=15)
+        await until(lambda: has(queue, person, "chat.failed"))
+        await until(lambda: settled(queue, listener))
+    await letters.unsubscribe()
+    headers = letter.headers or {}
+    assert "ZeroDivisionError" in headers["Mozaiks-Reason"]
+    assert letter.data == start.model_dump_json().encode()
+    facts = await history(queue, person.key)
+    assert isinstance(facts[-1].event, ChatFailed)
+    assert facts[-1].event.code == "GIVEN_UP"
+    assert "secret" not in facts[-1].event.message
+
+
+async def test_a_turn_that_stands_still_is_poison_too(queue: Bus) -> None:
+    async def idle(_: Workflow, __: ChatState, ___: ChatLog) -> Outcome:
+        return Waits()
+
+    person = Person()
+    told = runner(queue, await leases(queue), idle)
+    async with patience(), listening(told, queue, tries=1):
+        await queue.order(person.starts())
+        await until(lambda: has(queue, person, "chat.failed"))
+
+
+async def test_what_a_stopping_process_had_in_hand_goes_on_elsewhere(queue: Bus) -> None:
+    person, gate = Person(), Gate()
+    bucket = await leases(queue)
+    async with patience():
+        async with listening(runner(queue, bucket, gate), queue):
+            await queue.order(person.starts())
+            await gate.reached.wait()
+        assert not await has(queue, person, "turn.completed")
+        async with listening(runner(queue, bucket, speak), queue):
+            await until(lambda: has(queue, person, "chat.completed"))
+    assert contiguous(await read(queue, person.key))
+
+
+async def test_a_command_that_is_none_is_buried_and_spoils_nothing(queue: Bus) -> None:
+    person = Person()
+    told = runner(queue, await leases(queue), speak)
+    subject = subjects.command(person.key, "start_chat")
+    async with patience(), listening(told, queue) as listener:
+        await queue.js.publish(subject, b"{")
+        await queue.js.publish(subject, person.cancels().model_dump_json().encode())
+        other = Person()
+        await queue.order(other.starts())
+        await until(lambda: has(queue, other, "chat.completed"))
+        await until(lambda: settled(queue, listener))
+    assert await history(queue, person.key) == []
+
+
+async def test_an_unavailable_workflow_fails_its_chat_in_words(bus: Bus) -> None:
+    person = Person()
+    await tell(runner(bus, await leases(bus), speak, {}), person.starts())
+    failed = (await history(bus, person.key))[-1].event
+    assert isinstance(failed, ChatFailed)
+    assert failed.code == "WORKFLOW_UNAVAILABLE"
+
+
+# -- the chat's log as a journal --------------------------------------------------------------------
+
+
+async def test_what_moves_before_one_waits_for_it_is_not_missed(bus: Bus) -> None:
+    chat = ChatLog(bus, Person().key, lambda: NOON)
+    change = chat.changed()
+    chat._stir()
+    async with patience():
+        await change
+
+
+async def test_a_runner_hears_from_another_connection(nats: Any, bus: Bus) -> None:
+    person, gate = Person(), Gate()
+    async with patience(), bus_to(nats.url) as other:
+        running = asyncio.create_task(
+            tell(runner(bus, await leases(bus), gate, {NEWSROOM.name: ALONE}), person.starts())
+        )
+        await gate.reached.wait()
+        await tell(runner(other, await leases(other), speak, {}), person.cancels())
+        await running
+    assert (await read(bus, person.key))[-1].type == "chat.cancelled"
