@@ -52,7 +52,9 @@ from services.orchestrator.projection import Heard, Passage, Returned, Spoke
 MAX_RESULT_CHARS = 200_000
 """What a tool may tell the model, and the log, in one result."""
 
-_PATH = re.compile(r"(?<![\w:/\\.])(?:[A-Za-z]:)?(?:[/\\][^/\\\s'\":]+)+[/\\]([^/\\\s'\":]+)")
+_PATH = re.compile(
+    r"(?:(?<=file://)|(?<![\w:/\\.]))(?:[A-Za-z]:)?(?:[/\\][^/\\\s'\":]+)+[/\\]([^/\\\s'\":]+)"
+)
 
 
 class UnsupportedEventError(TypeError):

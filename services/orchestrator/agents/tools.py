@@ -14,7 +14,6 @@ from ag2.events import HumanInputRequest
 from ag2.tools.types import FunctionTool
 
 from contracts.events.business import BusinessLogged, Level
-from contracts.ids import AgentName
 from services.orchestrator.agents.scope import Scope
 from services.orchestrator.workflows.spec import Handoff, Tool, transfer_name
 
