@@ -55,14 +55,15 @@ def event_id(key: ChatKey, seq: Seq) -> EventId:
 
 
 def headers(envelope: Envelope) -> dict[str, str]:
-    """The envelope mirrored for the wire: CloudEvents 1.0 attributes in NATS binary mode."""
+    """The envelope mirrored for the wire: CloudEvents 1.0 in NATS binary mode, what it requires.
+
+    Each header costs every reader of a history microseconds; the rest is in the body.
+    """
     mirrored = {
         "Nats-Msg-Id": envelope.event_id,
-        "Content-Type": "application/json",
         "ce-specversion": "1.0",
         "ce-id": envelope.event_id,
         "ce-source": f"/apps/{token(envelope.app_id)}/chats/{token(envelope.chat_id)}",
         "ce-type": f"mozaiks.{envelope.type}.v{envelope.version}",
-        "ce-time": envelope.time.isoformat(),
     }
     return mirrored if envelope.trace is None else {**mirrored, "traceparent": envelope.trace}

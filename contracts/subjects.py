@@ -3,6 +3,7 @@
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 from contracts.ids import AppId, ChatId, ChatKey, QuestionId, UserId, WorkflowName
@@ -47,6 +48,7 @@ class InvalidSubjectError(ValueError):
     """A subject or token that this module did not build."""
 
 
+@lru_cache(maxsize=8192)
 def token(value: str, field: str = "id") -> str:
     """One legal subject token for any id: itself where it is plain, else `=` and its base64url.
 

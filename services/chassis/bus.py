@@ -321,6 +321,8 @@ class Bus:
         try:
             subscription = await self.nc.subscribe(subjects.live(key), cb=on_message)
             await self.nc.flush(timeout=ACK_SECONDS)  # from here on nothing is missed
+            if not self.nc.is_connected:  # a flush also ends when the connection does
+                raise ConnectionReconnectingError
         except _AWAY as away:
             raise UnavailableError(f"watch {key.app}/{key.chat}") from away
         try:

@@ -1,0 +1,159 @@
+"""One process: its probes, its settings, its log lines and its end."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.children import Child, StartError
+from infra.ports import answers, free_port
+from infra.servers import NatsServer
+
+pytestmark = [pytest.mark.broker]
+ROOT = Path(__file__).parents[2]
+SECONDS = 20.0
+
+
+class Tiny:
+    """The smallest service, as a process."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.port = free_port()
+        given = {"TINY_PORT": f"{self.port}", "DRAIN_SECONDS": "3", **environment}
+        self.child = Child(
+            "tiny",
+            [sys.executable, "-m", "tests.chassis.tiny"],
+            folder / "tiny.log",
+            environment={**os.environ, **given},
+            folder=ROOT,
+        )
+
+    def get(self, page: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{page}", timeout=5)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        self.child.wait_until(holds, SECONDS)
+
+    def until_ended(self) -> None:
+        with pytest.raises(StartError):
+            self.until(lambda: False)
+        assert not self.child.running
+
+    def until_ready(self) -> None:
+        self.until(lambda: answers(self.port) and self.get("/ready").status_code == 200)
+
+
+Start = Callable[..., AbstractContextManager[Tiny]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, own_nats: NatsServer) -> Start:
+    @contextmanager
+    def started(**environment: str) -> Iterator[Tiny]:
+        tiny = Tiny(tmp_path, **{"NATS_URL": own_nats.url, **environment})
+        tiny.child.start()
+        try:
+            yield tiny
+        finally:
+            tiny.child.kill()
+
+    return started
+
+
+def test_a_service_is_alive_ready_and_measured(start: Start) -> None:
+    with start() as tiny:
+        tiny.until_ready()
+        assert tiny.get("/health").json() == {"status": "ok"}
+        assert tiny.get("/ready").json() == {"ready": True, "waiting_for": {}, "open": 0}
+        metrics = tiny.get("/metrics")
+        assert metrics.headers["content-type"].startswith("text/plain")
+        assert "tiny_starts_total 1.0" in metrics.text
+
+
+def test_a_service_told_to_stop_ends_well(start: Start) -> None:
+    with start() as tiny:
+        tiny.until_ready()
+        assert tiny.child.stop(SECONDS)
+        assert tiny.child.ending == "ended with code 0"
+        assert not answers(tiny.port)
+
+
+def test_a_service_that_waits_for_nats_is_alive_but_not_ready(
+    start: Start, own_nats: NatsServer
+) -> None:
+    own_nats.stop()
+    with start() as tiny:
+        tiny.until(lambda: answers(tiny.port))
+        assert tiny.get("/health").status_code == 200
+        waiting = tiny.get("/ready")
+        assert waiting.status_code == 503
+        assert waiting.json()["ready"] is False
+        assert waiting.json()["waiting_for"] == {"startup": "still starting"}
+        assert tiny.get("/anything").status_code == 503
+        own_nats.start()
+        tiny.until_ready()
+
+
+def test_a_service_told_to_stop_while_it_waits_for_nats_ends_well(
+    start: Start, own_nats: NatsServer
+) -> None:
+    own_nats.stop()
+    with start() as tiny:
+        tiny.until(lambda: answers(tiny.port))
+        assert tiny.child.stop(SECONDS)
+        assert tiny.child.ending == "ended with code 0"
+
+
+def test_a_service_that_lost_nats_says_so_and_gets_over_it(
+    start: Start, own_nats: NatsServer
+) -> None:
+    with start() as tiny:
+        tiny.until_ready()
+        own_nats.kill()
+        tiny.until(lambda: tiny.get("/ready").status_code == 503)
+        assert tiny.get("/ready").json()["waiting_for"] == {"nats": "NATS is away"}
+        assert tiny.get("/health").status_code == 200
+        own_nats.start()
+        tiny.until_ready()
+
+
+def test_a_service_that_cannot_start_ends_with_an_error_and_the_reason(start: Start) -> None:
+    with start(START_FAILS="true") as tiny:
+        tiny.until_ended()
+        assert tiny.child.ending == "ended with code 3"
+        assert "the coffee is cold" in tiny.child.written()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LOG_LEVEL", "LOUD"),
+        ("STREAM_REPLICAS", "9"),
+        ("DRAIN_SECONDS", "0"),
+        ("TINY_PORT", "door"),
+    ],
+)
+def test_a_setting_that_is_wrong_ends_the_process_and_is_named(
+    start: Start, variable: str, value: str
+) -> None:
+    with start(**{variable: value}) as tiny:
+        tiny.until_ended()
+        assert tiny.child.ending == "ended with code 1"
+        assert variable.lower() in tiny.child.written()
+
+
+def test_every_line_of_a_json_log_is_an_object_with_its_service(start: Start) -> None:
+    with start(LOGS_AS_JSON="true") as tiny:
+        tiny.until_ready()
+        tiny.child.stop(SECONDS)
+        lines = [json.loads(line) for line in tiny.child.written().splitlines()]
+    assert {line["service"] for line in lines} == {"tiny"}
+    [starting] = [line for line in lines if line["msg"] == "starting"]
+    assert (starting["port"], starting["host"]) == (tiny.port, "127.0.0.1")
+    assert lines[-1]["msg"] == "stopped"
+    assert all({"ts", "level", "logger"} <= set(line) for line in lines)

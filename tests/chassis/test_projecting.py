@@ -1,0 +1,174 @@
+"""A projection is told every event, first to last; poison is put aside, an absent store waited for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from contracts import subjects
+from contracts.codec import UnreadableMessageError
+from infra.servers import NatsServer
+from services.chassis import projecting
+from services.chassis.bus import Bus, Stored
+from services.chassis.process import build_broker, connected
+from services.chassis.projecting import Apply, AwayError, follow_events
+from services.chassis.settings import Settings
+from tests.chassis.story import Chat, buried, count_of, many, new_chat, said, until
+
+pytestmark = [pytest.mark.broker]
+DURABLE = "projection"
+
+
+@asynccontextmanager
+async def projecting_to(server: NatsServer, apply: Apply) -> AsyncIterator[Bus]:
+    settings = Settings(nats_url=server.url, drain_seconds=2)
+    broker = build_broker(settings, "test")
+    async with connected(broker, settings) as bus:
+        follow_events(broker, lambda: bus, DURABLE, apply)
+        await broker.start()
+        yield bus
+
+
+class Applied:
+    """A projection that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.stored: list[Stored] = []
+
+    async def __call__(self, batch: Sequence[Stored]) -> None:
+        positions = [one.position for one in batch]
+        assert positions == sorted(set(positions)) != []
+        self.stored += batch
+
+    def holds(self, count: int) -> bool:
+        return len({one.position for one in self.stored}) >= count
+
+
+async def settled(bus: Bus) -> None:
+    """Nothing is left to deliver, and nothing is in hand."""
+    async with asyncio.timeout(30):
+        while True:
+            info = await bus.js.consumer_info(subjects.EVENTS, DURABLE)
+            if not info.num_pending and not info.num_ack_pending:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_every_event_of_every_chat_is_applied_each_batch_in_order(
+    own_nats: NatsServer, own_bus: Bus
+) -> None:
+    applied = Applied()
+    chats = [Chat(own_bus, new_chat()) for _ in range(3)]
+    await chats[0].append(*many(300))  # from before the projection was
+    async with projecting_to(own_nats, applied) as bus:
+        for _ in range(40):
+            await asyncio.gather(*(chat.append(*many(2)) for chat in chats))
+        await until(lambda: applied.holds(540))
+        await settled(bus)
+    told = {one.position: one for one in applied.stored}
+    for chat in chats:
+        stored = await chat.stored()
+        assert [told[one.position] for one in stored] == stored
+
+
+async def test_a_projection_goes_on_where_it_stopped(own_nats: NatsServer, own_bus: Bus) -> None:
+    chat, first, second = Chat(own_bus, new_chat()), Applied(), Applied()
+    await chat.append(*many(5))
+    async with projecting_to(own_nats, first) as bus:
+        await until(lambda: first.holds(5))
+        await settled(bus)
+    await chat.append(*many(3))
+    async with projecting_to(own_nats, second) as bus:
+        await until(lambda: second.holds(3))
+        await settled(bus)
+    assert first.stored + second.stored == await chat.stored()  # none of the first's told again
+
+
+async def test_what_was_not_acknowledged_is_told_again(
+    own_nats: NatsServer, own_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, applied, calls = Chat(own_bus, new_chat()), Applied(), 0
+
+    async def fails_once(batch: Sequence[Stored]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= len(batch) + 1:  # the batch, then one by one
+            raise RuntimeError("the disk hiccups")
+        await applied(batch)
+
+    monkeypatch.setattr(projecting, "LINGER_SECONDS", 0.3)
+    await chat.append(*many(3))
+    async with projecting_to(own_nats, fails_once) as bus:
+        await until(lambda: applied.holds(3))
+        await settled(bus)
+        assert await count_of(bus, subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS) == 0
+    assert {one.position for one in applied.stored} == {one.position for one in await chat.stored()}
+
+
+@pytest.mark.parametrize("trouble", [UnreadableMessageError("no event"), ValueError("cold")])
+async def test_poison_is_buried_and_its_neighbours_are_applied(
+    own_nats: NatsServer, own_bus: Bus, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    monkeypatch.setattr(projecting, "TRIES", 2)
+    chat, applied = Chat(own_bus, new_chat()), Applied()
+    await chat.append(said("a"), said("b"))
+    poisoned = await chat.append(said("poison"))
+    await chat.append(said("c"), said("d"))
+
+    async def apply(batch: Sequence[Stored]) -> None:
+        if any(one.position == poisoned for one in batch):
+            raise trouble
+        await applied(batch)
+
+    async with projecting_to(own_nats, apply) as bus:
+        await until(lambda: applied.holds(4))
+        await settled(bus)
+        letter = await buried(bus, DURABLE, subjects.event(chat.key, "runtime"))
+    stored = await chat.stored()
+    assert letter is not None
+    assert letter.headers is not None
+    assert letter.data == stored[2].data
+    assert str(letter.headers["Mozaiks-Reason"]) == repr(trouble)
+    assert {one.position for one in applied.stored} == {
+        one.position for one in stored if one.position != poisoned
+    }
+
+
+async def test_bytes_that_are_no_event_do_not_stop_a_projection(
+    own_nats: NatsServer, own_bus: Bus
+) -> None:
+    applied = Applied()
+
+    async def apply(batch: Sequence[Stored]) -> None:
+        for one in batch:
+            one.envelope()
+        await applied(batch)
+
+    await own_bus.js.publish("mozaiks.evt.acme.c.runtime", b"\xff")
+    await Chat(own_bus, new_chat()).append(*many(3))
+    async with projecting_to(own_nats, apply) as bus:
+        await until(lambda: applied.holds(3))
+        await settled(bus)
+        assert await buried(bus, DURABLE, "mozaiks.evt.acme.c.runtime") is not None
+
+
+async def test_an_absent_store_is_waited_for_and_nothing_is_buried(
+    own_nats: NatsServer, own_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projecting, "TRIES", 1)
+    chat, applied, away = Chat(own_bus, new_chat()), Applied(), 0
+
+    async def apply(batch: Sequence[Stored]) -> None:
+        nonlocal away
+        if away < 3:
+            away += 1
+            raise AwayError("MongoDB does not answer")
+        await applied(batch)
+
+    await chat.append(*many(4))
+    async with projecting_to(own_nats, apply) as bus:
+        await until(lambda: applied.holds(4))
+        await settled(bus)
+        assert await count_of(bus, subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS) == 0
+    assert away == 3

@@ -1,0 +1,231 @@
+"""One chat is read from any cursor, watched without a gap, and its small values are found."""
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from nats.aio.msg import Msg
+
+from contracts import subjects
+from contracts.codec import decode
+from contracts.ids import AppId, ChatId, Seq, StreamSeq, UserId
+from infra.servers import NatsServer
+from services.chassis import bus as chassis
+from services.chassis.bus import MAX_BATCH, PAGE, Bus, UnavailableError, live_position
+from tests.chassis.story import Chat, chunk, many, new_chat, said, seqs, texts, until
+
+pytestmark = [pytest.mark.broker]
+START = StreamSeq(0)
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
+async def interleaved(bus: Bus, dice: random.Random) -> list[Chat]:
+    """Chats of very different lengths, their events strewn over the stream."""
+    chats = [Chat(bus, new_chat()) for _ in range(5)]
+    for _ in range(60):
+        [chat] = dice.choices(chats, weights=[1, 2, 4, 16, 32])
+        await chat.append(*many(dice.randint(1, 4)))
+    return chats
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_chat_is_read_from_any_cursor(bus: Bus, seed: int) -> None:
+    for chat in await interleaved(bus, random.Random(seed)):
+        for cursor in range(chat.seq + 3):
+            read = [one async for one in bus.read_from(chat.key, after=Seq(cursor))]
+            assert seqs(read) == list(range(cursor + 1, chat.seq + 1))
+
+
+async def test_a_cursor_in_a_long_chat_beside_a_longer_one_is_found(bus: Bus) -> None:
+    chat, noise = Chat(bus, new_chat()), Chat(bus, new_chat())
+    for _ in range(3):
+        await chat.append(*many(40))
+        await noise.append(*many(MAX_BATCH))
+    for cursor in (1, 39, 40, 41, 79, 80, 81, 119, 120):
+        read = [one async for one in bus.read_from(chat.key, after=Seq(cursor))]
+        assert seqs(read) == list(range(cursor + 1, 121))
+
+
+async def test_a_chat_of_several_pages_is_read_whole(chat: Chat) -> None:
+    for _ in range(2):
+        await chat.append(*many(PAGE + 1))
+    assert seqs(await chat.stored()) == list(range(1, 2 * PAGE + 3))
+
+
+async def test_a_chat_is_read_past_a_stream_position(chat: Chat) -> None:
+    reached = await chat.append(*many(3))
+    await chat.append(said("later"))
+    assert texts([one async for one in chat.bus.read(chat.key, after=reached)]) == ["later"]
+
+
+async def test_the_first_and_the_last_event_of_a_chat_are_found(chat: Chat) -> None:
+    await Chat(chat.bus, new_chat()).append(said("noise"))
+    await chat.append(*many(4))
+    await Chat(chat.bus, new_chat()).append(said("noise"))
+    first, last = await chat.bus.first(chat.key), await chat.bus.last(chat.key)
+    assert first is not None
+    assert last is not None
+    assert (seqs([first, last]), last.position) == ([1, 4], chat.position)
+
+
+async def test_a_chat_that_never_was_is_empty(bus: Bus) -> None:
+    nobody = new_chat()
+    assert await bus.first(nobody) is None
+    assert await bus.last(nobody) is None
+    assert [one async for one in bus.read(nobody, after=START)] == []
+    assert [one async for one in bus.read_from(nobody, after=Seq(3))] == []
+
+
+async def test_many_readers_at_once_read_the_same(chat: Chat) -> None:
+    await chat.append(*many(300))
+
+    async def read() -> list[int]:
+        return seqs([one async for one in chat.bus.read_from(chat.key, after=Seq(100))])
+
+    assert await asyncio.gather(*(read() for _ in range(20))) == [list(range(101, 301))] * 20
+
+
+async def test_watching_misses_nothing_from_the_moment_it_began(chat: Chat) -> None:
+    await chat.append(*many(5))
+    heard: list[Msg] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message)
+
+    other = Chat(chat.bus, new_chat())
+    async with chat.bus.watching(chat.key, hear):
+        for _ in range(20):
+            await asyncio.gather(chat.append(*many(3)), other.append(said("not for these ears")))
+        await until(lambda: len(heard) >= 60)
+    await chat.append(said("too late"))
+    stored = (await chat.stored())[5:65]
+    assert [message.data for message in heard] == [one.data for one in stored]
+    assert [live_position(message) for message in heard] == [one.position for one in stored]
+    assert [subjects.parse(message.subject).key for message in heard] == [chat.key] * 60
+
+
+async def test_history_and_watching_together_leave_no_gap(nats: NatsServer, bus: Bus) -> None:
+    assert nats.child.running
+    chat = Chat(bus, new_chat())
+    heard: list[int] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(decode(message.data).seq)
+
+    async def write() -> None:
+        while chat.seq < 200:
+            await chat.append(said("and on"))
+
+    writing = asyncio.create_task(write())
+    await until(lambda: chat.seq > 20)
+    async with bus.watching(chat.key, hear):
+        history = seqs(await chat.stored())
+        await writing
+        await until(lambda: bool(heard) and heard[-1] == chat.seq)
+    seen = sorted({*history, *heard})
+    assert seen == list(range(1, 201))
+    assert all(later == earlier + 1 for earlier, later in pairwise(heard))
+
+
+async def test_streamed_text_is_heard_and_read_again_in_order(chat: Chat) -> None:
+    heard: list[bytes] = []
+
+    async def hear(message: Msg) -> None:
+        assert subjects.parse(message.subject).leaf == "delta"
+        heard.append(message.data)
+
+    chunks = [chunk(place, "ü") for place in range(30)]
+    async with chat.bus.watching(chat.key, hear):
+        for one in chunks:
+            await chat.bus.stream_text(chat.key, one)
+        await chat.bus.stream_text(new_chat(), chunk(0, "elsewhere"))
+        await until(lambda: len(heard) >= 30)
+    assert await chat.bus.read_deltas(chat.key, since=LONG_AGO) == chunks
+    assert [one.model_dump_json().encode() for one in chunks] == heard
+
+
+async def test_streamed_text_of_several_pages_is_read_whole(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chassis, "PAGE", 7)
+    heard: list[Msg] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message)
+
+    async with chat.bus.watching(chat.key, hear):
+        for place in range(23):
+            await chat.bus.stream_text(chat.key, chunk(place, "x"))
+        await until(lambda: len(heard) >= 23)
+    read = await chat.bus.read_deltas(chat.key, since=LONG_AGO)
+    assert [one.offset for one in read] == list(range(23))
+
+
+async def test_there_is_no_streamed_text_before_any_was_streamed(chat: Chat) -> None:
+    assert await chat.bus.read_deltas(chat.key, since=LONG_AGO) == []
+
+
+async def test_there_is_no_streamed_text_from_the_future(chat: Chat) -> None:
+    await chat.bus.stream_text(chat.key, chunk(0, "now"))
+    await chat.bus.nc.flush()
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert await chat.bus.read_deltas(chat.key, since=tomorrow) == []
+
+
+async def test_only_living_values_under_the_prefix_are_found(bus: Bus) -> None:
+    app, ana, anna = AppId(new_chat().chat), UserId("ana"), UserId("ana.a")
+    bucket = await bus.bucket(subjects.CHATS)
+
+    def key(user: UserId, chat: str) -> str:
+        return subjects.chat_summary_key(app, user, ChatId(chat))
+
+    for user, name, value in [
+        (ana, "kept", b"old"),
+        (ana, "kept", b"new"),
+        (ana, "deleted", b"x"),
+        (ana, "purged", b"x"),
+        (ana, "with space", b"odd"),
+        (anna, "kept", b"theirs"),
+    ]:
+        await bucket.put(key(user, name), value)
+    await bucket.delete(key(ana, "deleted"))
+    await bucket.purge(key(ana, "purged"))
+    prefix = subjects.user_summaries_prefix(app, ana)
+    assert sorted(await bus.values_under(subjects.CHATS, prefix)) == [b"new", b"odd"]
+    assert await bus.values_under(subjects.CHATS, f"{prefix}x") == []
+
+
+async def test_the_value_written_last_stands_at_the_end_however_many_there_are(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chassis, "PAGE", 5)
+    app, bucket = AppId(new_chat().chat), await bus.bucket(subjects.CHATS)
+    for number in [*range(12), 3]:
+        key = subjects.chat_summary_key(app, UserId("ana"), ChatId(f"{number}"))
+        await bucket.put(key, f"{number}".encode())
+    prefix = subjects.user_summaries_prefix(app, UserId("ana"))
+    found = [int(value) for value in await bus.values_under(subjects.CHATS, prefix)]
+    assert found == [0, 1, 2, *range(4, 12), 3]
+
+
+async def test_watching_a_server_that_is_away_ends_with_a_name(
+    own_nats: NatsServer, own_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chassis, "ACK_SECONDS", 1)
+
+    async def hear(_: Msg) -> None: ...
+
+    await asyncio.to_thread(own_nats.kill)
+    with pytest.raises(UnavailableError):
+        async with own_bus.watching(new_chat(), hear):
+            pass
+    await asyncio.to_thread(own_nats.start)
+
+
+async def test_an_empty_prefix_finds_the_whole_bucket(bus: Bus) -> None:
+    bucket = await bus.bucket(subjects.WORKFLOWS)
+    await bucket.put("Hello", b"hello")
+    await bucket.put("Generator", b"generator")
+    assert {b"hello", b"generator"} <= set(await bus.values_under(subjects.WORKFLOWS, ""))

@@ -1,0 +1,43 @@
+"""The smallest service there is: nothing but the chassis, started as a process by the tests."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from faststream.asgi import AsgiFastStream
+from prometheus_client import CollectorRegistry, Counter
+
+from services.chassis import settings as chassis
+from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check, serve
+
+
+class Settings(chassis.Settings):
+    tiny_port: int
+    start_fails: bool = False
+    linger_seconds: float = 0.0
+    """How long it takes to hand over what is open when it stops."""
+
+
+def build_app(settings: Settings) -> tuple[Asgi, Probes]:
+    registry = CollectorRegistry()
+    probes = Probes(registry)
+    Counter("tiny_starts", "Times that it came up.", registry=registry).inc()
+    broker = build_broker(settings, "tiny")
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        if settings.start_fails:
+            raise RuntimeError("the coffee is cold")
+        async with connected(broker, settings) as bus:
+            probes.ready_when(nats=nats_check(bus))
+            probes.details = lambda: {"open": 0}
+            yield
+            probes.draining()
+            await asyncio.sleep(settings.linger_seconds)
+
+    return AsgiFastStream(broker, lifespan=lifespan, logger=None), probes
+
+
+if __name__ == "__main__":
+    settings = Settings()
+    serve("tiny", *build_app(settings), settings, settings.tiny_port)
