@@ -290,7 +290,7 @@ class Bus:
         """
         headers = {"Mozaiks-Reason": _one_line(reason), "Mozaiks-Subject": message.subject}
         subject = subjects.dead_letter(service, message.subject)
-        await self._publish(subject, message.data, new_message_id(), headers)
+        await self._publish(subject, message.data, _grave(service, message), headers)
 
     async def _publish(
         self, subject: str, data: bytes, message_id: str, headers: dict[str, str] | None = None
@@ -377,6 +377,14 @@ def _finish(done: asyncio.Future[int], stream: str, status: str, message: Msg) -
         case _:
             reason = headers.get("Description", "")
             done.set_exception(RefusedError(f"direct get from {stream}: {status} {reason}"))
+
+
+def _grave(service: str, message: Msg) -> str:
+    """The same for the same message, so that what is buried twice is kept once."""
+    if not message.reply:
+        return new_message_id()
+    sequence = message.metadata.sequence
+    return f"{service}.{message.metadata.stream}.{sequence.stream}"
 
 
 def _one_line(text: str) -> str:

@@ -23,7 +23,7 @@ from services.chassis.in_hand import in_hand
 
 log = logging.getLogger(__name__)
 
-FETCH_SECONDS = 5.0
+FETCH_SECONDS = 2.0
 """How long one fetch lingers; the next begins at once."""
 
 

@@ -21,7 +21,10 @@ LEASE_SECONDS = 3.0
 
 
 async def ensure_streams(nc: Client, *, replicas: int) -> None:
-    """Create or update every stream and bucket. Raises nats.js.errors.Error when the server refuses."""
+    """Create or update every stream, and create what buckets are missing.
+
+    Raises nats.js.errors.Error when the server refuses.
+    """
     js = nc.jetstream()
     for config in _streams(replicas):
         await _ensure(js, config)

@@ -14,7 +14,7 @@ from contracts import subjects
 from services.chassis import settings as chassis
 from services.chassis.bus import Stored
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
-from services.chassis.projecting import follow_events
+from services.chassis.projecting import Follower
 from services.persistence.handlers import Keeper
 from services.persistence.mongo import Client, MongoStore, away, build_client, open_store
 from services.persistence.store import StoreAwayError
@@ -40,6 +40,13 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
         "mozaiks_persistence_events", "Events kept, repeats included.", registry=registry
     )
     broker = build_broker(settings, "persistence")
+    following: list[Follower] = []
+
+    async def stop_following() -> None:
+        """Before the connection goes: what is in hand is kept, or comes again."""
+        probes.draining()
+        for follower in following:
+            await follower.stop()
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -51,14 +58,18 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 await keeper.apply(batch)
                 applied.inc(len(batch))
 
-            follow_events(
-                broker, lambda: bus, DURABLE, apply
-            )  # it begins when the app starts the broker
-            probes.ready_when(nats=nats_check(bus), mongodb=partial(away, client))
+            follower = Follower(bus, DURABLE, apply)
+            follower.start()
+            following.append(follower)
+            probes.ready_when(
+                nats=nats_check(bus),
+                mongodb=partial(away, client),
+                events=lambda: None if follower.following else "not following",
+            )
             yield
-            probes.draining()
 
-    return AsgiFastStream(broker, lifespan=lifespan, asyncapi_path="/asyncapi", logger=None), probes
+    app = AsgiFastStream(broker, lifespan=lifespan, on_shutdown=[stop_following], logger=None)
+    return app, probes
 
 
 @asynccontextmanager

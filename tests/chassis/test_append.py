@@ -15,6 +15,7 @@ from contracts.ids import StreamSeq
 from infra.servers import NatsServer
 from services.chassis import bus as chassis
 from services.chassis.bus import (
+    HEADER_BYTES,
     MAX_BATCH,
     Bus,
     PositionConflictError,
@@ -128,7 +129,7 @@ def filling(chat: Chat, spare: int) -> BusinessLogged:
     return BusinessLogged(log_event_type="A", message="x" * (room - spare))
 
 
-@pytest.mark.parametrize("spare", [-1, 200])  # 200: too little for the headers
+@pytest.mark.parametrize("spare", [-1, HEADER_BYTES - 1])
 async def test_an_event_that_nats_cannot_take_is_refused_and_its_batch_with_it(
     chat: Chat, spare: int
 ) -> None:

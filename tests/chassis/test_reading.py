@@ -13,7 +13,7 @@ from contracts.codec import decode
 from contracts.ids import AppId, ChatId, Seq, StreamSeq, UserId
 from infra.servers import NatsServer
 from services.chassis import bus as chassis
-from services.chassis.bus import MAX_BATCH, PAGE, Bus, UnavailableError, live_position
+from services.chassis.bus import MAX_BATCH, PAGE, Bus, live_position
 from tests.chassis.story import Chat, chunk, many, new_chat, said, seqs, texts, until
 
 pytestmark = [pytest.mark.broker]
@@ -208,20 +208,6 @@ async def test_the_value_written_last_stands_at_the_end_however_many_there_are(
     prefix = subjects.user_summaries_prefix(app, UserId("ana"))
     found = [int(value) for value in await bus.values_under(subjects.CHATS, prefix)]
     assert found == [0, 1, 2, *range(4, 12), 3]
-
-
-async def test_watching_a_server_that_is_away_ends_with_a_name(
-    own_nats: NatsServer, own_bus: Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(chassis, "ACK_SECONDS", 1)
-
-    async def hear(_: Msg) -> None: ...
-
-    await asyncio.to_thread(own_nats.kill)
-    with pytest.raises(UnavailableError):
-        async with own_bus.watching(new_chat(), hear):
-            pass
-    await asyncio.to_thread(own_nats.start)
 
 
 async def test_an_empty_prefix_finds_the_whole_bucket(bus: Bus) -> None:

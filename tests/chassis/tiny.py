@@ -1,6 +1,5 @@
 """The smallest service there is: nothing but the chassis, started as a process by the tests."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,8 +13,6 @@ from services.chassis.process import Asgi, Probes, build_broker, connected, nats
 class Settings(chassis.Settings):
     tiny_port: int
     start_fails: bool = False
-    linger_seconds: float = 0.0
-    """How long it takes to hand over what is open when it stops."""
 
 
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
@@ -33,7 +30,6 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             probes.details = lambda: {"open": 0}
             yield
             probes.draining()
-            await asyncio.sleep(settings.linger_seconds)
 
     return AsgiFastStream(broker, lifespan=lifespan, logger=None), probes
 

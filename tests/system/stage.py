@@ -119,12 +119,12 @@ async def answer_open_questions(bus: Bus, key: ChatKey, facts: list[Fact]) -> No
             )
 
 
-async def play_until(bus: Bus, key: ChatKey, type_: str) -> list[Fact]:
-    """Wait, without answering anything, until the newest event is of that type."""
+async def play_until(bus: Bus, key: ChatKey, *types: str) -> list[Fact]:
+    """Wait, without answering anything, until the newest event is of one of these types."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             facts = await history(bus, key)
-            if facts and facts[-1].envelope.type == type_:
+            if facts and facts[-1].envelope.type in types:
                 return facts
             await asyncio.sleep(0.05)
 

@@ -12,7 +12,11 @@ import pytest
 
 from contracts.codec import Fact
 from contracts.events.turn import ModelResponded, ToolReturned
+from infra.ports import free_port
 from infra.servers import NatsServer
+from services.chassis.listening import Queue
+from services.chassis.streams import LEASE_SECONDS
+from services.orchestrator.runner import HELD_SECONDS
 from tests.system import orchestrators
 from tests.system.model_stub import ModelStub, generator_script
 from tests.system.stage import (
@@ -22,6 +26,7 @@ from tests.system.stage import (
     environment,
     order_start,
     play_to_the_end,
+    play_until,
     told,
     workflows_with_counted_effects,
 )
@@ -79,14 +84,14 @@ async def run_killed_at(point: str, folder: Path, model: ModelStub) -> Run:
             facts = playing.result()
         if point != NOWHERE:
             await asyncio.to_thread(processes[0].join, 10)
+        killed = processes[0].exitcode == -signal.SIGKILL
     finally:
         for process in processes:
             process.kill()
             await asyncio.to_thread(process.join, 10)
         await asyncio.to_thread(server.kill)
-    ended_by = [process.exitcode for process in processes[:-1]]
     done = (await asyncio.to_thread(effects.read_text)).splitlines()
-    return Run(facts, model.bodies[folder.name], done, killed=ended_by == [-signal.SIGKILL])
+    return Run(facts, model.bodies[folder.name], done, killed)
 
 
 def set_up(folder: Path) -> tuple[Path, Path]:
@@ -134,6 +139,35 @@ async def test_a_chat_ends_the_same_wherever_its_orchestrator_is_killed(
         point: trouble for point, run in runs if (trouble := difference(run, whole)) is not None
     }
     assert not differing, "\n".join(f"{point}: {what}" for point, what in differing.items())
+
+
+async def test_an_orchestrator_that_runs_already_takes_over_from_a_killed_one(
+    tmp_path: Path, model: ModelStub
+) -> None:
+    whole = await run_killed_at(NOWHERE, tmp_path / "whole", model)
+    workflows, effects = await asyncio.to_thread(set_up, tmp_path / "both")
+    server = NatsServer(tmp_path / "both" / "nats")
+    await asyncio.to_thread(server.start)
+    variables = environment(server.url, model.base_url("both"), workflows, effects)
+    first = orchestrators.start(variables, "chunk:9")
+    processes = [first]
+    try:
+        async with bus_at(server.url) as bus:
+            await order_start(bus, CHAT_KEY)
+            playing = asyncio.create_task(play_to_the_end(bus, CHAT_KEY))
+            await play_until(bus, CHAT_KEY, "human.asked", "human.answered")
+            other_port = {"ORCHESTRATOR_PORT": str(free_port())}
+            processes.append(orchestrators.start({**variables, **other_port}))
+            facts = await playing
+    finally:
+        for process in processes:
+            process.kill()
+            await asyncio.to_thread(process.join, 10)
+        await asyncio.to_thread(server.kill)
+    assert told(facts) == told(whole.facts)
+    assert len({fact.envelope.runner for fact in facts} - {None}) > 1
+    promised = max(Queue("", "", "", slots=1).ack_seconds, LEASE_SECONDS) + HELD_SECONDS
+    assert promised < 6  # what a takeover takes: `make bench` measures it
 
 
 def texts(facts: list[Fact]) -> list[str]:

@@ -20,6 +20,7 @@ from tests.system.stage import (
     play_to_the_end,
     play_until,
     told,
+    workflows_with_counted_effects,
 )
 from tests.system.viewer import Viewer
 
@@ -160,6 +161,47 @@ async def kept_and_counted(product: Product, chat: str, events: int) -> None:
     assert session["status"] == "completed"
     assert (snapshot["agent_turns"], snapshot["errors"]) == (3, 0)
     assert snapshot["prompt_tokens"] == 10 * MODEL_CALLS
+
+
+async def test_equal_starts_at_the_same_time_are_one_chat(product: Product) -> None:
+    url = f"{product.address}/api/chats/acme.corp/HelloWorld/start"
+    body = {"user_id": "56132", "client_request_id": "the same"}
+    async with httpx.AsyncClient() as client:
+        answers = await asyncio.gather(*(client.post(url, json=body) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    [chat] = {answer.json()["chat_id"] for answer in answers}
+    async with bus_at(product.nats_url) as bus:
+        facts = await history(bus, chat_key(chat))
+    assert [fact.envelope.type for fact in facts] == ["chat.started", "turn.speaker_selected"]
+
+
+async def test_a_workflow_that_does_not_load_is_named_with_its_reason_and_spoils_no_other(
+    product_with_a_broken_workflow: Product,
+) -> None:
+    address = product_with_a_broken_workflow.address
+    async with httpx.AsyncClient(base_url=address) as client:
+        offered = (await client.get("/api/workflows")).json()
+        diagnostics = (await client.get("/api/workflows/diagnostics")).json()
+        refused = await client.post("/api/chats/a/Broken/start", json={"user_id": "u"})
+        unknown = await client.post("/api/chats/a/Nowhere/start", json={"user_id": "u"})
+        started = await client.post("/api/chats/a/HelloWorld/start", json={"user_id": "u"})
+    assert {"Generator", "HelloWorld"} <= set(offered)
+    assert "Broken" not in offered
+    assert any(problem.startswith("agents.json: ") for problem in diagnostics["Broken"])
+    assert 400 <= refused.status_code < 500
+    assert "workflow_name" in refused.json()["detail"]
+    assert (unknown.status_code, started.status_code) == (404, 200)
+
+
+@pytest.fixture
+def product_with_a_broken_workflow(tmp_path: Path) -> Iterator[Product]:
+    workflows = workflows_with_counted_effects(tmp_path)
+    broken = workflows / "Broken"
+    broken.mkdir()
+    (broken / "workflow.json").write_text((workflows / "HelloWorld/workflow.json").read_text())
+    (broken / "agents.json").write_text('{"agents": [{"nome": "Greeter"}]}')
+    with running(tmp_path, WORKFLOWS_PATH=str(workflows)) as started:
+        yield started
 
 
 async def test_stopped_and_started_again_it_finds_every_chat_where_it_was(
