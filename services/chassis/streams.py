@@ -1,5 +1,7 @@
 """The streams and buckets that the product stands on, made equal to this page at every start."""
 
+from typing import Any
+
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -48,51 +50,49 @@ async def _ensure_bucket(js: JetStreamContext, config: KeyValueConfig) -> None:
 
 def _streams(replicas: int) -> list[StreamConfig]:
     return [
-        StreamConfig(
-            name=subjects.COMMANDS,
-            subjects=[subjects.ALL_COMMANDS],
+        _stream(
+            subjects.COMMANDS,
+            subjects.ALL_COMMANDS,
+            replicas,
             retention=RetentionPolicy.WORK_QUEUE,
-            storage=StorageType.FILE,
-            num_replicas=replicas,
-            max_consumers=MAX_CONSUMERS,
         ),
-        StreamConfig(
-            name=subjects.EVENTS,
-            subjects=[subjects.ALL_EVENTS],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            num_replicas=replicas,
-            max_consumers=MAX_CONSUMERS,
+        _stream(
+            subjects.EVENTS,
+            subjects.ALL_EVENTS,
+            replicas,
             allow_direct=True,
             allow_atomic=True,
             republish=RePublish(src="mozaiks.evt.*.*.*", dest=subjects.EVENTS_REPUBLISHED),
         ),
-        StreamConfig(
-            name=subjects.DELTAS,
-            subjects=[subjects.ALL_DELTAS],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            num_replicas=replicas,
-            max_consumers=MAX_CONSUMERS,
-            max_age=DELTAS_KEPT_SECONDS,
+        _stream(
+            subjects.DELTAS,
+            subjects.ALL_DELTAS,
+            replicas,
             allow_direct=True,
+            max_age=DELTAS_KEPT_SECONDS,
             republish=RePublish(src="mozaiks.delta.*.*", dest=subjects.DELTAS_REPUBLISHED),
         ),
-        StreamConfig(
-            name=subjects.DEAD_LETTERS,
-            subjects=[subjects.ALL_DEAD_LETTERS],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            num_replicas=replicas,
-            max_consumers=MAX_CONSUMERS,
-        ),
+        _stream(subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS, replicas),
     ]
 
 
+def _stream(name: str, subject: str, replicas: int, **more: Any) -> StreamConfig:
+    shared: dict[str, Any] = {
+        "retention": RetentionPolicy.LIMITS,
+        "storage": StorageType.FILE,
+        "max_consumers": MAX_CONSUMERS,
+    }
+    return StreamConfig(name=name, subjects=[subject], num_replicas=replicas, **{**shared, **more})
+
+
 def _buckets(replicas: int) -> list[KeyValueConfig]:
+    lifetimes = {
+        subjects.LEASES: LEASE_SECONDS,
+        subjects.WORKFLOWS: None,
+        subjects.CHATS: None,
+        subjects.PERF: None,
+    }
     return [
-        KeyValueConfig(bucket=subjects.LEASES, ttl=LEASE_SECONDS, replicas=replicas, direct=True),
-        KeyValueConfig(bucket=subjects.WORKFLOWS, replicas=replicas, direct=True),
-        KeyValueConfig(bucket=subjects.CHATS, replicas=replicas, direct=True),
-        KeyValueConfig(bucket=subjects.PERF, replicas=replicas, direct=True),
+        KeyValueConfig(bucket=name, ttl=ttl, replicas=replicas, direct=True)
+        for name, ttl in lifetimes.items()
     ]
