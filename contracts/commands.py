@@ -48,12 +48,19 @@ class AnswerUiTool(_Command):
     response: dict[str, Any]
 
 
+class ExpireQuestion(_Command):
+    """Sent by a timer, at the question's `expires_at`."""
+
+    name: Literal["expire_question"] = "expire_question"
+    question_id: QuestionId
+
+
 class CancelChat(_Command):
     name: Literal["cancel_chat"] = "cancel_chat"
     reason: str = ""
 
 
-Command = StartChat | SendMessage | AnswerQuestion | AnswerUiTool | CancelChat
+Command = StartChat | SendMessage | AnswerQuestion | AnswerUiTool | ExpireQuestion | CancelChat
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="name")])
 """Parses a command off the wire. Raises pydantic.ValidationError."""

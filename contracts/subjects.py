@@ -21,6 +21,7 @@ CHATS = "chats"
 PERF = "perf"
 
 ALL_COMMANDS = "mozaiks.cmd.>"
+ALL_TIMERS = "mozaiks.timer.>"
 ALL_EVENTS = "mozaiks.evt.>"
 ALL_BUSINESS_EVENTS = "mozaiks.evt.*.*.business"
 ALL_DELTAS = "mozaiks.delta.>"
@@ -104,6 +105,11 @@ def business_events_of(app: AppId) -> str:
 
 def command(key: ChatKey, name: str) -> str:
     return f"mozaiks.cmd.{_chat_tokens(key)}.{name}"
+
+
+def timer(key: ChatKey, name: str) -> str:
+    """Where an order of that name waits for its time; an order set again there replaces it."""
+    return f"mozaiks.timer.{_chat_tokens(key)}.{name}"
 
 
 def delta(key: ChatKey) -> str:

@@ -22,8 +22,19 @@ class ToolRuntime(Protocol):
         """The chat's context variables; what is set or removed here is kept. JSON values only."""
         ...
 
-    async def ask(self, prompt: str, options: Sequence[str] = ()) -> str:
-        """Ask the person and wait for the answer, however long; `options` are offered as buttons."""
+    async def ask(
+        self,
+        prompt: str,
+        options: Sequence[str] = (),
+        *,
+        expires_in: float | None = None,
+        default: str | None = None,
+    ) -> str:
+        """Ask the person and wait for the answer, however long; `options` are offered as buttons.
+
+        With `expires_in`, in seconds, `default` is the answer of a person who gave none by then;
+        without a default the turn fails and the chat with it.
+        """
         ...
 
     async def use_ui_tool(
@@ -33,8 +44,10 @@ class ToolRuntime(Protocol):
         *,
         component: str | None = None,
         display: Literal["inline", "artifact"] = "inline",
+        expires_in: float | None = None,
+        default: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Show a UI component and wait for what the person does with it."""
+        """Show a UI component and wait for what the person does with it; expires as with `ask`."""
         ...
 
     async def emit_business_event(

@@ -11,7 +11,13 @@ from contracts.events.chat import (
     ChatStarted,
     UserMessageReceived,
 )
-from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.human import (
+    HumanAnswered,
+    HumanAsked,
+    QuestionExpired,
+    UiToolAnswered,
+    UiToolRequested,
+)
 from contracts.events.turn import (
     ModelRequested,
     ModelResponded,
@@ -41,6 +47,7 @@ Event = (
     | OutputStructured
     | HumanAsked
     | HumanAnswered
+    | QuestionExpired
     | UiToolRequested
     | UiToolAnswered
     | BusinessLogged

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nats.aio.client import Client
@@ -279,6 +280,19 @@ class Bus:
         subject = subjects.command(command.key, command.name)
         await self._publish(subject, command.model_dump_json().encode(), command.command_id)
 
+    async def order_at(self, time: datetime, name: str, command: Command) -> None:
+        """Have JetStream order something later, whoever is running then; an overdue one at once.
+
+        `name` tells the chat's timers apart: one set again replaces the one before. Raises
+        UnavailableError, RefusedError. (NATS ADR-51.)
+        """
+        headers = {
+            "Nats-Schedule": f"@at {_next_second(time):%Y-%m-%dT%H:%M:%SZ}",
+            "Nats-Schedule-Target": subjects.command(command.key, command.name),
+        }
+        subject = subjects.timer(command.key, name)
+        await self._publish(subject, command.model_dump_json().encode(), new_message_id(), headers)
+
     async def stream_text(self, key: ChatKey, chunk: TextStreamed) -> None:
         """Show a chunk of text; not waited for, because the stored response supersedes it."""
         await self.nc.publish(subjects.delta(key), chunk.model_dump_json().encode())
@@ -385,6 +399,10 @@ def _grave(service: str, message: Msg) -> str:
         return new_message_id()
     sequence = message.metadata.sequence
     return f"{service}.{message.metadata.stream}.{sequence.stream}"
+
+
+def _next_second(time: datetime) -> datetime:
+    return (time + timedelta(microseconds=999_999)).astimezone(UTC)
 
 
 def _one_line(text: str) -> str:

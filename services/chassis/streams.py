@@ -52,13 +52,15 @@ def _streams(replicas: int) -> list[StreamConfig]:
     return [
         _stream(
             subjects.COMMANDS,
-            subjects.ALL_COMMANDS,
+            [subjects.ALL_COMMANDS, subjects.ALL_TIMERS],
             replicas,
             retention=RetentionPolicy.WORK_QUEUE,
+            allow_msg_schedules=True,
+            allow_msg_ttl=True,
         ),
         _stream(
             subjects.EVENTS,
-            subjects.ALL_EVENTS,
+            [subjects.ALL_EVENTS],
             replicas,
             allow_direct=True,
             allow_atomic=True,
@@ -66,23 +68,23 @@ def _streams(replicas: int) -> list[StreamConfig]:
         ),
         _stream(
             subjects.DELTAS,
-            subjects.ALL_DELTAS,
+            [subjects.ALL_DELTAS],
             replicas,
             allow_direct=True,
             max_age=DELTAS_KEPT_SECONDS,
             republish=RePublish(src="mozaiks.delta.*.*", dest=subjects.DELTAS_REPUBLISHED),
         ),
-        _stream(subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS, replicas),
+        _stream(subjects.DEAD_LETTERS, [subjects.ALL_DEAD_LETTERS], replicas),
     ]
 
 
-def _stream(name: str, subject: str, replicas: int, **more: Any) -> StreamConfig:
+def _stream(name: str, caught: list[str], replicas: int, **more: Any) -> StreamConfig:
     shared: dict[str, Any] = {
         "retention": RetentionPolicy.LIMITS,
         "storage": StorageType.FILE,
         "max_consumers": MAX_CONSUMERS,
     }
-    return StreamConfig(name=name, subjects=[subject], num_replicas=replicas, **{**shared, **more})
+    return StreamConfig(name=name, subjects=caught, num_replicas=replicas, **{**shared, **more})
 
 
 def _buckets(replicas: int) -> list[KeyValueConfig]:

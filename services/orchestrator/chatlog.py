@@ -4,16 +4,27 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from nats.aio.msg import Msg
 
 from contracts import codec
 from contracts.codec import Fact, Origin, UnknownEventTypeError
+from contracts.commands import ExpireQuestion
 from contracts.envelope import Envelope
 from contracts.events import Event
-from contracts.ids import AgentName, ChatKey, QuestionId, RunnerId, Seq, StreamSeq, WorkflowName
+from contracts.ids import (
+    AgentName,
+    ChatKey,
+    CommandId,
+    QuestionId,
+    RunnerId,
+    Seq,
+    StreamSeq,
+    WorkflowName,
+)
 from contracts.live import TextStreamed
 from services.chassis.bus import Bus, PositionConflictError, live_position
 from services.orchestrator.state import Answer, ChatState, evolve
@@ -122,6 +133,23 @@ class ChatLog:
             text=text,
         )
         await self._bus.stream_text(self.key, chunk)
+
+    async def expire(self, question: QuestionId, seconds: float) -> datetime:
+        """Set the timer of a question; when it will end.
+
+        Before the question is asked: a timer of a question that never was changes nothing.
+        """
+        time = self._clock() + timedelta(seconds=seconds)
+        order = ExpireQuestion(
+            command_id=CommandId(f"expire-{question}"),
+            app_id=self.key.app,
+            chat_id=self.key.chat,
+            user_id=self.state.user,
+            question_id=question,
+        )
+        place = f"{self.state.turns}-{sha256(question.encode()).hexdigest()[:16]}"
+        await self._bus.order_at(time, place, order)
+        return time
 
     def answer(self, question: QuestionId) -> Answer | None:
         return None if self.state.open is None else self.state.open.answers.get(question)

@@ -7,6 +7,7 @@ from contracts.commands import (
     AnswerUiTool,
     CancelChat,
     Command,
+    ExpireQuestion,
     SendMessage,
     StartChat,
 )
@@ -18,12 +19,18 @@ from contracts.events.chat import (
     ChatStarted,
     UserMessageReceived,
 )
-from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.human import (
+    HumanAnswered,
+    HumanAsked,
+    QuestionExpired,
+    UiToolAnswered,
+    UiToolRequested,
+)
 from contracts.events.turn import SpeakerSelected, TurnCompleted, TurnFailed
-from contracts.ids import AgentName
+from contracts.ids import AgentName, QuestionId
 from contracts.seed import cache_seed
 from services.orchestrator.patterns import Finish, Speaker, next_speaker
-from services.orchestrator.state import ChatState, apply
+from services.orchestrator.state import ChatState, Question, apply
 from services.orchestrator.workflows.spec import USER, Workflow
 
 
@@ -66,6 +73,7 @@ UNAVAILABLE = Broke(
 TOO_LARGE = Broke(
     "NOT_KEPT", "A step of this chat was refused by the log: it is too large to keep."
 )
+EXPIRED = Broke("QUESTION_EXPIRED", "A question was not answered in time.")
 GIVEN_UP = Broke("GIVEN_UP", "This chat failed again and again, and was given up.")
 
 
@@ -134,6 +142,8 @@ def _heard(command: Command, state: ChatState, workflow: Workflow | None) -> lis
             if not _is_open(state, question, UiToolRequested):
                 return []
             return [UiToolAnswered(question_id=question, user_id=command.user_id, response=given)]
+        case ExpireQuestion(question_id=question):
+            return _expired(question, state)
         case CancelChat(reason=reason):
             return [ChatCancelled(user_id=command.user_id, reason=reason)]
 
@@ -153,9 +163,32 @@ def _started(command: StartChat, workflow: Workflow | None) -> list[Event]:
     return began
 
 
+def _expired(question: QuestionId, state: ChatState) -> list[Event]:
+    """The default answer to a question that nobody answered in time, or the end of its turn."""
+    asked = next((q for q in _unanswered(state) if q.question_id == question), None)
+    match asked:
+        case None:
+            return []
+        case HumanAsked(default=str(text)):
+            return [
+                HumanAnswered(question_id=question, user_id=state.user, text=text, by_default=True)
+            ]
+        case UiToolRequested(default=dict(given)):
+            return [
+                UiToolAnswered(
+                    question_id=question, user_id=state.user, response=given, by_default=True
+                )
+            ]
+        case _:
+            return [QuestionExpired(question_id=question), *fail(EXPIRED, state)]
+
+
+def _unanswered(state: ChatState) -> tuple[Question, ...]:
+    return state.open.unanswered if state.open else ()
+
+
 def _is_open(state: ChatState, question: str, kind: type[HumanAsked | UiToolRequested]) -> bool:
-    asked = state.open.unanswered if state.open else ()
-    return any(q.question_id == question and isinstance(q, kind) for q in asked)
+    return any(q.question_id == question and isinstance(q, kind) for q in _unanswered(state))
 
 
 def _with_what_follows(

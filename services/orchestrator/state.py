@@ -15,7 +15,13 @@ from contracts.events.chat import (
     ChatStarted,
     UserMessageReceived,
 )
-from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.human import (
+    HumanAnswered,
+    HumanAsked,
+    QuestionExpired,
+    UiToolAnswered,
+    UiToolRequested,
+)
 from contracts.events.turn import (
     Choice,
     ModelRequested,
@@ -179,7 +185,7 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return _answer(state, answer)
         case BusinessLogged():
             return _log(state, event.occasion)
-        case UsageRecorded() | OutputStructured():
+        case UsageRecorded() | OutputStructured() | QuestionExpired():
             return state
 
 

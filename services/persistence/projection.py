@@ -18,7 +18,13 @@ from contracts.events.chat import (
     ChatStarted,
     UserMessageReceived,
 )
-from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.human import (
+    HumanAnswered,
+    HumanAsked,
+    QuestionExpired,
+    UiToolAnswered,
+    UiToolRequested,
+)
 from contracts.events.parts import ToolCall, text_of
 from contracts.events.turn import (
     ModelRequested,
@@ -131,7 +137,7 @@ def _evolve(session: Session, event: Event, time: datetime) -> Session:
         case HumanAnswered(question_id=answered, text=text):
             session = replace(session, title=session.title or _title(text))
             return _closed(session, answered)
-        case UiToolAnswered(question_id=answered):
+        case UiToolAnswered(question_id=answered) | QuestionExpired(question_id=answered):
             return _closed(session, answered)
         case ToolReturned(status=status):
             failed = status != "ok"

@@ -8,7 +8,13 @@ from typing import Literal
 from contracts.catalogue import ChatStatus
 from contracts.codec import Fact
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed, ChatStarted
-from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.human import (
+    HumanAnswered,
+    HumanAsked,
+    QuestionExpired,
+    UiToolAnswered,
+    UiToolRequested,
+)
 from contracts.events.turn import ModelRequested, ModelResponded, SpeakerSelected, UsageRecorded
 from contracts.ids import ChatKey, QuestionId, Seq, UserId, WorkflowName
 from services.transport.speech import Call
@@ -110,7 +116,11 @@ def _after(view: ChatView, fact: Fact) -> ChatView:
                 questions={**view.questions, question: "component"},
                 components={**view.components, question: shown},
             )
-        case HumanAnswered(question_id=question) | UiToolAnswered(question_id=question):
+        case (
+            HumanAnswered(question_id=question)
+            | UiToolAnswered(question_id=question)
+            | QuestionExpired(question_id=question)
+        ):
             left = {q: how for q, how in view.questions.items() if q != question}
             return replace(view, questions=left)
         case UsageRecorded(tokens=tokens):

@@ -17,7 +17,13 @@ from contracts.events.chat import (
     ChatStarted,
     UserMessageReceived,
 )
-from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.human import (
+    HumanAnswered,
+    HumanAsked,
+    QuestionExpired,
+    UiToolAnswered,
+    UiToolRequested,
+)
 from contracts.events.parts import ToolCall, text_of
 from contracts.events.turn import (
     ModelRequested,
@@ -205,6 +211,9 @@ def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
             return _question(viewer, asked)
         case HumanAnswered() as answered:
             return _answer(viewer, fact, answered)
+        case QuestionExpired(question_id=question):
+            expired = {"request_id": question, "input_request_id": question}
+            return [Frame("chat.input_timeout", expired, top={"request_id": question})]
         case UiToolRequested() as requested:
             return [_component(requested, view)]
         case UiToolAnswered() as answer:
@@ -294,6 +303,7 @@ def _question(viewer: Viewer, asked: HumanAsked) -> list[Frame]:
         "prompt": asked.prompt,
         "options": asked.options,
         "password": False,
+        "expires_at": None if asked.expires_at is None else asked.expires_at.isoformat(),
         "turn": asked.turn,
         "tool_call_id": asked.tool_call_id,
     }

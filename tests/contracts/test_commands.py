@@ -30,6 +30,7 @@ ORDERS: dict[str, dict[str, Any]] = {
     "send_message": {"text": "More."},
     "answer_question": {"question_id": "q", "text": ""},
     "answer_ui_tool": {"question_id": "q", "response": {"approved": True}},
+    "expire_question": {"question_id": "q"},
     "cancel_chat": {"reason": "enough"},
 }
 

@@ -21,6 +21,7 @@ from contracts.commands import Command
 from contracts.envelope import Envelope
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatFailed
+from contracts.events.human import HumanAnswered, HumanAsked
 from contracts.ids import ChatKey, StreamSeq, new_command_id
 from services.chassis.bus import Bus, PositionConflictError
 from services.chassis.listening import LeftToAnotherError, Listener, Queue
@@ -42,7 +43,7 @@ from tests.orchestrator.world import (
     tell,
     types,
 )
-from tests.story import EDITOR, NEWSROOM, NOON, WRITER
+from tests.story import EDITOR, NEWSROOM, NOON, WRITER, calls
 
 pytestmark = pytest.mark.broker
 
@@ -481,3 +482,45 @@ async def test_a_runner_hears_from_another_connection(nats: Any, bus: Bus) -> No
         await tell(runner(other, await leases(other), speak, {}), person.cancels())
         await running
     assert (await read(bus, person.key))[-1].type == "chat.cancelled"
+
+
+class Asking:
+    """A performer whose first turn asks a question that expires at once, and whose next one ends."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def __call__(self, workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
+        del workflow
+        assert state.open is not None
+        answers = list(state.open.answers.values())
+        if answers:
+            self.heard += [answer.text for answer in answers if isinstance(answer, HumanAnswered)]
+            return Spoke("Done.", None)
+        question = subjects.question(chat.key, 1, "call-1", 0)
+        ends = await chat.expire(question, 0.5)
+        await chat.record(
+            calls("hurry"),
+            HumanAsked(
+                question_id=question,
+                turn=1,
+                agent=WRITER,
+                tool_call_id="call-1",
+                ordinal=0,
+                prompt="Quick?",
+                expires_at=ends,
+                default="too late",
+            ),
+        )
+        return Waits()
+
+
+async def test_a_question_that_nobody_answers_expires_although_nothing_runs(queue: Bus) -> None:
+    asking, person = Asking(), Person(workflow=ALONE.name)
+    told = runner(queue, await leases(queue), asking, {ALONE.name: ALONE})
+    async with patience(), listening(told, queue) as listener:
+        await queue.order(person.starts())
+        await until(lambda: has(queue, person, "chat.completed"))
+        await until(lambda: settled(queue, listener))
+    assert asking.heard == ["too late"]
+    assert types(await history(queue, person.key)).count("human.answered") == 1

@@ -6,6 +6,7 @@ import pytest
 from contracts.codec import Fact
 from contracts.events import Event
 from contracts.events.chat import ChatCancelled, ChatFailed
+from contracts.events.human import QuestionExpired
 from contracts.events.turn import OutputStructured, TurnFailed, VariablesChanged
 from contracts.ids import AgentName, Seq
 from services.transport import feed
@@ -92,6 +93,7 @@ QUESTION = {
     "prompt": "Which colour?",
     "options": ["red", "blue"],
     "password": False,
+    "expires_at": None,
     "turn": 1,
     "tool_call_id": "call-1",
 }
@@ -176,6 +178,10 @@ GOLDEN: dict[str, tuple[Event, list[tuple[str, dict[str, Any]]]]] = {
     ),
     "human.asked": (asks(), [("chat.input_request", QUESTION)]),
     "human.answered": (answers(), [("chat.input_ack", ACK)]),
+    "human.question_expired": (
+        QuestionExpired(question_id=ASKED),
+        [("chat.input_timeout", {"request_id": ASKED, "input_request_id": ASKED})],
+    ),
     "ui.tool_requested": (shows(), [("chat.tool_call", COMPONENT)]),
     "ui.tool_answered": (
         picked(),

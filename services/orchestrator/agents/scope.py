@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from ag2.context import ConversationContext
@@ -42,6 +43,10 @@ class Journal(Protocol):
     ) -> None: ...
 
     def answer(self, question: QuestionId) -> Answer | None: ...
+
+    async def expire(self, question: QuestionId, seconds: float) -> datetime:
+        """Set the timer of a question that is about to be asked; when it will end."""
+        ...
 
     def changed(self) -> Coroutine[Any, Any, object]:
         """Returns when something was added to the chat since this was called."""
@@ -141,8 +146,13 @@ class Scope:
 
     async def record(self, *events: Event) -> None:
         """Store facts; a refusal ends the turn even where AG2 would swallow it."""
-        try:
+        with self._faulting():
             await self.journal.record(*events)
+
+    @contextmanager
+    def _faulting(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as fault:
             self.fault = fault
             self._leave()  # nobody will answer a turn that cannot be kept
@@ -217,10 +227,17 @@ class Scope:
 
     # -- what tools ask ------------------------------------------------------------------------
 
-    async def ask(self, tool_call: str, prompt: str, options: Sequence[str]) -> str:
+    async def ask(
+        self,
+        tool_call: str,
+        prompt: str,
+        options: Sequence[str] = (),
+        expires_in: float | None = None,
+        default: str | None = None,
+    ) -> str:
         place = self._place(tool_call)
-        asked = HumanAsked(**place, prompt=prompt, options=list(options))
-        answer = await self._answer_to(asked)
+        asked = HumanAsked(**place, prompt=prompt, options=list(options), default=default)
+        answer = await self._answer_to(asked, expires_in)
         assert isinstance(answer, HumanAnswered)  # noqa: S101  `decide` matches kinds
         return answer.text
 
@@ -231,6 +248,8 @@ class Scope:
         component: str,
         display: Literal["inline", "artifact"],
         payload: dict[str, Any],
+        expires_in: float | None = None,
+        default: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         shown = UiToolRequested(
             **self._place(tool_call),
@@ -238,8 +257,9 @@ class Scope:
             component=component,
             display=display,
             payload=codec.jsonable(payload),
+            default=codec.jsonable(default),
         )
-        answer = await self._answer_to(shown)
+        answer = await self._answer_to(shown, expires_in)
         assert isinstance(answer, UiToolAnswered)  # noqa: S101  `decide` matches kinds
         return answer.response
 
@@ -262,7 +282,7 @@ class Scope:
             "ordinal": ordinal,
         }
 
-    async def _answer_to(self, question: Question) -> Answer:
+    async def _answer_to(self, question: Question, expires_in: float | None) -> Answer:
         """The answer, at once where it is known; else waits while other tools of the turn work.
 
         Raises SuspendedError when all of them wait.
@@ -272,6 +292,8 @@ class Scope:
             return answer
         if question.question_id not in self._questions:
             self._questions.add(question.question_id)
+            if expires_in is not None:
+                question = await self._expiring(question, expires_in)
             await self.record(question, *self._variable_changes())
         with self._floor.waiting(question.tool_call_id):
             while (answer := self.journal.answer(question.question_id)) is None:
@@ -280,6 +302,11 @@ class Scope:
                     raise SuspendedError
                 await self._something_moves()
         return answer
+
+    async def _expiring(self, question: Question, expires_in: float) -> Question:
+        with self._faulting():
+            ends = await self.journal.expire(question.question_id, expires_in)
+        return question.model_copy(update={"expires_at": ends})
 
     def _leave(self) -> None:
         self.suspended = True

@@ -35,7 +35,7 @@ async def on_human_input(event: HumanInputRequest, context: Context) -> str:
     One for all agents, because AG2 builds a pydantic model for each that it is handed.
     """
     scope: Scope = context.dependencies[SCOPE]
-    return await scope.ask(context.tool_call_id or "", event.content, ())
+    return await scope.ask(context.tool_call_id or "", event.content, expires_in=event.timeout)
 
 
 class Runtime:
@@ -54,8 +54,15 @@ class Runtime:
     def context_variables(self) -> dict[str, Any]:
         return self._scope.variables
 
-    async def ask(self, prompt: str, options: Sequence[str] = ()) -> str:
-        return await self._scope.ask(self._call, prompt, options)
+    async def ask(
+        self,
+        prompt: str,
+        options: Sequence[str] = (),
+        *,
+        expires_in: float | None = None,
+        default: str | None = None,
+    ) -> str:
+        return await self._scope.ask(self._call, prompt, options, expires_in, default)
 
     async def use_ui_tool(
         self,
@@ -64,9 +71,11 @@ class Runtime:
         *,
         component: str | None = None,
         display: Literal["inline", "artifact"] = "inline",
+        expires_in: float | None = None,
+        default: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         return await self._scope.use_ui_tool(
-            self._call, ui_tool_id, component or ui_tool_id, display, payload
+            self._call, ui_tool_id, component or ui_tool_id, display, payload, expires_in, default
         )
 
     async def emit_business_event(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from ag2 import Agent, tool
@@ -29,7 +30,7 @@ from services.orchestrator.agents.turn import Task, run_turn
 from services.orchestrator.decisions import Outcome, Waits
 from services.orchestrator.projection import conversation
 from services.orchestrator.state import Answer
-from tests.story import ANA, KEY, WRITER, Story, answered, given, heard, speaks
+from tests.story import ANA, KEY, NOON, WRITER, Story, answered, given, heard, speaks
 
 E = TypeVar("E", bound=Event)
 
@@ -54,6 +55,7 @@ class MemoryJournal:
         self.story = story
         self.batches: list[tuple[Event, ...]] = []
         self.shown: list[tuple[int, int, str]] = []
+        self.timers: dict[QuestionId, float] = {}
         self._refuses = refuses
         self._moved = asyncio.Event()
 
@@ -77,6 +79,10 @@ class MemoryJournal:
     def answer(self, question: QuestionId) -> Answer | None:
         turn = self.story.state.open
         return None if turn is None else turn.answers.get(question)
+
+    async def expire(self, question: QuestionId, seconds: float) -> datetime:
+        self.timers[question] = seconds
+        return NOON + timedelta(seconds=seconds)
 
     def changed(self) -> Coroutine[Any, Any, object]:
         return self._moved.wait()

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ from tests.orchestrator.agents.stage import (
     result,
     says,
 )
-from tests.story import EDITOR, WRITER, answered, heard, speaks
+from tests.story import EDITOR, NOON, WRITER, answered, heard, speaks
 from workflows.tooling import ToolRuntime
 
 RUNS: Counter[str] = Counter()
@@ -325,7 +326,7 @@ TWO = Stage(
 async def test_a_turn_waits_once_only_people_are_left_to_answer() -> None:
     journal = MemoryJournal()
     assert await TWO.run(journal) == Waits()
-    assert [asked.tool_call_id for asked in journal.of(HumanAsked)] == ["call-1", "call-2"]
+    assert sorted(a.tool_call_id for a in journal.of(HumanAsked)) == ["call-1", "call-2"]
     assert result(journal, "call-3").status == "ok"
     assert pending(journal.story.state) is None
 
@@ -520,3 +521,18 @@ async def test_a_tool_that_swallows_everything_cannot_hold_a_waiting_turn() -> N
     stage = Stage([says(None, call("stubborn", "call-1")), "Done."], [stubborn])
     assert await stage.run(journal) == Waits()
     assert journal.of(ToolReturned) == []
+
+
+async def test_the_timer_of_a_question_is_set_before_it_is_asked_and_only_once() -> None:
+    async def hurry(runtime: ToolRuntime) -> str:
+        return await runtime.ask("Quick?", expires_in=30, default="slow")
+
+    journal = MemoryJournal()
+    stage = Stage([says(None, call("hurry", "call-1")), says("Done.")], [hurry])
+    assert await stage.run(journal) == Waits()
+    [question] = journal.of(HumanAsked)
+    assert (question.expires_at, question.default) == (NOON + timedelta(seconds=30), "slow")
+    assert journal.timers == {question.question_id: 30}
+    journal.timers.clear()
+    assert await Stage(stage.lines, [hurry]).run(journal) == Waits()
+    assert journal.timers == {}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.commands import Command
+from contracts.commands import Command, ExpireQuestion
 from contracts.events.chat import (
     ChatCancelled,
     ChatCompleted,
@@ -22,6 +22,7 @@ from tests.story import (
     CANCEL,
     KEY,
     NEWSROOM,
+    NOON,
     STARTED,
     WRITER,
     Story,
@@ -31,6 +32,7 @@ from tests.story import (
     done,
     given,
     listens,
+    order,
     press,
     reply,
     returns,
@@ -179,3 +181,41 @@ def test_a_user_driven_workflow_waits_for_the_person_first() -> None:
         turn=1, agent=USER, by="initial"
     )
     assert given().under(workflow).when(start("Hi"))[-1] == speaks(WRITER)
+
+
+def expire(number: int = 1) -> ExpireQuestion:
+    return ExpireQuestion(**order("expire"), question_id=asked(number).question_id)
+
+
+ASKED_WITH_DEFAULT = asked().model_copy(update={"expires_at": NOON, "default": "grey"})
+SHOWN_WITH_DEFAULT = shown().model_copy(update={"default": {"picked": None}})
+PICKING = given(STARTED, speaks(), calls("pick"))
+
+
+def test_a_question_that_expires_is_answered_by_its_default() -> None:
+    [answer] = PICKING.then(ASKED_WITH_DEFAULT).when(expire())
+    assert isinstance(answer, HumanAnswered)
+    assert (answer.text, answer.by_default) == ("grey", True)
+
+
+def test_a_ui_tool_that_expires_is_answered_by_its_default() -> None:
+    [answer] = PICKING.then(SHOWN_WITH_DEFAULT).when(expire())
+    assert isinstance(answer, UiToolAnswered)
+    assert (answer.response, answer.by_default) == ({"picked": None}, True)
+
+
+def test_a_question_that_expires_without_a_default_ends_its_turn_and_the_chat() -> None:
+    ended = PICKING.then(asked()).when(expire())
+    assert [event.type for event in ended] == [
+        "human.question_expired",
+        "turn.failed",
+        "chat.failed",
+    ]
+    failed = ended[-1]
+    assert isinstance(failed, ChatFailed)
+    assert failed.code == "QUESTION_EXPIRED"
+
+
+def test_a_timer_of_an_answered_question_or_of_one_that_was_never_asked_changes_nothing() -> None:
+    assert PICKING.then(ASKED_WITH_DEFAULT, answered()).when(expire()) == []
+    assert PICKING.then(ASKED_WITH_DEFAULT).when(expire(2)) == []
