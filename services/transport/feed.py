@@ -20,6 +20,7 @@ from contracts.events.chat import (
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
 from contracts.events.parts import ToolCall, text_of
 from contracts.events.turn import (
+    SELECTOR,
     ModelRequested,
     ModelResponded,
     OutputStructured,
@@ -93,6 +94,8 @@ def allowed(visual_agents: Iterable[AgentName]) -> frozenset[str]:
 
 def is_heard(viewer: Viewer, agent: str) -> bool:
     """Whether the words of an agent are for this viewer."""
+    if agent == SELECTOR:
+        return False
     return not viewer.agents or agent == PERSON or normalised(agent) in viewer.agents
 
 
@@ -196,7 +199,7 @@ def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
         case UserMessageReceived(text=text):
             return [_words_of_the_person(fact, text)]
         case SpeakerSelected() as chosen:
-            return [_speaker(chosen)]
+            return [] if chosen.agent == SELECTOR else [_speaker(chosen)]
         case ModelResponded() as said:
             return _response(viewer, said)
         case ToolReturned() as returned:
