@@ -161,11 +161,13 @@ def _tries(state: ChatState) -> int:
 
 def _named(names: Iterable[AgentName], answer: str) -> AgentName | None:
     """Whom an answer names: by itself, as `{"next": name}`, or as the only one that it mentions."""
-    said = _plain(answer)
     known = tuple(names)
-    exact = [name for name in known if name.casefold() == said.casefold()]
-    if exact:
-        return said_as if (said_as := AgentName(said)) in exact else exact[0]
+    said = _plain(answer)
+    for as_read in (str, str.casefold):
+        for spelling in (said, said.strip("\"'`*.[]")):
+            meant = [name for name in known if as_read(name) == as_read(spelling)]
+            if len(meant) == 1:
+                return meant[0]
     mentioned = [n for n in known if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", said)]
     return mentioned[0] if len(mentioned) == 1 else None
 
@@ -174,10 +176,9 @@ def _plain(answer: str) -> str:
     try:
         told = json.loads(answer)
     except (ValueError, RecursionError):
-        told = answer
-    if isinstance(told, dict):
-        told = told.get("next")
-    return told.strip(" \n\t\"'`*.[]") if isinstance(told, str) else ""
+        return answer.strip()
+    said = told.get("next") if isinstance(told, dict) else answer
+    return said.strip() if isinstance(said, str) else ""
 
 
 # -- limits -----------------------------------------------------------------------------------

@@ -381,6 +381,13 @@ def test_an_answer_that_names_nobody_is_asked_for_again_and_then_the_order_decid
     assert chosen(answers(answer, story)) == (EDITOR, "fallback")
 
 
+@pytest.mark.parametrize("name", ["Mr.", "editor", "[Editor]", "*", "Ed Itor", "Éd", "5"])
+def test_a_name_of_any_kind_is_found_as_it_is_written(name: str) -> None:
+    odd = AgentName(name)
+    agents = {**AUTO.agents, odd: Agent(odd, "")}
+    assert chosen(answers(name, ASKED.under(replace(AUTO, agents=agents)))) == (odd, "auto")
+
+
 def test_the_person_can_be_chosen_only_where_they_take_part() -> None:
     assert chosen(answers("user")) == (SELECTOR, "auto")
     assert chosen(answers("user", ASKED.under(replace(AUTO, human_in_the_loop=True)))) == (
