@@ -6,14 +6,31 @@ from contracts.events.body import EventBody
 from contracts.events.parts import BinaryPart, Part, Tokens, ToolCall
 from contracts.ids import AgentName
 
-Choice = Literal["initial", "handoff", "after_work", "user_message"]
-"""Why this speaker: the rule of the pattern that chose it."""
+Choice = Literal[
+    "initial",
+    "before_reply",
+    "handoff",
+    "after_work",
+    "user_message",
+    "reply_limit",
+    "round_robin",
+    "random",
+    "auto",
+    "fallback",
+]
+"""Why this speaker: the rule that chose it, or the pattern; `fallback` where the selector could not."""
+
+SELECTOR = AgentName("_selector")
+"""Who has the word while a model chooses the next speaker: what it says is for nobody's eyes."""
 
 ToolStatus = Literal["ok", "error", "not_found"]
 
 
 class SpeakerSelected(EventBody):
-    """Turn `turn` (from 1) belongs to `agent`; the agent `user` is the person."""
+    """Turn `turn` (from 1) belongs to `agent`; the agent `user` is the person.
+
+    The turn of `_selector` has no `turn.completed`: it ends when the next speaker is selected.
+    """
 
     type: ClassVar[str] = "turn.speaker_selected"
     turn: int

@@ -26,17 +26,24 @@ from contracts.events.human import (
     UiToolAnswered,
     UiToolRequested,
 )
-from contracts.events.turn import SpeakerSelected, TurnCompleted, TurnFailed
+from contracts.events.turn import SELECTOR, SpeakerSelected, TurnCompleted, TurnFailed
 from contracts.ids import AgentName, QuestionId
 from contracts.seed import cache_seed
-from services.orchestrator.patterns import Finish, Speaker, next_speaker
-from services.orchestrator.state import ChatState, Question, apply
+from services.orchestrator.patterns import (
+    Circle,
+    Finish,
+    Next,
+    Speaker,
+    after_selection,
+    next_speaker,
+)
+from services.orchestrator.state import ChatState, Question, apply, close_selection
 from services.orchestrator.workflows.spec import USER, Workflow
 
 
 @dataclass(frozen=True, slots=True)
 class RunTurn:
-    """Let the agent of the open turn go on, from wherever its log ends."""
+    """Let the agent of the open turn, or the selector, go on from wherever its log ends."""
 
     turn: int
 
@@ -98,6 +105,8 @@ def conclude(outcome: Outcome, state: ChatState, workflow: Workflow | None) -> l
             return []
         case Broke():
             return fail(outcome, state)
+        case Spoke(text) if turn.agent == SELECTOR:
+            return _selected(text, close_selection(state), workflow)
         case Spoke(text, handoff):
             done = TurnCompleted(turn=turn.number, agent=turn.agent, text=text, handoff=handoff)
             return _with_what_follows([done], state, workflow, "")
@@ -201,9 +210,26 @@ def _with_what_follows(
     if known.ended or known.open is not None:
         return events
     if workflow is None:
-        return [*events, ChatFailed(code=UNAVAILABLE.code, message=UNAVAILABLE.message)]
-    match next_speaker(workflow, known):
+        return [*events, _gone()]
+    return [*events, _follows(next_speaker(workflow, known), known)]
+
+
+def _selected(answer: str, state: ChatState, workflow: Workflow | None) -> list[Event]:
+    if workflow is None:
+        return [_gone()]
+    return [_follows(after_selection(workflow, state, answer), state)]
+
+
+def _follows(next_: Next, state: ChatState) -> Event:
+    match next_:
         case Speaker(agent, by):
-            return [*events, SpeakerSelected(turn=known.turns + 1, agent=agent, by=by)]
+            return SpeakerSelected(turn=state.turns + 1, agent=agent, by=by)
         case Finish(reason):
-            return [*events, ChatCompleted(reason=reason, turns=known.agent_turns)]
+            return ChatCompleted(reason=reason, turns=state.agent_turns)
+        case Circle(agents):
+            message = f"These agents give the word on without a reply: {' → '.join(agents)}."
+            return ChatFailed(code="HANDOFF_CYCLE", message=message)
+
+
+def _gone() -> Event:
+    return ChatFailed(code=UNAVAILABLE.code, message=UNAVAILABLE.message)

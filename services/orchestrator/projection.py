@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from contracts.events.parts import text_of
-from contracts.events.turn import ModelResponded, ToolReturned
+from contracts.events.turn import SELECTOR, ModelResponded, ToolReturned
 from contracts.ids import AgentName
+from services.orchestrator.patterns import candidates
 from services.orchestrator.state import ChatState, Line, Said, Turn
-from services.orchestrator.workflows.spec import USER, Agent
+from services.orchestrator.workflows.spec import USER, Agent, Workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ Passage = Heard | Spoke | Returned
 CONTINUE = "Please continue."
 """What a model hears when the last words are its own: providers want a user's message at the end."""
 BEGIN = "Please begin."
+ROLE_LENGTH = 400
+"""How much of an agent's prompt the selector is told."""
 
 
 def conversation(state: ChatState, me: AgentName, seed: str | None) -> list[Passage]:
@@ -46,9 +49,7 @@ def conversation(state: ChatState, me: AgentName, seed: str | None) -> list[Pass
     Its own turns are responses and tool results, everyone else's one line each, `[name]: text`.
     `seed` is the workflow's hidden first message, heard before anything else.
     """
-    heard: list[Passage] = [] if seed is None else [Heard(seed)]
-    for line in state.lines:
-        heard.extend(_remembered(line, me))
+    heard = _so_far(state, me, seed)
     if not heard:
         return [Heard(BEGIN)]
     return heard if isinstance(heard[-1], Heard) else [*heard, Heard(CONTINUE)]
@@ -58,6 +59,30 @@ def prompt(agent: Agent, variables: Mapping[str, Any]) -> str:
     """The agent's system prompt, with the context variables that it is to be told of."""
     told = [f"- {name}: {json.dumps(variables.get(name))}" for name in agent.variables]
     return "\n".join([agent.prompt, "", "Context variables:", *told]) if told else agent.prompt
+
+
+def selection(workflow: Workflow, state: ChatState) -> list[Passage]:
+    """The conversation as the selector sees it, with its own earlier choices, and the question."""
+    asked = f"Who speaks next? One of: {', '.join(candidates(workflow))}."
+    missed = bool(state.lines) and _is_selection(state.lines[-1])
+    told = _so_far(state, SELECTOR, workflow.initial_message)
+    return [*told, Heard(f"Nobody is called that. {asked}" if missed else asked)]
+
+
+def selector_prompt(workflow: Workflow) -> str:
+    """What the selector is told of everyone it may choose."""
+    told = {name: agent.prompt for name, agent in workflow.agents.items()}
+    told[USER] = "The person whom the others work for: choose them when only they can go on."
+    roles = [
+        f"- {name}: {' '.join(told[name].split())[:ROLE_LENGTH]}" for name in candidates(workflow)
+    ]
+    return "\n".join([_SELECTOR_TASK, "", *roles])
+
+
+_SELECTOR_TASK = (
+    "You lead a conversation and say nothing in it yourself: you only choose who speaks next. "
+    "Answer with one name of this list. These may speak:"
+)
 
 
 def recorded(turn: Turn) -> list[Passage]:
@@ -70,6 +95,13 @@ def recorded(turn: Turn) -> list[Passage]:
         if response.tool_calls and len(done) == len(response.tool_calls):
             passages.append(Returned(done))
     return passages
+
+
+def _so_far(state: ChatState, me: AgentName, seed: str | None) -> list[Passage]:
+    heard: list[Passage] = [] if seed is None else [Heard(seed)]
+    for line in state.lines:
+        heard.extend(_remembered(line, me))
+    return heard
 
 
 def _remembered(line: Line, me: AgentName) -> Iterable[Passage]:
@@ -90,7 +122,11 @@ def messages(state: ChatState) -> list[dict[str, Any]]:
     Tool messages stand in the order of the calls, whatever order the tools finished in.
     """
     lines = state.lines if state.open is None else (*state.lines, state.open, *state.open.said)
-    return [message for line in lines for message in _messages_of(line)]
+    return [m for line in lines if not _is_selection(line) for m in _messages_of(line)]
+
+
+def _is_selection(line: Line) -> bool:
+    return isinstance(line, Turn) and line.agent == SELECTOR
 
 
 def _messages_of(line: Line) -> Iterator[dict[str, Any]]:

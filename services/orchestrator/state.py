@@ -23,6 +23,7 @@ from contracts.events.human import (
     UiToolRequested,
 )
 from contracts.events.turn import (
+    SELECTOR,
     Choice,
     ModelRequested,
     ModelResponded,
@@ -103,6 +104,8 @@ Line = Said | Turn
 class ChatState:
     """`lines` is the conversation so far, `open` the turn in progress, `spoke` whose turn ended last.
 
+    The selector's turns are lines that it alone remembers; they do not count as agents' turns.
+
     `heard` holds the commands whose messages were taken in; `runner` appended the newest event that
     a run (and not a command alone) brought about.
     """
@@ -158,11 +161,12 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
         case UserMessageReceived():
             return _hear(replace(state, heard=state.heard | {cause}), Said(event.text))
         case SpeakerSelected():
+            known = close_selection(state)
             return replace(
-                state,
+                known,
                 open=Turn(event.turn, event.agent, event.by),
                 turns=event.turn,
-                agent_turns=state.agent_turns + (event.agent != USER),
+                agent_turns=state.agent_turns + (event.agent not in (USER, SELECTOR)),
             )
         case VariablesChanged():
             kept = {k: v for k, v in state.variables.items() if k not in event.removed}
@@ -187,6 +191,15 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return _log(state, event.occasion)
         case UsageRecorded() | OutputStructured() | QuestionExpired():
             return state
+
+
+def close_selection(state: ChatState) -> ChatState:
+    """What is known once the selector has said whom it chose; nothing new where it had no turn."""
+    turn = state.open
+    if turn is None or turn.agent != SELECTOR:
+        return state
+    spoke = USER if turn.said else state.spoke
+    return replace(state, lines=(*state.lines, turn, *turn.said), open=None, spoke=spoke)
 
 
 def _hear(state: ChatState, said: Said) -> ChatState:

@@ -27,6 +27,7 @@ from contracts.events.human import (
 )
 from contracts.events.parts import ToolCall, text_of
 from contracts.events.turn import (
+    SELECTOR,
     ModelRequested,
     ModelResponded,
     OutputStructured,
@@ -200,9 +201,12 @@ def message_of(envelope: Envelope, event: Event) -> Message | None:
     """What an event adds to the transcript.
 
     A person's answer is no line of its own: it reaches the model as the result of the tool that
-    asked, and between a call and its result the strict form allows nothing else.
+    asked, and between a call and its result the strict form allows nothing else. The selector's
+    choices are no lines either.
     """
     match event:
+        case ModelResponded(agent=agent) | ToolReturned(agent=agent) if agent == SELECTOR:
+            return None
         case UserMessageReceived():
             return _message(envelope, "user", PERSON, event.text)
         case ModelResponded():

@@ -26,6 +26,7 @@ from contracts.events.human import (
 )
 from contracts.events.parts import ToolCall, text_of
 from contracts.events.turn import (
+    SELECTOR,
     ModelRequested,
     ModelResponded,
     OutputStructured,
@@ -99,6 +100,8 @@ def allowed(visual_agents: Iterable[AgentName]) -> frozenset[str]:
 
 def is_heard(viewer: Viewer, agent: str) -> bool:
     """Whether the words of an agent are for this viewer."""
+    if agent == SELECTOR:
+        return False
     return not viewer.agents or agent == PERSON or normalised(agent) in viewer.agents
 
 
@@ -202,7 +205,7 @@ def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
         case UserMessageReceived(text=text):
             return [_words_of_the_person(fact, text)]
         case SpeakerSelected() as chosen:
-            return [_speaker(chosen)]
+            return [] if chosen.agent == SELECTOR else [_speaker(chosen)]
         case ModelResponded() as said:
             return _response(viewer, said)
         case ToolReturned() as returned:

@@ -10,7 +10,13 @@ from contracts.events import Event
 from contracts.events.chat import ChatCancelled, ChatFailed, UserMessageReceived
 from contracts.events.human import UiToolAnswered, UiToolRequested
 from contracts.events.parts import DataPart, TextPart, ToolCall
-from contracts.events.turn import ModelResponded, SpeakerSelected, ToolReturned, TurnFailed
+from contracts.events.turn import (
+    SELECTOR,
+    ModelResponded,
+    SpeakerSelected,
+    ToolReturned,
+    TurnFailed,
+)
 from contracts.ids import AgentName, Seq
 from services.persistence.projection import GapError, advance, strict_transcript, summary_of
 from services.persistence.store import Change, Session
@@ -153,6 +159,14 @@ def _result(call: str, name: str) -> ToolReturned:
         status="ok",
         parts=[TextPart(text="got "), DataPart(data={"é": 1})],
     )
+
+
+def test_what_a_selector_says_is_no_line_of_the_transcript() -> None:
+    chosen: list[Event] = [
+        SpeakerSelected(turn=2, agent=SELECTOR, by="auto"),
+        ModelResponded(turn=2, call=0, agent=SELECTOR, text="Planner"),
+    ]
+    assert change(told([*hello(), *chosen])).messages == change(told(hello())).messages
 
 
 def test_data_in_a_tool_result_reads_as_json() -> None:

@@ -7,7 +7,12 @@ from contracts.codec import Fact
 from contracts.events import Event
 from contracts.events.chat import ChatCancelled, ChatFailed
 from contracts.events.human import QuestionExpired
-from contracts.events.turn import OutputStructured, TurnFailed, VariablesChanged
+from contracts.events.turn import (
+    SELECTOR,
+    OutputStructured,
+    TurnFailed,
+    VariablesChanged,
+)
 from contracts.ids import AgentName, Seq
 from services.transport import feed
 from services.transport.chatview import ChatView, begin, see
@@ -343,6 +348,18 @@ def test_the_words_of_an_agent_that_is_not_visual_stay_inside() -> None:
     assert feed.of_chunk(viewer, chunk(0, "A pl")) == []
     assert [frame["type"] for frame in live(viewer, asks())] == ["chat.input_request"]
     assert [frame["type"] for frame in live(viewer, said("hello"))] == ["chat.text"]
+
+
+@pytest.mark.parametrize("viewer", [CURSOR, CHAT_UI], ids=["cursor", "chat ui"])
+def test_nobody_sees_the_selector_think(viewer: Viewer) -> None:
+    thinking = (SELECTED, SAID, RETURNED)
+    facts = sealed(STARTED, *(one.model_copy(update={"agent": SELECTOR}) for one in thinking))
+    view = begin(facts[0])
+    assert view is not None
+    for fact in facts[1:]:
+        view = see(view, fact)
+        assert feed.of_event(viewer, Seen(fact.envelope, fact.event), view) == []
+    assert feed.of_chunk(viewer, chunk(0, "Plan").model_copy(update={"agent": SELECTOR})) == []
 
 
 def test_a_chunk_has_its_place_and_no_seq() -> None:

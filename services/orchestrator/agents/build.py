@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from ag2 import Agent as Ag2Agent
+from ag2.response import ResponseSchema
 
+from contracts.events.turn import SELECTOR
 from contracts.ids import AgentName
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.tools import (
@@ -12,6 +14,7 @@ from services.orchestrator.agents.tools import (
     build_tool,
     on_human_input,
 )
+from services.orchestrator.patterns import candidates
 from services.orchestrator.workflows.loading import Loaded, ManifestError
 
 
@@ -34,4 +37,22 @@ def build_agents(loaded: Loaded, models: Models) -> Mapping[AgentName, Ag2Agent]
         )
     if problems:
         raise ManifestError(*dict.fromkeys(problems))
+    if loaded.workflow.pattern == "AutoPattern":
+        agents[SELECTOR] = _selector(loaded, models)
     return agents
+
+
+def _selector(loaded: Loaded, models: Models) -> Ag2Agent:
+    """Who chooses the next speaker; where the provider can, it can name nobody else."""
+    names = {"type": "string", "enum": list(candidates(loaded.workflow))}
+    answer = {
+        "type": "object",
+        "properties": {"next": names},
+        "required": ["next"],
+        "additionalProperties": False,
+    }
+    return Ag2Agent(
+        str(SELECTOR),
+        config=models.config_of(loaded.demo.script(SELECTOR)),
+        response_schema=ResponseSchema.from_schema(answer, name="next_speaker"),
+    )

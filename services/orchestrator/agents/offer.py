@@ -7,15 +7,16 @@ from pathlib import Path
 from ag2 import Agent as Ag2Agent
 
 from contracts.catalogue import WorkflowCard
+from contracts.events.turn import SELECTOR
 from contracts.ids import AgentName, WorkflowName
 from services.orchestrator.agents.build import build_agents
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.turn import Task, run_turn
 from services.orchestrator.chatlog import ChatLog
 from services.orchestrator.decisions import Outcome
-from services.orchestrator.projection import conversation, prompt
+from services.orchestrator.projection import conversation, prompt, selection, selector_prompt
 from services.orchestrator.runner import Performer
-from services.orchestrator.state import ChatState
+from services.orchestrator.state import ChatState, Turn
 from services.orchestrator.workflows.loading import (
     Broken,
     Loaded,
@@ -89,15 +90,29 @@ def build_performer(offer: Offer, call_limit: int) -> Performer:
     async def perform(workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
         turn = state.open
         assert turn is not None  # noqa: S101  `pending` asked for it
-        agent = workflow.agents[turn.agent]
-        task = Task(
-            key=chat.key,
-            turn=turn,
-            before=conversation(state, turn.agent, workflow.initial_message),
-            prompt=prompt(agent, state.variables),
-            variables=dict(state.variables),
-        )
         built = offer.agents[workflow.name][turn.agent]
-        return await run_turn(built, task, chat, call_limit=call_limit)
+        task = _selection if turn.agent == SELECTOR else _reply
+        return await run_turn(built, task(workflow, state, turn, chat), chat, call_limit=call_limit)
 
     return perform
+
+
+def _reply(workflow: Workflow, state: ChatState, turn: Turn, chat: ChatLog) -> Task:
+    agent = workflow.agents[turn.agent]
+    return Task(
+        key=chat.key,
+        turn=turn,
+        before=conversation(state, turn.agent, workflow.initial_message),
+        prompt=prompt(agent, state.variables),
+        variables=dict(state.variables),
+    )
+
+
+def _selection(workflow: Workflow, state: ChatState, turn: Turn, chat: ChatLog) -> Task:
+    return Task(
+        key=chat.key,
+        turn=turn,
+        before=selection(workflow, state),
+        prompt=selector_prompt(workflow),
+        variables={},
+    )

@@ -26,7 +26,7 @@ from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
 from contracts.events.parts import ToolCall
-from contracts.events.turn import UsageRecorded, VariablesChanged
+from contracts.events.turn import SELECTOR, UsageRecorded, VariablesChanged
 from contracts.ids import AgentName, ChatKey, QuestionId
 from services.chassis.ending import end
 from services.orchestrator.agents import codec
@@ -165,6 +165,8 @@ class Scope:
 
     async def _show(self, text: str) -> None:
         turn = self.turn
+        if turn.agent == SELECTOR:
+            return
         await self.journal.show(
             turn=turn.number, call=self.call, agent=turn.agent, offset=self._shown, text=text
         )

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from contracts.catalogue import StartupMode
 from contracts.ids import AgentName, WorkflowName
+from services.orchestrator.workflows.expressions import Expression
 
 USER = AgentName("user")
 """The speaker that is the person."""
 TERMINATE = AgentName("terminate")
 """Whom a rule names to end the conversation."""
 
-Pattern = Literal["DefaultPattern"]
+Pattern = Literal["DefaultPattern", "AutoPattern", "RoundRobinPattern", "RandomPattern"]
 
 
 def transfer_name(target: AgentName) -> str:
@@ -42,20 +43,39 @@ class Handoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """`target` has the word when `condition` holds for the context variables."""
+
+    target: AgentName
+    condition: Expression
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
-    """`after_work` is who follows when the agent itself hands over to nobody."""
+    """Whose turn it is, and who follows: the first of each kind of rules that holds.
+
+    `before_reply` gives the agent's own turn away before it begins. Where the agent itself hands
+    over to nobody, `after_work_if` says who follows, then `after_work`, then the pattern.
+    `max_consecutive_auto_reply` is how many turns it may take running, with no word of the person.
+    """
 
     name: AgentName
     prompt: str
     tools: tuple[Tool, ...] = ()
     handoffs: tuple[Handoff, ...] = ()
+    before_reply: tuple[Rule, ...] = ()
+    after_work_if: tuple[Rule, ...] = ()
     after_work: AgentName | None = None
+    max_consecutive_auto_reply: int | None = None
     variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """`initial_message` is the hidden seed of an AgentDriven run."""
+    """`initial_message` is the hidden seed of an AgentDriven run.
+
+    After the person's words `after_user_if` says who follows, then `after_user`, then the pattern.
+    """
 
     name: WorkflowName
     agents: Mapping[AgentName, Agent]
@@ -67,6 +87,7 @@ class Workflow:
     startup_mode: StartupMode = "AgentDriven"
     initial_message: str | None = None
     initial_message_to_user: str | None = None
+    after_user_if: tuple[Rule, ...] = ()
     after_user: AgentName | None = None
     visual_agents: tuple[AgentName, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
