@@ -53,13 +53,17 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message to a client; `top` is what ChatUI reads beside `type` instead of in `data`."""
+    """One message to a client; `top` is what ChatUI reads beside `type` instead of in `data`.
+
+    `more` says that another frame of the same event follows.
+    """
 
     type: str
     data: Data
     time: datetime | None = None
     top: Data = field(default_factory=dict)
     seq: Seq | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,10 @@ def is_heard(viewer: Viewer, agent: str) -> bool:
 def of_event(viewer: Viewer, seen: Seen, view: ChatView) -> list[Frame]:
     """The frames of an event as it happens; `view` must have seen it, and may have seen more."""
     frames = _stated(viewer, seen, view)
-    return [replace(frame, time=seen.envelope.time, seq=seen.envelope.seq) for frame in frames]
+    time, seq, last = seen.envelope.time, seen.envelope.seq, len(frames) - 1
+    return [
+        replace(frame, time=time, seq=seq, more=place < last) for place, frame in enumerate(frames)
+    ]
 
 
 def of_history(viewer: Viewer, seen: Seen, view: ChatView) -> list[Frame]:

@@ -1,5 +1,6 @@
 """The HTTP pages: requests become questions to the log and orders to the orchestrator."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import File, Redirect
+from litestar.response.base import ASGIResponse
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
 
@@ -16,19 +18,22 @@ from contracts.catalogue import ChatSummary, WorkflowCard
 from contracts.ids import AppId, ChatKey, UserId, WorkflowName
 from contracts.seed import cache_seed
 from contracts.subjects import token
-from services.transport import inbound
+from services.transport import cursors, inbound
 from services.transport.addresses import plain, socket_of
 from services.transport.chats import Started, chat_key
 from services.transport.chatview import STATUS_NUMBER, ChatView
 from services.transport.desk import Desk
+from services.transport.feed import Viewer
 from services.transport.inbound import AnswerBody, CancelBody, ComponentBody, InputBody, StartBody
 from services.transport.refusals import RefusalError, malformed, unavailable
+from services.transport.streaming import EventStream, page
 
 AnyRequest = Request[Any, Any, Any]
 Json = dict[str, Any]
 
 CONSOLE = Path(__file__).parent / "console"
 NEWEST = 20
+LONGEST_WAIT = 30.0
 ABSENT = {"CHAT_NOT_FOUND", "NOT_ALLOWED"}
 
 
@@ -122,6 +127,28 @@ async def meta(
     return {"exists": False} if view is None else _meta(view)
 
 
+@get("/api/chats/{app_id:str}/{chat_id:str}/events")
+async def events(
+    desk: NamedDependency[Desk], request: AnyRequest, app_id: FromPath[str], chat_id: FromPath[str]
+) -> ASGIResponse:
+    """A chat as server-sent events, or as one page for those who ask for JSON."""
+    asked, seen = request.query_params, request.headers.get("last-event-id")
+    wait, user = asked.get("wait"), asked.get("user_id")
+    if not user:
+        raise malformed("user_id", "is required in the query")
+    # The header is the newer one: a browser that comes back repeats the address it began with.
+    after = cursors.cursor(seen or asked.get("after") or "0", "after")
+    everything = cursors.wants_everything(asked.get("events"))
+    patience = 0.0 if wait is None else cursors.seconds(wait, "wait", LONGEST_WAIT)
+    view = await desk.chats.find(_key(app_id, chat_id), user=user)
+    viewer = Viewer(everything=everything, agents=await desk.workflows.heard(view.workflow))
+    if wait is not None or request.headers.get("accept", "").startswith("application/json"):
+        return ASGIResponse(body=json.dumps(await page(desk, view, viewer, after, patience)))
+    if view.ended is not None and after >= view.last_seq:
+        return ASGIResponse(status_code=204)  # tells an EventSource not to come back
+    return EventStream(desk, view, viewer, after)
+
+
 @post("/api/user-input/submit", status_code=200)
 async def answer(desk: NamedDependency[Desk], request: AnyRequest) -> Json:
     said = inbound.body(AnswerBody, await request.body(), desk.max_message_bytes)
@@ -187,7 +214,7 @@ async def numbers(desk: NamedDependency[Desk], request: AnyRequest) -> Redirect:
 
 
 @get("/", media_type=MediaType.HTML, sync_to_thread=False)
-def page() -> File:
+def console() -> File:
     return File(
         CONSOLE / "index.html",
         content_disposition_type="inline",
@@ -204,13 +231,14 @@ HANDLERS: list[HTTPRouteHandler] = [
     sessions,
     exists,
     meta,
+    events,
     answer,
     answer_component,
     cancel,
     say,
     health,
     numbers,
-    page,
+    console,
 ]
 
 

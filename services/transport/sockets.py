@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +14,7 @@ from litestar.params import FromPath
 from contracts.ids import Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.chassis.ending import end
-from services.transport import feed, inbound
+from services.transport import cursors, feed, inbound
 from services.transport.addresses import plain
 from services.transport.chats import Chats, chat_key
 from services.transport.chatview import ChatView
@@ -25,6 +23,7 @@ from services.transport.feed import Frame, Viewer
 from services.transport.inbound import AnswerComponent, Cancel, Inbound, Resume, SubmitInput
 from services.transport.refusals import RefusalError, malformed, unavailable
 from services.transport.rooms import Seat
+from services.transport.together import together
 from services.transport.viewing import LostEventsError, Viewing
 
 log = logging.getLogger(__name__)
@@ -79,7 +78,7 @@ async def on_socket(
             key = chat_key(plain(app_id, "app_id"), plain(chat_id, "chat_id"))
             workflow, user = plain(workflow_name, "workflow_name"), plain(user_id, "user_id")
             view = await desk.chats.find_soon(key, workflow, user)
-            viewer = await _with_agents(desk, view, viewer)
+            viewer = replace(viewer, agents=await desk.workflows.heard(view.workflow))
             await _attend(desk, line, view, viewer, after)
         except RefusalError as refusal:
             await _dismiss(line, refusal)
@@ -100,20 +99,8 @@ async def _dismiss(line: Line, refusal: RefusalError) -> None:
 
 def _asked(socket: WebSocket[Any, Any, Any]) -> tuple[Viewer, Seq]:
     after, events = socket.query_params.get("after"), socket.query_params.get("events")
-    if events not in (None, "", "0", "1"):
-        raise malformed("events", "must be 0 or 1")
-    viewer = Viewer(has_cursor=after is not None, everything=events == "1")
-    if after is None:
-        return viewer, Seq(0)
-    if not (after.isascii() and after.isdigit() and len(after) <= 15):
-        raise malformed("after", "must be the seq of the last event seen, or 0")
-    return viewer, Seq(int(after))
-
-
-async def _with_agents(desk: Desk, view: ChatView, viewer: Viewer) -> Viewer:
-    card = (await desk.workflows.cards()).get(view.workflow)
-    agents = feed.allowed(card.visual_agents if card is not None else ())
-    return Viewer(viewer.has_cursor, viewer.everything, agents)
+    viewer = Viewer(has_cursor=after is not None, everything=cursors.wants_everything(events))
+    return viewer, Seq(0) if after is None else cursors.cursor(after, "after")
 
 
 async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after: Seq) -> None:
@@ -129,7 +116,7 @@ async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after:
             reader.greeting_is_over()
             await viewing.run()
 
-        await _together(reader.run(), show())
+        await together(reader.run(), show())
 
 
 async def _greeting(greeted: asyncio.Event, seconds: float) -> None:
@@ -138,18 +125,6 @@ async def _greeting(greeted: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await greeted.wait()
-
-
-async def _together(*halves: Coroutine[Any, Any, None]) -> None:
-    """Run both until the first ends, end the other, and raise what went wrong."""
-    tasks = [asyncio.create_task(half) for half in halves]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        troubles = await end(*tasks)
-    for trouble in troubles:
-        if trouble is not None:
-            raise trouble
 
 
 class Reader:
