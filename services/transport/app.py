@@ -124,6 +124,7 @@ def _desk(settings: Settings, bus: Bus, counts: Counts, stopping: Stopping) -> D
         handshake_seconds=settings.handshake_seconds,
         stopping=stopping,
         metrics_public_url=settings.metrics_public_url,
+        begun=_now(),
         clock=_now,
     )
 

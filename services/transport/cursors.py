@@ -7,6 +7,13 @@ LONGEST = 15
 """Digits of a cursor: more than any chat has events, less than a JSON number can hold."""
 
 
+def required(text: str | None, field: str) -> str:
+    """Raises RefusalError."""
+    if not text:
+        raise malformed(field, "is required in the query")
+    return text
+
+
 def cursor(text: str, field: str) -> Seq:
     """The seq of the last event that a client has. Raises RefusalError."""
     if not (text.isascii() and text.isdigit() and len(text) <= LONGEST):

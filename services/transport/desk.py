@@ -38,4 +38,5 @@ class Desk:
     handshake_seconds: float
     stopping: Stopping
     metrics_public_url: str | None
+    begun: datetime
     clock: Callable[[], datetime]

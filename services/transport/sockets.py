@@ -15,8 +15,8 @@ from contracts.ids import Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
 from services.transport import cursors, feed, inbound
-from services.transport.addresses import plain
-from services.transport.chats import Chats, chat_key
+from services.transport.addresses import key_of, plain
+from services.transport.chats import Chats
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
 from services.transport.feed import Frame, Viewer
@@ -75,7 +75,7 @@ async def on_socket(
     with desk.sockets.track_inprogress(), contextlib.suppress(WebSocketDisconnect, OSError):
         try:
             viewer, after = _asked(socket)
-            key = chat_key(plain(app_id, "app_id"), plain(chat_id, "chat_id"))
+            key = key_of(app_id, chat_id)
             workflow, user = plain(workflow_name, "workflow_name"), plain(user_id, "user_id")
             view = await desk.chats.find_soon(key, workflow, user)
             viewer = replace(viewer, agents=await desk.workflows.heard(view.workflow))
