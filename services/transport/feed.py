@@ -154,13 +154,29 @@ def meta(view: ChatView) -> Frame:
         "has_children": False,
         "cache_seed": view.seed,
         "chat_exists": True,
-        "last_artifact": None,
+        "last_artifact": last_artifact(view),
         "status": STATUS_NUMBER[view.status],
         "chat_status": view.status,
         "last_sequence": view.last_seq,
         "created_at": view.started.isoformat(),
     }
     return Frame("chat_meta", data, time=view.last_time, top=data)
+
+
+def last_artifact(view: ChatView) -> Data | None:
+    """What ChatUI opens again after a reload."""
+    if view.artifact is None:
+        return None
+    shown = {"workflow_name": view.workflow, "display": "artifact", "mode": "artifact"}
+    return {
+        "ui_tool_id": view.artifact.ui_tool_id,
+        "event_id": view.artifact.event_id,
+        "component_type": view.artifact.component,
+        "display": "artifact",
+        "workflow_name": view.workflow,
+        "payload": {**view.artifact.payload, **shown},
+        "updated_at": view.artifact.shown.isoformat(),
+    }
 
 
 def boundary(view: ChatView, last: Seq, replayed: int, mode: Literal["auto", "client"]) -> Frame:

@@ -106,15 +106,20 @@ def _asked(socket: WebSocket[Any, Any, Any]) -> tuple[Viewer, Seq]:
 async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after: Seq) -> None:
     async with desk.rooms.seat(view.key) as (room, seat):
         await line.send(feed.meta(view))
-        viewing = Viewing(desk.bus, room, seat, view, viewer, after, line.send)
         greeted = asyncio.Event()
         reader = Reader(desk.chats, line, view, seat, greeted, desk.max_message_bytes)
 
+        async def send(frame: Frame) -> None:
+            await line.send(frame if viewer.has_cursor else reader.acceptable(frame))
+            if frame.type == "chat.resume_boundary":
+                reader.greeting_is_over()
+
         async def show() -> None:
-            if not viewer.has_cursor:
+            if viewer.has_cursor:
+                reader.greeting_is_over()
+            else:
                 await _greeting(greeted, desk.handshake_seconds)
-            reader.greeting_is_over()
-            await viewing.run()
+            await Viewing(desk.bus, room, seat, view, viewer, after, send).run()
 
         await together(reader.run(), show())
 
@@ -145,10 +150,19 @@ class Reader:
         self._seat = seat
         self._greeted = greeted
         self._greeting = True
+        self._claimed = Seq(0)
         self._limit = limit
 
     def greeting_is_over(self) -> None:
         self._greeting = False
+
+    def acceptable(self, frame: Frame) -> Frame:
+        """The frame as ChatUI takes it: it throws away whose `seq` is below the cursor it has.
+
+        Such a cursor is one of a log that is no more.
+        """
+        past = frame.seq is None or frame.seq > self._claimed
+        return frame if past else replace(frame, seq=None)
 
     async def run(self) -> None:
         while True:
@@ -177,6 +191,7 @@ class Reader:
                 await self._chats.cancel(await self._now(), reason)
 
     def _resume(self, cursor: Seq) -> None:
+        self._claimed = cursor
         if self._greeting:
             self._greeted.set()
         else:
