@@ -46,6 +46,8 @@ class Settings(ChassisSettings):
     start_wait_seconds: float = Field(default=5.0, gt=0, le=60)
     handshake_seconds: float = Field(default=0.2, ge=0, le=5)
     """How long a client without a cursor may take to say which it has before it is shown all."""
+    mozaiks_max_parallel_workflows: int = Field(default=4, ge=1, le=64)
+    """How many chats one message on a socket may start."""
     seat_size: int = Field(default=SEAT_SIZE, ge=1)
 
 
@@ -121,6 +123,7 @@ def _desk(settings: Settings, bus: Bus, counts: Counts, stopping: Stopping) -> D
         sockets=counts.sockets,
         frames=counts.frames,
         max_message_bytes=settings.max_message_bytes,
+        max_parallel_workflows=settings.mozaiks_max_parallel_workflows,
         handshake_seconds=settings.handshake_seconds,
         stopping=stopping,
         metrics_public_url=settings.metrics_public_url,

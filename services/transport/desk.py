@@ -35,6 +35,7 @@ class Desk:
     sockets: Gauge
     frames: Counter
     max_message_bytes: int
+    max_parallel_workflows: int
     handshake_seconds: float
     stopping: Stopping
     metrics_public_url: str | None

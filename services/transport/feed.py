@@ -30,7 +30,7 @@ from contracts.events.turn import (
     UsageRecorded,
     VariablesChanged,
 )
-from contracts.ids import AgentName, Seq
+from contracts.ids import AgentName, ChatKey, Seq, UserId, WorkflowName
 from contracts.live import TextStreamed
 from services.transport.chatview import PERSON, STATUS_NUMBER, ChatView, Component
 
@@ -64,6 +64,28 @@ class Frame:
     top: Data = field(default_factory=dict)
     seq: Seq | None = None
     more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A chat that was started from within another one."""
+
+    key: ChatKey
+    workflow: WorkflowName
+    user: UserId
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A workflow that was not started, and why."""
+
+    workflow: WorkflowName
+    message: str
+    code: str
+
+
+Launch = Launched | Blocked
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +216,39 @@ def boundary(view: ChatView, last: Seq, replayed: int, mode: Literal["auto", "cl
     return Frame("chat.resume_boundary", data, time=view.last_time, seq=last)
 
 
+def context_switched(left: ChatView, entered: ChatView) -> Frame:
+    data = {
+        "from_chat_id": left.key.chat,
+        "to_chat_id": entered.key.chat,
+        "chat_id": entered.key.chat,
+        "workflow_name": entered.workflow,
+        "artifact_id": None if entered.artifact is None else entered.artifact.event_id,
+        "app_id": entered.key.app,
+    }
+    return Frame("chat.context_switched", data)
+
+
+def launched(launch: Launch) -> Frame:
+    kind = "chat.workflow_started" if isinstance(launch, Launched) else "chat.prereq_blocked"
+    return Frame(kind, _launch(launch))
+
+
+def batch_launched(launches: list[Launch]) -> Frame:
+    begun = [_launch(one) for one in launches if isinstance(one, Launched)]
+    blocked = [_launch(one) for one in launches if isinstance(one, Blocked)]
+    data = {"count": len(begun), "workflows": begun, "blocked": blocked}
+    return Frame("chat.workflow_batch_started", data)
+
+
+def _launch(launch: Launch) -> Data:
+    match launch:
+        case Launched(key=key, workflow=workflow, user=user, label=label):
+            named = {"chat_id": key.chat, "workflow_name": workflow, "app_id": key.app}
+            return {**named, "user_id": user, "label": label}
+        case Blocked(workflow=workflow, message=message, code=code):
+            return {"workflow_name": workflow, "message": message, "error_code": code}
+
+
 def error(message: str, code: str, **more: str) -> Frame:
     data = {"message": message, "error_code": code, **more}
     return Frame("chat.error", data, top={"message": message, "error_code": code})
@@ -233,7 +288,8 @@ def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
         case UiToolAnswered() as answer:
             return [_component_answered(answer, view)]
         case UsageRecorded() as usage:
-            return [_usage(fact.envelope, usage, view)]
+            heard = viewer.everything or is_heard(viewer, usage.agent)
+            return [_usage(fact.envelope, usage, view)] if heard else []
         case OutputStructured() as output:
             return [_structured(output, view)] if is_heard(viewer, output.agent) else []
         case TurnFailed(agent=agent, code=code, message=message):

@@ -22,7 +22,13 @@ REQUIRED = {
 }
 """What the page reads in each case that it handles; without it a person sees `undefined`."""
 
-IGNORED = {"run_start", "tool_activity", "usage_delta", "structured_output_ready"}
+IGNORED = {
+    "run_start",
+    "context_switched",
+    "tool_activity",
+    "usage_delta",
+    "structured_output_ready",
+}
 TOP_ONLY = {"select_speaker": ("selected_speaker",), "text": ("role",)}
 META = ("cache_seed", "chat_exists", "last_artifact")
 
