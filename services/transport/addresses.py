@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote, unquote
 
+from contracts.ids import AppId, ChatId, ChatKey
 from services.chassis.process import Asgi
 from services.transport.refusals import malformed
 
@@ -24,6 +25,11 @@ def plain(segment: str, field: str) -> str:
         return unquote(segment, errors="strict")
     except UnicodeDecodeError as broken:
         raise malformed(field, "must be percent-encoded UTF-8") from broken
+
+
+def key_of(app_id: str, chat_id: str) -> ChatKey:
+    """The chat that two segments of a path name. Raises RefusalError."""
+    return ChatKey(AppId(plain(app_id, "app_id")), ChatId(plain(chat_id, "chat_id")))
 
 
 def socket_of(workflow: str, app: str, chat: str, user: str) -> str:

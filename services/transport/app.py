@@ -22,7 +22,7 @@ from services.chassis.settings import Settings as ChassisSettings
 from services.transport import answers, routes
 from services.transport.addresses import undecoded
 from services.transport.chats import Chats
-from services.transport.desk import Desk
+from services.transport.desk import Desk, Stopping
 from services.transport.rooms import SEAT_SIZE, Rooms
 from services.transport.sockets import on_socket
 from services.transport.views import Views
@@ -46,6 +46,8 @@ class Settings(ChassisSettings):
     start_wait_seconds: float = Field(default=5.0, gt=0, le=60)
     handshake_seconds: float = Field(default=0.2, ge=0, le=5)
     """How long a client without a cursor may take to say which it has before it is shown all."""
+    mozaiks_max_parallel_workflows: int = Field(default=4, ge=1, le=64)
+    """How many chats one message on a socket may start."""
     seat_size: int = Field(default=SEAT_SIZE, ge=1)
 
 
@@ -57,15 +59,28 @@ class Counts:
         self.frames = Counter("mozaiks_transport_frames", "Frames sent", registry=registry)
 
 
+class StoppingProbes(Probes):
+    """Probes that pass on the news of the end to those who would never end by themselves."""
+
+    def __init__(self, registry: CollectorRegistry, stopping: Stopping) -> None:
+        super().__init__(registry)
+        self._stopping = stopping
+
+    def draining(self) -> None:
+        super().draining()
+        self._stopping.tell()
+
+
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
-    probes = Probes(CollectorRegistry())
+    stopping = Stopping()
+    probes = StoppingProbes(CollectorRegistry(), stopping)
     counts = Counts(probes.registry)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         broker = process.build_broker(settings, SERVICE)
         async with process.connected(broker, settings) as bus:
-            app.state.desk = desk = _desk(settings, bus, counts)
+            app.state.desk = desk = _desk(settings, bus, counts, stopping)
             whole = asyncio.create_task(desk.rooms.keep_whole(), name="rooms keep whole")
             probes.ready_when(nats=process.nats_check(bus))
             try:
@@ -98,7 +113,7 @@ def _the_desk(state: State) -> Desk:
     return desk
 
 
-def _desk(settings: Settings, bus: Bus, counts: Counts) -> Desk:
+def _desk(settings: Settings, bus: Bus, counts: Counts, stopping: Stopping) -> Desk:
     views = Views(bus)
     return Desk(
         bus=bus,
@@ -108,8 +123,11 @@ def _desk(settings: Settings, bus: Bus, counts: Counts) -> Desk:
         sockets=counts.sockets,
         frames=counts.frames,
         max_message_bytes=settings.max_message_bytes,
+        max_parallel_workflows=settings.mozaiks_max_parallel_workflows,
         handshake_seconds=settings.handshake_seconds,
+        stopping=stopping,
         metrics_public_url=settings.metrics_public_url,
+        begun=_now(),
         clock=_now,
     )
 

@@ -21,7 +21,6 @@ from contracts.commands import (
 )
 from contracts.ids import (
     AppId,
-    ChatId,
     ChatKey,
     CommandId,
     QuestionId,
@@ -230,7 +229,3 @@ def _summary(value: bytes) -> ChatSummary | None:
         return ChatSummary.model_validate_json(value)
     except ValidationError:
         return None
-
-
-def chat_key(app: str, chat: str) -> ChatKey:
-    return ChatKey(AppId(app), ChatId(chat))

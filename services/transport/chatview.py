@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from contracts.catalogue import ChatStatus
 from contracts.codec import Fact
@@ -43,6 +43,17 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """What was last opened beside the conversation and not closed since."""
+
+    event_id: QuestionId
+    ui_tool_id: str
+    component: str
+    payload: Mapping[str, Any]
+    shown: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ChatView:
     """A chat after the event `last_seq`; later facts only ever add to it."""
 
@@ -57,6 +68,7 @@ class ChatView:
     speaker: str = ""
     questions: Mapping[QuestionId, Asked] = field(default_factory=dict)
     components: Mapping[QuestionId, Component] = field(default_factory=dict)
+    artifact: Artifact | None = None
     call: Call | None = None
     call_asked: datetime | None = None
     tokens: float = 0
@@ -109,24 +121,33 @@ def _after(view: ChatView, fact: Fact) -> ChatView:
             return replace(view, call=None)
         case HumanAsked(question_id=question):
             return replace(view, questions={**view.questions, question: "words"})
-        case UiToolRequested(question_id=question, ui_tool_id=tool, display=display):
-            shown = Component(tool, display)
-            return replace(
-                view,
-                questions={**view.questions, question: "component"},
-                components={**view.components, question: shown},
-            )
+        case UiToolRequested() as requested:
+            return _shown(view, requested, fact.envelope.time)
         case (
             HumanAnswered(question_id=question)
             | UiToolAnswered(question_id=question)
             | QuestionExpired(question_id=question)
         ):
             left = {q: how for q, how in view.questions.items() if q != question}
-            return replace(view, questions=left)
+            artifact = view.artifact
+            if artifact is not None and artifact.event_id == question:
+                artifact = None
+            return replace(view, questions=left, artifact=artifact)
         case UsageRecorded(tokens=tokens):
             return replace(view, tokens=view.tokens + (tokens.total or 0))
         case _:
             return view
+
+
+def _shown(view: ChatView, requested: UiToolRequested, time: datetime) -> ChatView:
+    question, tool = requested.question_id, requested.ui_tool_id
+    opened = Artifact(question, tool, requested.component, requested.payload, time)
+    return replace(
+        view,
+        questions={**view.questions, question: "component"},
+        components={**view.components, question: Component(tool, requested.display)},
+        artifact=opened if requested.display == "artifact" else view.artifact,
+    )
 
 
 def _ended(view: ChatView, how: Literal["completed", "failed", "cancelled"]) -> ChatView:

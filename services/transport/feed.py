@@ -37,7 +37,7 @@ from contracts.events.turn import (
     UsageRecorded,
     VariablesChanged,
 )
-from contracts.ids import AgentName, Seq
+from contracts.ids import AgentName, ChatKey, Seq, UserId, WorkflowName
 from contracts.live import TextStreamed
 from services.transport.chatview import PERSON, STATUS_NUMBER, ChatView, Component
 
@@ -60,13 +60,39 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message to a client; `top` is what ChatUI reads beside `type` instead of in `data`."""
+    """One message to a client; `top` is what ChatUI reads beside `type` instead of in `data`.
+
+    `more` says that another frame of the same event follows.
+    """
 
     type: str
     data: Data
     time: datetime | None = None
     top: Data = field(default_factory=dict)
     seq: Seq | None = None
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A chat that was started from within another one."""
+
+    key: ChatKey
+    workflow: WorkflowName
+    user: UserId
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A workflow that was not started, and why."""
+
+    workflow: WorkflowName
+    message: str
+    code: str
+
+
+Launch = Launched | Blocked
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +134,10 @@ def is_heard(viewer: Viewer, agent: str) -> bool:
 def of_event(viewer: Viewer, seen: Seen, view: ChatView) -> list[Frame]:
     """The frames of an event as it happens; `view` must have seen it, and may have seen more."""
     frames = _stated(viewer, seen, view)
-    return [replace(frame, time=seen.envelope.time, seq=seen.envelope.seq) for frame in frames]
+    time, seq, last = seen.envelope.time, seen.envelope.seq, len(frames) - 1
+    return [
+        replace(frame, time=time, seq=seq, more=place < last) for place, frame in enumerate(frames)
+    ]
 
 
 def of_history(viewer: Viewer, seen: Seen, view: ChatView) -> list[Frame]:
@@ -156,13 +185,29 @@ def meta(view: ChatView) -> Frame:
         "has_children": False,
         "cache_seed": view.seed,
         "chat_exists": True,
-        "last_artifact": None,
+        "last_artifact": last_artifact(view),
         "status": STATUS_NUMBER[view.status],
         "chat_status": view.status,
         "last_sequence": view.last_seq,
         "created_at": view.started.isoformat(),
     }
     return Frame("chat_meta", data, time=view.last_time, top=data)
+
+
+def last_artifact(view: ChatView) -> Data | None:
+    """What ChatUI opens again after a reload."""
+    if view.artifact is None:
+        return None
+    shown = {"workflow_name": view.workflow, "display": "artifact", "mode": "artifact"}
+    return {
+        "ui_tool_id": view.artifact.ui_tool_id,
+        "event_id": view.artifact.event_id,
+        "component_type": view.artifact.component,
+        "display": "artifact",
+        "workflow_name": view.workflow,
+        "payload": {**view.artifact.payload, **shown},
+        "updated_at": view.artifact.shown.isoformat(),
+    }
 
 
 def boundary(view: ChatView, last: Seq, replayed: int, mode: Literal["auto", "client"]) -> Frame:
@@ -178,6 +223,39 @@ def boundary(view: ChatView, last: Seq, replayed: int, mode: Literal["auto", "cl
         "resume_mode": mode,
     }
     return Frame("chat.resume_boundary", data, time=view.last_time, seq=last)
+
+
+def context_switched(left: ChatView, entered: ChatView) -> Frame:
+    data = {
+        "from_chat_id": left.key.chat,
+        "to_chat_id": entered.key.chat,
+        "chat_id": entered.key.chat,
+        "workflow_name": entered.workflow,
+        "artifact_id": None if entered.artifact is None else entered.artifact.event_id,
+        "app_id": entered.key.app,
+    }
+    return Frame("chat.context_switched", data)
+
+
+def launched(launch: Launch) -> Frame:
+    kind = "chat.workflow_started" if isinstance(launch, Launched) else "chat.prereq_blocked"
+    return Frame(kind, _launch(launch))
+
+
+def batch_launched(launches: list[Launch]) -> Frame:
+    begun = [_launch(one) for one in launches if isinstance(one, Launched)]
+    blocked = [_launch(one) for one in launches if isinstance(one, Blocked)]
+    data = {"count": len(begun), "workflows": begun, "blocked": blocked}
+    return Frame("chat.workflow_batch_started", data)
+
+
+def _launch(launch: Launch) -> Data:
+    match launch:
+        case Launched(key=key, workflow=workflow, user=user, label=label):
+            named = {"chat_id": key.chat, "workflow_name": workflow, "app_id": key.app}
+            return {**named, "user_id": user, "label": label}
+        case Blocked(workflow=workflow, message=message, code=code):
+            return {"workflow_name": workflow, "message": message, "error_code": code}
 
 
 def error(message: str, code: str, **more: str) -> Frame:
@@ -222,7 +300,8 @@ def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
         case UiToolAnswered() as answer:
             return [_component_answered(answer, view)]
         case UsageRecorded() as usage:
-            return [_usage(fact.envelope, usage, view)]
+            heard = viewer.everything or is_heard(viewer, usage.agent)
+            return [_usage(fact.envelope, usage, view)] if heard else []
         case OutputStructured() as output:
             return [_structured(output, view)] if is_heard(viewer, output.agent) else []
         case TurnFailed(agent=agent, code=code, message=message):

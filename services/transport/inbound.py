@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from contracts.codec import describe
+from contracts.ids import WorkflowName
 from services.transport.refusals import RefusalError, malformed, too_large
 
 
@@ -67,13 +68,55 @@ class Cancel(_Said):
     reason: str = ""
 
 
-Inbound = SubmitInput | AnswerComponent | Resume | Cancel
+class SwitchChat(_Said):
+    """Look at another chat of the same user and app."""
+
+    type: Literal["chat.switch_workflow"]
+    chat_id: str
+
+
+class Run(_Said):
+    """A workflow to start; it begins at once, with the agent that its manifest names."""
+
+    workflow_name: WorkflowName
+    initial_message: str | None = None
+    message: str | None = None
+    prompt: str | None = None
+    label: str | None = Field(default=None, max_length=256)
+    client_request_id: str | None = Field(default=None, min_length=1, max_length=256)
+    auto_run: Literal[True] = True
+    initial_agent: None = None
+    initial_agent_name: None = None
+
+    @property
+    def first_message(self) -> str | None:
+        return self.initial_message or self.message or self.prompt
+
+
+class StartWorkflow(Run):
+    type: Literal["chat.start_workflow"]
+
+
+class StartWorkflows(_Said):
+    """Several at once; `activate_first` looks at the first of them."""
+
+    type: Literal["chat.start_workflow_batch"]
+    runs: list[Run] = Field(min_length=1, max_length=100)
+    activate_first: bool = False
+
+
+Inbound = (
+    SubmitInput | AnswerComponent | Resume | Cancel | SwitchChat | StartWorkflow | StartWorkflows
+)
 
 _BY_TYPE: dict[str, type[Inbound]] = {
     "user.input.submit": SubmitInput,
     "ui_tool_response": AnswerComponent,
     "client.resume": Resume,
     "chat.cancel": Cancel,
+    "chat.switch_workflow": SwitchChat,
+    "chat.start_workflow": StartWorkflow,
+    "chat.start_workflow_batch": StartWorkflows,
 }
 
 

@@ -21,6 +21,7 @@ from services.chassis.bus import Bus, UnavailableError, live_position
 from services.transport.chatview import ChatView
 from services.transport.feed import Seen
 from services.transport.speech import MissedTextError, Speech, hear, heard_of
+from services.transport.tally import Tally
 from services.transport.views import seen
 
 log = logging.getLogger(__name__)
@@ -103,8 +104,9 @@ class Seat:
 class Room:
     """A watched chat: its viewers, and what its open model call has said so far."""
 
-    def __init__(self, bus: Bus, key: ChatKey) -> None:
+    def __init__(self, bus: Bus, key: ChatKey, tally: Tally | None = None) -> None:
         self._bus = bus
+        self._tally = tally or Tally()
         self._key = key
         self._seats: set[Seat] = set()
         self._speech: Speech | None = None
@@ -130,9 +132,12 @@ class Room:
             live = _live(message)
         except (UnreadableMessageError, ValidationError) as broken:
             log.warning("an unreadable message is passed by", extra={"why": str(broken)})
+            self._tally.unreadable += 1
             return
         if isinstance(live, TextStreamed):
             self._hear(live)
+        else:
+            self._tally.note(live.seen.envelope)
         for seat in self._seats:
             seat.offer(live)
 
@@ -169,6 +174,7 @@ class Rooms:
     def __init__(self, bus: Bus, seat_size: int = SEAT_SIZE) -> None:
         self._bus = bus
         self._seat_size = seat_size
+        self.tally = Tally()
         self._leases: dict[ChatKey, _Lease] = {}
 
     def __len__(self) -> int:
@@ -179,7 +185,7 @@ class Rooms:
         """A seat in the chat's room, from which nothing is missed. Raises UnavailableError."""
         lease = self._leases.get(key)
         if lease is None:
-            lease = _Lease(Room(self._bus, key), AsyncExitStack(), asyncio.Lock())
+            lease = _Lease(Room(self._bus, key, self.tally), AsyncExitStack(), asyncio.Lock())
             self._leases[key] = lease
         lease.viewers += 1
         try:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -15,51 +14,21 @@ from litestar.params import FromPath
 from contracts.ids import Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.chassis.ending import end
-from services.transport import feed, inbound
-from services.transport.addresses import plain
-from services.transport.chats import Chats, chat_key
+from services.transport import cursors, feed
+from services.transport.addresses import key_of, plain
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
 from services.transport.feed import Frame, Viewer
-from services.transport.inbound import AnswerComponent, Cancel, Inbound, Resume, SubmitInput
+from services.transport.line import Line
+from services.transport.listening import Listener
 from services.transport.refusals import RefusalError, malformed, unavailable
-from services.transport.rooms import Seat
+from services.transport.together import together
 from services.transport.viewing import LostEventsError, Viewing
 
 log = logging.getLogger(__name__)
 
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
-
-
-class Line:
-    """What goes out on one socket, one frame at a time."""
-
-    def __init__(self, socket: WebSocket[Any, Any, Any], desk: Desk) -> None:
-        self._socket = socket
-        self._desk = desk
-        self._turn = asyncio.Lock()
-
-    async def send(self, frame: Frame) -> None:
-        timed = frame if frame.time is not None else replace(frame, time=self._desk.clock())
-        async with self._turn:
-            await self._socket.send_text(feed.encode(timed))
-        self._desk.frames.inc()
-
-    async def refuse(self, refusal: RefusalError) -> None:
-        more = {"field": refusal.field}
-        await self.send(feed.error(str(refusal), refusal.code, **more))
-
-    async def receive(self) -> str | None:
-        """The next text; none for a binary message. Raises WebSocketDisconnect."""
-        event = await self._socket.receive()
-        if event["type"] == "websocket.receive":
-            return event.get("text")
-        raise WebSocketDisconnect(detail="the client is gone")
-
-    async def close(self, code: int, reason: str) -> None:
-        await self._socket.close(code=code, reason=reason[:120])
 
 
 @websocket("/ws/{workflow_name:str}/{app_id:str}/{chat_id:str}/{user_id:str}")
@@ -76,11 +45,10 @@ async def on_socket(
     with desk.sockets.track_inprogress(), contextlib.suppress(WebSocketDisconnect, OSError):
         try:
             viewer, after = _asked(socket)
-            key = chat_key(plain(app_id, "app_id"), plain(chat_id, "chat_id"))
+            key = key_of(app_id, chat_id)
             workflow, user = plain(workflow_name, "workflow_name"), plain(user_id, "user_id")
             view = await desk.chats.find_soon(key, workflow, user)
-            viewer = await _with_agents(desk, view, viewer)
-            await _attend(desk, line, view, viewer, after)
+            await _attend(desk, line, view, await _as(desk, viewer, view), after)
         except RefusalError as refusal:
             await _dismiss(line, refusal)
         except InvalidIdError as invalid:
@@ -100,36 +68,45 @@ async def _dismiss(line: Line, refusal: RefusalError) -> None:
 
 def _asked(socket: WebSocket[Any, Any, Any]) -> tuple[Viewer, Seq]:
     after, events = socket.query_params.get("after"), socket.query_params.get("events")
-    if events not in (None, "", "0", "1"):
-        raise malformed("events", "must be 0 or 1")
-    viewer = Viewer(has_cursor=after is not None, everything=events == "1")
-    if after is None:
-        return viewer, Seq(0)
-    if not (after.isascii() and after.isdigit() and len(after) <= 15):
-        raise malformed("after", "must be the seq of the last event seen, or 0")
-    return viewer, Seq(int(after))
-
-
-async def _with_agents(desk: Desk, view: ChatView, viewer: Viewer) -> Viewer:
-    card = (await desk.workflows.cards()).get(view.workflow)
-    agents = feed.allowed(card.visual_agents if card is not None else ())
-    return Viewer(viewer.has_cursor, viewer.everything, agents)
+    viewer = Viewer(has_cursor=after is not None, everything=cursors.wants_everything(events))
+    return viewer, Seq(0) if after is None else cursors.cursor(after, "after")
 
 
 async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after: Seq) -> None:
+    listener = Listener(desk, line, view)
+
+    async def show() -> None:
+        await _show(desk, line, listener, view, viewer, after)
+        while True:
+            chosen = listener.view
+            await _show(desk, line, listener, chosen, await _as(desk, viewer, chosen), Seq(0))
+
+    await together(listener.run(), show())
+
+
+async def _as(desk: Desk, viewer: Viewer, view: ChatView) -> Viewer:
+    return replace(viewer, agents=await desk.workflows.heard(view.workflow))
+
+
+async def _show(
+    desk: Desk, line: Line, listener: Listener, view: ChatView, viewer: Viewer, after: Seq
+) -> None:
+    """Show one chat until another one is chosen."""
+
+    async def send(frame: Frame) -> None:
+        await line.send(frame if viewer.has_cursor else listener.acceptable(frame))
+        if frame.type == "chat.resume_boundary":
+            listener.greeting_is_over()
+
     async with desk.rooms.seat(view.key) as (room, seat):
+        listener.attends(view, seat)
         await line.send(feed.meta(view))
-        viewing = Viewing(desk.bus, room, seat, view, viewer, after, line.send)
-        greeted = asyncio.Event()
-        reader = Reader(desk.chats, line, view, seat, greeted, desk.max_message_bytes)
-
-        async def show() -> None:
-            if not viewer.has_cursor:
-                await _greeting(greeted, desk.handshake_seconds)
-            reader.greeting_is_over()
-            await viewing.run()
-
-        await _together(reader.run(), show())
+        if viewer.has_cursor:
+            listener.greeting_is_over()
+        else:
+            await _greeting(listener.greeted, desk.handshake_seconds)
+        viewing = Viewing(desk.bus, room, seat, view, viewer, after, send)
+        await together(viewing.run(), listener.chooses_another())
 
 
 async def _greeting(greeted: asyncio.Event, seconds: float) -> None:
@@ -138,90 +115,3 @@ async def _greeting(greeted: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await greeted.wait()
-
-
-async def _together(*halves: Coroutine[Any, Any, None]) -> None:
-    """Run both until the first ends, end the other, and raise what went wrong."""
-    tasks = [asyncio.create_task(half) for half in halves]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        troubles = await end(*tasks)
-    for trouble in troubles:
-        if trouble is not None:
-            raise trouble
-
-
-class Reader:
-    """Takes what a client says and answers it; the chat itself answers by its events."""
-
-    def __init__(
-        self,
-        chats: Chats,
-        line: Line,
-        view: ChatView,
-        seat: Seat,
-        greeted: asyncio.Event,
-        limit: int,
-    ) -> None:
-        self._chats = chats
-        self._line = line
-        self._view = view
-        self._seat = seat
-        self._greeted = greeted
-        self._greeting = True
-        self._limit = limit
-
-    def greeting_is_over(self) -> None:
-        self._greeting = False
-
-    async def run(self) -> None:
-        while True:
-            text = await self._line.receive()
-            try:
-                await self._obey(inbound.frame(text, self._limit))
-            except RefusalError as refusal:
-                await self._line.refuse(refusal)
-            except UnavailableError:
-                await self._line.refuse(unavailable())
-
-    async def _obey(self, said: Inbound) -> None:
-        if not isinstance(said, AnswerComponent) and said.chat_id not in (
-            None,
-            self._view.key.chat,
-        ):
-            raise RefusalError("NOT_ALLOWED", "chat_id", "is not the chat of this socket")
-        match said:
-            case Resume(lastClientIndex=index):
-                self._resume(Seq(max(index, 0)))
-            case SubmitInput():
-                await self._submit(said)
-            case AnswerComponent():
-                await self._answer_component(said)
-            case Cancel(reason=reason):
-                await self._chats.cancel(await self._now(), reason)
-
-    def _resume(self, cursor: Seq) -> None:
-        if self._greeting:
-            self._greeted.set()
-        else:
-            self._seat.rewind(cursor)
-
-    async def _submit(self, said: SubmitInput) -> None:
-        view = await self._now()
-        if said.question is None:
-            await self._chats.say(view, said.text)
-        else:
-            await self._chats.answer(view, said.question, said.text)
-        named = {"chat_id": view.key.chat, "status": "accepted", "input_request_id": said.question}
-        await self._line.send(Frame("chat.input_ack", {**named, "request_id": said.question}))
-        await self._line.send(Frame("ack.input", named))
-
-    async def _answer_component(self, said: AnswerComponent) -> None:
-        view = await self._now()
-        await self._chats.answer_component(view, said.eventId, said.answer, "eventId")
-        done = {"eventId": said.eventId, "status": "accepted"}
-        await self._line.send(Frame("ack.ui_tool_response", done))
-
-    async def _now(self) -> ChatView:
-        return await self._chats.find(self._view.key, self._view.workflow, self._view.user)

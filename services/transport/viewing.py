@@ -57,12 +57,23 @@ class Viewing:
         self._heard: Speech | None = None
         self._send = send
 
+    @property
+    def cursor(self) -> Seq:
+        """The last event of which everything was shown."""
+        return self._cursor
+
+    @property
+    def view(self) -> ChatView:
+        return self._view
+
     async def run(self) -> None:
         await self._replay("auto", feed.of_history)
         while True:
             news = await self._until_missed()
             if isinstance(news, Rewound):
-                self._cursor, self._place, self._heard = news.cursor, None, None
+                # A cursor past the end would hide what is still to come.
+                self._cursor = Seq(min(news.cursor, self._cursor))
+                self._place, self._heard = None, None
                 await self._replay("client", feed.of_event)
             else:
                 await self._catch_up(feed.of_event, news.goal)

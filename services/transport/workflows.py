@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from contracts import subjects
 from contracts.catalogue import WorkflowCard
 from services.chassis.bus import Bus
+from services.transport import feed
 from services.transport.refusals import RefusalError
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,14 @@ class Workflows:
             why = f"{name!r} did not load: {'; '.join(card.problems)}"
             raise RefusalError("WORKFLOW_NOT_LOADED", "workflow_name", why)
         return card
+
+    async def heard(self, name: str) -> frozenset[str]:
+        """The agents whose words are for people; none where all of them are.
+
+        Raises UnavailableError.
+        """
+        card = (await self.cards()).get(name)
+        return feed.allowed(card.visual_agents if card is not None else ())
 
 
 def _card(value: bytes) -> WorkflowCard | None:

@@ -44,6 +44,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[str, uvicorn.Server
     try:
         yield f"127.0.0.1:{door.getsockname()[1]}", server
     finally:
+        probes.draining()  # as the real one does, before it stops
         server.should_exit = True
         await asyncio.wait_for(serving, 20)
 

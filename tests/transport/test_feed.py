@@ -341,10 +341,35 @@ def test_visual_agents_are_compared_as_they_are_written_anyhow(visual: str) -> N
     assert [frame["type"] for frame in live(viewer, SAID)] == ["chat.text"]
 
 
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [
+        ("Interview Agent", "interview"),
+        ("InterviewAgent", "interview"),
+        ("interview", "interview"),
+        ("AgentsAgent", "s"),
+        ("Agent", ""),
+        (" The  Agent Smith ", "thesmith"),
+    ],
+)
+def test_an_agents_name_is_compared_without_case_spaces_and_the_word_agent(
+    name: str, normal: str
+) -> None:
+    assert feed.normalised(name) == normal
+
+
+def test_a_console_sees_what_every_agent_used() -> None:
+    viewer = Viewer(everything=True, agents=feed.allowed([AgentName("Interviewer")]))
+    assert "chat.usage_delta" in {frame["type"] for frame in live(viewer, USED)}
+
+
 def test_the_words_of_an_agent_that_is_not_visual_stay_inside() -> None:
     viewer = Viewer(agents=feed.allowed([AgentName("Interviewer")]))
     assert live(viewer, CALLED) == []
     assert live(viewer, RETURNED) == []
+    assert live(viewer, USED) == []
+    assert [frame["type"] for frame in live(viewer, SELECTED)] == ["chat.select_speaker"]
+    assert [frame["type"] for frame in live(viewer, shows())] == ["chat.tool_call"]
     assert feed.of_chunk(viewer, chunk(0, "A pl")) == []
     assert [frame["type"] for frame in live(viewer, asks())] == ["chat.input_request"]
     assert [frame["type"] for frame in live(viewer, said("hello"))] == ["chat.text"]

@@ -18,7 +18,9 @@ from tests.transport.conftest import Open
 from tests.transport.story import (
     ANA,
     COMPLETED,
+    LOGGED,
     NOON,
+    SELECTED,
     STARTED,
     WORKFLOW,
     Chat,
@@ -49,6 +51,55 @@ async def test_only_workflows_that_loaded_are_on_offer(http: httpx.AsyncClient) 
     assert cards[WORKFLOW]["workflow_name"] == WORKFLOW
     troubles = (await http.get("/api/workflows/diagnostics")).json()
     assert troubles == {"Torn": ["agents.json: is not JSON"]}
+
+
+async def test_what_a_page_asks_of_a_workflow_is_answered(http: httpx.AsyncClient) -> None:
+    everything, again = [await http.get(f"/api/workflows{end}") for end in ("", "/config")]
+    assert everything.json() == again.json()
+    tools = await http.get("/api/workflows/Generator/tools")
+    assert tools.json() == {"workflow_name": WORKFLOW, "tools": []}
+    counted = (await http.get("/api/workflows/Generator/ui-tools")).json()
+    assert (counted["ui_tools_count"], counted["ui_tools"]) == (0, [])
+    offered = (await http.get("/api/workflows/acme/available?user_id=ana")).json()["workflows"]
+    assert [(one["workflow_name"], one["available"], one["reason"]) for one in offered] == [
+        ("Generator", True, None),
+        ("Torn", False, "agents.json: is not JSON"),
+    ]
+
+
+async def test_every_app_has_a_theme_with_all_that_chat_ui_styles(http: httpx.AsyncClient) -> None:
+    told = (await http.get("/api/themes/acme")).json()
+    assert (told["app_id"], told["source"]) == ("acme", "default")
+    assert set(told["theme"]) == {"branding", "fonts", "colors", "shadows"}
+
+
+async def test_the_transport_counts_what_it_has_seen_once(
+    http: httpx.AsyncClient, transport: str, chat: Chat
+) -> None:
+    await chat.append(STARTED)
+    viewers = [await client(f"{transport}{chat.path()}?after=0") for _ in range(2)]
+    for viewer in viewers:
+        await viewer.until("chat.resume_boundary")
+    await chat.append(LOGGED, SELECTED)
+    for viewer in viewers:
+        await viewer.until("chat.select_speaker")
+    told = (await http.get("/api/events/metrics")).json()
+    assert told["status"] == "success"
+    assert told["data"]["events_by_category"] == {"business": 1, "runtime": 1, "ui_tool": 0}
+    assert (told["data"]["events_processed"], told["data"]["handler_count"]) == (2, 1)
+    for viewer in viewers:
+        await viewer.close()
+
+
+async def test_active_runs_are_the_leases_that_are_held(http: httpx.AsyncClient, bus: Bus) -> None:
+    leases = await bus.bucket(subjects.LEASES)
+    before = (await http.get("/health/active-runs")).json()
+    await leases.put("acme.busy", b"process")
+    during = (await http.get("/health/active-runs")).json()
+    await leases.delete("acme.busy")
+    after = (await http.get("/health/active-runs")).json()
+    assert during["active_count"] == before["active_count"] + 1
+    assert (after["active_count"], after["runs"]) == (before["active_count"], [])
 
 
 async def test_a_start_is_ordered_and_said_to_be_on_its_way(
@@ -128,6 +179,11 @@ async def test_a_users_chats_are_listed_newest_first(http: httpx.AsyncClient, bu
     assert listed["count"] == 2
     mine = await http.get("/api/chats/acme.corp/Generator", params={"user_id": "ana"})
     assert mine.json() == {"chat_ids": ["c-2", "c-1"]}
+    one = await http.get("/api/chats/acme.corp/Generator?user_id=ana&limit=1")
+    assert one.json() == {"chat_ids": ["c-2"]}
+    recent = (await http.get("/api/sessions/recent/acme.corp/ana")).json()
+    assert (recent["found"], recent["chat_id"]) == (True, "c-2")
+    assert (await http.get("/api/sessions/recent/acme.corp/bob")).json() == {"found": False}
     nobody = await http.get("/api/sessions/list/acme.corp/bob")
     assert nobody.json() == {"sessions": [], "count": 0}
 
@@ -196,6 +252,12 @@ async def test_a_message_is_accepted_at_once(http: httpx.AsyncClient, chat: Chat
         ("POST", "/api/chats/%ff/Generator/start", '{"user_id":"ana"}', 400, "app_id"),
         ("GET", f"/api/chats/exists/acme/Generator/{'c' * 200}", "", 400, "chat_id"),
         ("GET", "/api/chats/acme/Generator", "", 400, "user_id"),
+        ("GET", "/api/chats/acme/Generator?user_id=ana&limit=0", "", 400, "limit"),
+        ("GET", "/api/sessions/list/acme/ana?limit=501", "", 400, "limit"),
+        ("GET", "/api/workflows/acme/available", "", 400, "user_id"),
+        ("GET", "/api/workflows/Nope/tools", "", 404, "workflow_name"),
+        ("GET", "/api/workflows/Torn/ui-tools", "", 409, "workflow_name"),
+        ("GET", f"/api/themes/{'a' * 200}", "", 400, "app_id"),
         ("POST", "/api/user-input/submit", '{"user_input":"x"}', 400, "input_request_id"),
         (
             "POST",

@@ -1,0 +1,42 @@
+"""What goes in and out of one socket, message by message."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from litestar import WebSocket
+from litestar.exceptions import WebSocketDisconnect
+
+from services.transport import feed
+from services.transport.desk import Desk
+from services.transport.feed import Frame
+from services.transport.refusals import RefusalError
+
+
+class Line:
+    """What goes out on one socket, one frame at a time."""
+
+    def __init__(self, socket: WebSocket[Any, Any, Any], desk: Desk) -> None:
+        self._socket = socket
+        self._desk = desk
+        self._turn = asyncio.Lock()
+
+    async def send(self, frame: Frame) -> None:
+        timed = frame if frame.time is not None else replace(frame, time=self._desk.clock())
+        async with self._turn:
+            await self._socket.send_text(feed.encode(timed))
+        self._desk.frames.inc()
+
+    async def refuse(self, refusal: RefusalError) -> None:
+        more = {"field": refusal.field}
+        await self.send(feed.error(str(refusal), refusal.code, **more))
+
+    async def receive(self) -> str | None:
+        """The next text; none for a binary message. Raises WebSocketDisconnect."""
+        event = await self._socket.receive()
+        if event["type"] == "websocket.receive":
+            return event.get("text")
+        raise WebSocketDisconnect(detail="the client is gone")
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._socket.close(code=code, reason=reason[:120])

@@ -1,0 +1,176 @@
+"""Which workflows there are, and what a page needs to know of them."""
+
+from typing import Any
+
+from litestar import Request, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from contracts.catalogue import WorkflowCard
+from contracts.subjects import token
+from services.transport import cursors, themes
+from services.transport.addresses import plain
+from services.transport.desk import Desk
+from services.transport.openapi import USER, Told, told
+
+AnyRequest = Request[Any, Any, Any]
+Json = dict[str, Any]
+
+CARD = {
+    "name": "HelloWorld",
+    "workflow_name": "HelloWorld",
+    "description": "Says hello.",
+    "orchestration_pattern": "DefaultPattern",
+    "startup_mode": "AgentDriven",
+    "visual_agents": ["Greeter"],
+}
+ENDPOINTS = {
+    "websocket": "/ws/{workflow_name}/{app_id}/{chat_id}/{user_id}",
+    "input": "/chat/{app_id}/{chat_id}/{user_id}/input",
+}
+AVAILABLE = {
+    "workflow_name": "HelloWorld",
+    "available": True,
+    "reason": None,
+    "type": "DefaultPattern",
+    "description": "Says hello.",
+    "required_gates": [],
+}
+
+
+@get(
+    ["/api/workflows", "/api/workflows/config"],
+    opt=told(Told("Every workflow on offer, by name.", {"HelloWorld": CARD}, refusals=(503,))),
+)
+async def workflows(desk: NamedDependency[Desk]) -> Json:
+    cards = await desk.workflows.cards()
+    return {name: _card(card) for name, card in cards.items() if not card.problems}
+
+
+@get(
+    "/api/workflows/diagnostics",
+    opt=told(
+        Told(
+            "Workflows that did not load, and why.",
+            {"Torn": ["agents.json: is not JSON"]},
+            refusals=(503,),
+        )
+    ),
+)
+async def diagnostics(desk: NamedDependency[Desk]) -> Json:
+    cards = await desk.workflows.cards()
+    return {name: card.problems for name, card in cards.items() if card.problems}
+
+
+@get(
+    "/api/workflows/{workflow_name:str}/transport",
+    opt=told(
+        Told(
+            "How to talk to a workflow's chats.",
+            {"workflow_name": "HelloWorld", "transport": "websocket", "endpoints": ENDPOINTS},
+            refusals=(400, 404, 409, 503),
+        )
+    ),
+)
+async def transport_of(desk: NamedDependency[Desk], workflow_name: FromPath[str]) -> Json:
+    card = await desk.workflows.offered(plain(workflow_name, "workflow_name"))
+    return {
+        "workflow_name": card.name,
+        "transport": "websocket",
+        "endpoints": ENDPOINTS,
+    }
+
+
+@get(
+    "/api/workflows/{workflow_name:str}/tools",
+    opt=told(
+        Told(
+            "The UI tools that a workflow declares: none, because a tool names its component.",
+            {"workflow_name": "HelloWorld", "tools": []},
+            refusals=(400, 404, 409, 503),
+        )
+    ),
+)
+async def tools(desk: NamedDependency[Desk], workflow_name: FromPath[str]) -> Json:
+    card = await desk.workflows.offered(plain(workflow_name, "workflow_name"))
+    return {"workflow_name": card.name, "tools": []}
+
+
+@get(
+    "/api/workflows/{workflow_name:str}/ui-tools",
+    opt=told(
+        Told(
+            "As `tools`, counted.",
+            {"workflow_name": "HelloWorld", "ui_tools_count": 0, "ui_tools": []},
+            refusals=(400, 404, 409, 503),
+        )
+    ),
+)
+async def ui_tools(desk: NamedDependency[Desk], workflow_name: FromPath[str]) -> Json:
+    card = await desk.workflows.offered(plain(workflow_name, "workflow_name"))
+    return {"workflow_name": card.name, "ui_tools_count": 0, "ui_tools": []}
+
+
+@get(
+    "/api/workflows/{app_id:str}/available",
+    opt=told(
+        Told(
+            "Which workflows a user may start, and why not the others.",
+            {"workflows": [AVAILABLE]},
+            query=(USER,),
+            refusals=(400, 503),
+        )
+    ),
+)
+async def available(
+    desk: NamedDependency[Desk], request: AnyRequest, app_id: FromPath[str]
+) -> Json:
+    token(plain(app_id, "app_id"), "app_id")
+    token(cursors.required(request.query_params.get("user_id"), "user_id"), "user_id")
+    return {"workflows": [_available(card) for card in (await desk.workflows.cards()).values()]}
+
+
+@get(
+    "/api/themes/{app_id:str}",
+    opt=told(
+        Told(
+            "How ChatUI looks for an app.",
+            {"app_id": "acme", "theme": themes.DEFAULT, "source": "default"},
+            refusals=(400,),
+        )
+    ),
+)
+async def theme(app_id: FromPath[str]) -> Json:
+    app = plain(app_id, "app_id")
+    token(app, "app_id")
+    return {"app_id": app, "theme": themes.DEFAULT, "source": "default"}
+
+
+HANDLERS = [workflows, diagnostics, transport_of, tools, ui_tools, available, theme]
+
+
+def _available(card: WorkflowCard) -> Json:
+    return {
+        "workflow_name": card.name,
+        "available": not card.problems,
+        "reason": "; ".join(card.problems) or None,
+        "type": card.pattern or "workflow",
+        "description": card.description,
+        "required_gates": [],
+    }
+
+
+def _card(card: WorkflowCard) -> Json:
+    return {
+        **card.model_dump(mode="json", exclude={"problems"}),
+        "workflow_name": card.name,
+        "orchestration_pattern": card.pattern,
+        "initial_message": None,
+        "chat_pane_agents": card.visual_agents,
+        "artifact_agents": [],
+        "inline_component_agents": [],
+        "artifact_component_agents": [],
+        "structured_outputs": {"registry": {}},
+        "tools": {},
+        "ui_tools": {},
+    }

@@ -1,0 +1,45 @@
+"""How ChatUI looks where an app has no theme of its own: fonts that every machine has, our colours."""
+
+from typing import Any
+
+_SANS = "ui-sans-serif, system-ui, sans-serif"
+
+
+def _font(role: str) -> dict[str, str]:
+    return {"family": "system-ui", "fallbacks": _SANS, "tailwindClass": role}
+
+
+def _colour(name: str, main: str, light: str, dark: str) -> dict[str, str]:
+    return {"name": name, "main": main, "light": light, "dark": dark}
+
+
+DEFAULT: dict[str, Any] = {
+    "branding": {"name": "Mozaiks"},
+    "fonts": {
+        "body": _font("font-sans"),
+        "heading": _font("font-heading"),
+        "logo": _font("font-logo"),
+    },
+    "colors": {
+        "primary": _colour("blue", "#3867d6", "#8aa8ef", "#24489e"),
+        "secondary": _colour("teal", "#1f8a8a", "#7cc7c7", "#125656"),
+        "accent": _colour("ochre", "#c98a1b", "#e8bf72", "#8a5c0c"),
+        "success": _colour("green", "#2e9e5b", "#86d3a5", "#1b6a3b"),
+        "warning": _colour("ochre", "#c98a1b", "#e8bf72", "#8a5c0c"),
+        "error": _colour("red", "#cf3f3f", "#ee9a9a", "#8e2323"),
+        "background": {
+            "base": "#101318",
+            "surface": "#171b22",
+            "elevated": "#1f252e",
+            "overlay": "rgba(16, 19, 24, 0.7)",
+        },
+        "border": {"subtle": "#2a313c", "strong": "#414b5a", "accent": "#3867d6"},
+        "text": {
+            "primary": "#eceff4",
+            "secondary": "#aab4c3",
+            "muted": "#7a8596",
+            "onAccent": "#ffffff",
+        },
+    },
+    "shadows": {"elevated": "0 16px 40px rgba(0, 0, 0, 0.5)"},
+}

@@ -1,0 +1,19 @@
+"""Tasks that begin and end together."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from services.chassis.ending import end
+
+
+async def together(*halves: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first ends, end the others, and raise what went wrong."""
+    tasks = [asyncio.create_task(half) for half in halves]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        troubles = await end(*tasks)
+    for trouble in troubles:
+        if trouble is not None:
+            raise trouble
