@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser run schemas bench
+.PHONY: help setup requirements check test browser run schemas bench validate
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -38,12 +38,17 @@ check: $(READY) ## lint, format, types, architecture, dependencies, schemas
 			--known-first-party workflows --known-first-party infra) || exit 1; \
 	done
 	@$(BIN)/python -m contracts.schema --check
+	@$(BIN)/python -m services.orchestrator.workflows schemas --check
 
 browser: $(READY)
 	@$(BIN)/python -m infra.browser
 
 schemas: $(READY) ## write JSON Schemas and the AsyncAPI document from contracts/
 	@$(BIN)/python -m contracts.schema
+	@$(BIN)/python -m services.orchestrator.workflows schemas
+
+validate: $(READY) ## check the workflows: every problem, with its place and what is accepted
+	@$(BIN)/python -m services.orchestrator.workflows validate
 
 bench: $(READY) ## measure the runtime beside its floors
 	@$(BIN)/python -m benchmarks

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -72,13 +73,16 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
         async with connected(broker, settings) as bus, shared_client() as client:
             models = choose_models(_provider(settings), client, settings.demo_pause_seconds)
             root = settings.workflows_path.resolve()
-            offer = await asyncio.to_thread(build_offer, root, models)
+            offer = await asyncio.to_thread(build_offer, root, models, os.environ)
             await publish_offer(bus, offer)
             listener = await _listener(bus, offer, settings)
             _count_runs(probes.registry, listener)
             listener.start()
             listening.append(listener)
-            probes.details = lambda: {"workflows": {c.name: c.problems for c in offer.cards}}
+            probes.details = lambda: {
+                "workflows": {c.name: c.problems for c in offer.cards},
+                "warnings": offer.warnings,
+            }
             probes.ready_when(
                 nats=nats_check(bus),
                 commands=lambda: None if listener.listening else "not taking commands",

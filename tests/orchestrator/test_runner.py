@@ -22,7 +22,7 @@ from contracts.envelope import Envelope
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatFailed
 from contracts.events.human import HumanAnswered, HumanAsked
-from contracts.ids import ChatKey, StreamSeq, new_command_id
+from contracts.ids import ChatKey, StreamSeq, WorkflowName, new_command_id
 from services.chassis.bus import Bus, PositionConflictError
 from services.chassis.listening import LeftToAnotherError, Listener, Queue
 from services.orchestrator.agents.offer import Offer, build_performer
@@ -372,7 +372,7 @@ async def settled(bus: Bus, listener: Listener) -> bool:
 async def test_a_chat_that_waits_for_a_person_holds_no_task_no_lease_and_no_command(
     queue: Bus,
 ) -> None:
-    offer, person = shipped(), Person(workflow=next(iter(shipped().workflows)))
+    offer, person = shipped(), Person(workflow=WorkflowName("Generator"))
     bucket = await leases(queue)
     told = runner(queue, bucket, build_performer(offer, 25), offer.workflows)
     async with patience(), listening(told, queue) as listener:

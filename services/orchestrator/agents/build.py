@@ -8,13 +8,9 @@ from ag2.response import ResponseSchema
 from contracts.events.turn import SELECTOR
 from contracts.ids import AgentName
 from services.orchestrator.agents.models import Models
-from services.orchestrator.agents.tools import (
-    ToolLoadError,
-    build_handoff,
-    build_tool,
-    on_human_input,
-)
+from services.orchestrator.agents.tools import build_handoff, build_tool, on_human_input
 from services.orchestrator.patterns import candidates
+from services.orchestrator.workflows.functions import ToolLoadError
 from services.orchestrator.workflows.loading import Loaded, ManifestError
 
 

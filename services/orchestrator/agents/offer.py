@@ -1,7 +1,7 @@
 """What this process can run: the workflows it loaded, their AG2 agents, and their public cards."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ag2 import Agent as Ag2Agent
@@ -17,7 +17,9 @@ from services.orchestrator.decisions import Outcome
 from services.orchestrator.projection import conversation, prompt, selection, selector_prompt
 from services.orchestrator.runner import Performer
 from services.orchestrator.state import ChatState, Turn
+from services.orchestrator.workflows.diagnosis import warnings
 from services.orchestrator.workflows.loading import (
+    NOTHING,
     Broken,
     Loaded,
     ManifestError,
@@ -34,19 +36,20 @@ class Offer:
     workflows: Mapping[WorkflowName, Workflow]
     agents: Mapping[WorkflowName, Mapping[AgentName, Ag2Agent]]
     cards: tuple[WorkflowCard, ...]
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By folder, what was accepted without having the effect that its author may expect."""
 
 
-def build_offer(root: Path, models: Models) -> Offer:
+def build_offer(root: Path, models: Models, environment: Mapping[str, str] = NOTHING) -> Offer:
     """Load every workflow below a folder. One that does not load becomes a card with its problems."""
     workflows: dict[WorkflowName, Workflow] = {}
     agents: dict[WorkflowName, Mapping[AgentName, Ag2Agent]] = {}
     broken: list[Broken] = []
-    for found in load_all(root):
+    folders = load_all(root, environment)
+    for found in folders:
         match found:
             case Broken():
                 broken.append(found)
-            case Loaded(workflow=workflow) if workflow.name in workflows:
-                broken.append(_broken(found, (f"workflow.json: workflow_name: {_TAKEN}",)))
             case Loaded(workflow=workflow):
                 try:
                     agents[workflow.name] = build_agents(found, models)
@@ -58,10 +61,9 @@ def build_offer(root: Path, models: Models) -> Offer:
     for one in broken:
         name = one.name if one.name not in cards else WorkflowName(f"{one.name} (its folder)")
         cards[name] = WorkflowCard(name=name, problems=list(one.problems))
-    return Offer(workflows, agents, tuple(cards.values()))
-
-
-_TAKEN = "another folder has a workflow of this name"
+    warned = {one.folder: tuple(p.line for p in warnings(one.diagnosis)) for one in folders}
+    told = {folder: lines for folder, lines in warned.items() if lines}
+    return Offer(workflows, agents, tuple(cards.values()), told)
 
 
 def _broken(found: Loaded, problems: tuple[str, ...]) -> Broken:

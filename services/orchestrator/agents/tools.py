@@ -1,11 +1,7 @@
 """A workflow's Python functions as AG2 tools: loaded from its folder, handed what they ask for."""
 
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Sequence
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, Literal
 
 from ag2 import Context, ToolResult, tool
@@ -15,6 +11,7 @@ from ag2.tools.types import FunctionTool
 
 from contracts.events.business import BusinessLogged, Level
 from services.orchestrator.agents.scope import Scope
+from services.orchestrator.workflows.functions import ToolLoadError, load_function
 from services.orchestrator.workflows.spec import Handoff, Tool, transfer_name
 
 SCOPE = "mozaiks.scope"
@@ -23,10 +20,6 @@ HANDOFF = "handoff"
 """Under which a handoff's target travels in a tool result's metadata."""
 
 _INJECTED = ("runtime", "context_variables")
-
-
-class ToolLoadError(Exception):
-    """A tool that its manifest names but its folder does not offer."""
 
 
 async def on_human_input(event: HumanInputRequest, context: Context) -> str:
@@ -85,24 +78,6 @@ class Runtime:
             log_event_type=log_event_type, level=level, message=message, metadata=metadata
         )
         await self._scope.log_business(self._call, event)
-
-
-def load_function(file: Path, name: str) -> Callable[..., Any]:
-    """The function `name` of a Python file. Raises ToolLoadError with the reason."""
-    module_name = f"mozaiks_tools_{sha256(str(file).encode()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise ToolLoadError(f"{file.name}: no such Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as broken:
-        raise ToolLoadError(f"{file.name}: {type(broken).__name__}: {broken}") from broken
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise ToolLoadError(f"{file.name}: has no function {name}")
-    return function  # type: ignore[no-any-return]
 
 
 def build_tool(declared: Tool) -> FunctionTool:

@@ -1,38 +1,80 @@
 """Read the workflows' folders: each is a workflow, or a list of what is wrong with it."""
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from contracts.codec import describe
 from contracts.ids import AgentName, WorkflowName
 from contracts.subjects import InvalidIdError, token
+from services.orchestrator.workflows.checking import (
+    Sections,
+    check,
+    file_of,
+    resolve,
+    resolve_visual,
+)
 from services.orchestrator.workflows.demo import DemoScripts
+from services.orchestrator.workflows.diagnosis import (
+    Problem,
+    errors,
+    from_validation,
+    nearest,
+    warnings,
+)
+from services.orchestrator.workflows.expressions import parse
 from services.orchestrator.workflows.manifest import (
+    AgentManifest,
     AgentsManifest,
+    FileSource,
     HandoffManifest,
     HandoffsManifest,
+    HooksManifest,
+    OutputsManifest,
+    PageManifest,
     ToolManifest,
     ToolsManifest,
     VariablesManifest,
     WorkflowManifest,
+)
+from services.orchestrator.workflows.reading import (
+    SUFFIXES,
+    Source,
+    UnreadableError,
+    files_of,
+    read,
 )
 from services.orchestrator.workflows.spec import (
     TERMINATE,
     USER,
     Agent,
     Handoff,
+    Rule,
     Tool,
     Workflow,
-    transfer_name,
 )
+from services.orchestrator.workflows.values import NoValueError, value_of
 
-MAX_MANIFEST_BYTES = 4_000_000
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+NOTHING: Mapping[str, str] = MappingProxyType({})
+_HEADS = ("workflow", "orchestrator")
+MODELS: Mapping[str, type[BaseModel]] = {
+    "workflow": WorkflowManifest,
+    "agents": AgentsManifest,
+    "tools": ToolsManifest,
+    "handoffs": HandoffsManifest,
+    "context_variables": VariablesManifest,
+    "structured_outputs": OutputsManifest,
+    "ui_config": PageManifest,
+    "hooks": HooksManifest,
+    "demo": DemoScripts,
+}
+"""The model of each section, by the stem of its file."""
+_STEMS = ("orchestrator", *MODELS)
+_NEEDED = ("workflow", "agents")
+_ROOTS = {"agents": "agents", "tools": "tools", "hooks": "hooks", "handoffs": "handoff_rules"}
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -42,14 +84,19 @@ class Loaded:
     folder: str
     workflow: Workflow
     demo: DemoScripts
+    diagnosis: tuple[Problem, ...] = ()
+    """Warnings: what is accepted without having the effect that its author may expect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A folder that is no workflow: one line per problem, `file: where: what`."""
+    """A folder that is no workflow: one line per error, `file: where: what`."""
 
     name: WorkflowName
     problems: tuple[str, ...]
+    diagnosis: tuple[Problem, ...] = ()
+    """The same, and the warnings, with all that an author may want to know."""
+    folder: str = ""
 
 
 class ManifestError(Exception):
@@ -60,19 +107,31 @@ class ManifestError(Exception):
         self.problems = problems
 
 
-def load_all(root: Path) -> list[Loaded | Broken]:
-    """Every folder below `root` that has a workflow.json, by name. A bad one spoils no other."""
+def load_all(root: Path, environment: Mapping[str, str] = NOTHING) -> list[Loaded | Broken]:
+    """Every folder below `root` that is meant as a workflow, by name. A bad one spoils no other."""
     if not root.is_dir():
         return []
-    folders = sorted(p for p in root.iterdir() if (p / "workflow.json").is_file())
-    return [load(folder) for folder in folders]
+    found = [load(folder, environment) for folder in sorted(root.iterdir()) if is_meant(folder)]
+    return list(_apart(found))
 
 
-def load(folder: Path) -> Loaded | Broken:
-    try:
-        return _load(folder)
-    except ManifestError as broken:
-        return Broken(shown_name(folder.name), broken.problems)
+def is_meant(folder: Path) -> bool:
+    """Whether a folder has a workflow's first section, or agents that lack one."""
+    if folder.name.startswith("."):
+        return False
+    return bool(files_of(folder, _HEADS) or files_of(folder, ("agents",)))
+
+
+def load(folder: Path, environment: Mapping[str, str] = NOTHING) -> Loaded | Broken:
+    if folder.is_symlink() and not _stays(folder, folder.parent):
+        elsewhere = Problem(folder.name, "", "is a link to a folder outside the workflows' folder")
+        return broken(folder.name, [elsewhere])
+    return _Reading(folder, environment).result()
+
+
+def broken(folder: str, problems: Iterable[Problem]) -> Broken:
+    listed = (*errors(problems := list(problems)), *warnings(problems))
+    return Broken(shown_name(folder), tuple(one.line for one in errors(listed)), listed, folder)
 
 
 def shown_name(folder: str) -> WorkflowName:
@@ -84,146 +143,182 @@ def shown_name(folder: str) -> WorkflowName:
     return WorkflowName(folder)
 
 
-def _load(folder: Path) -> Loaded:
-    head = _read(folder, "workflow.json", WorkflowManifest)
-    agents = _read(folder, "agents.json", AgentsManifest)
-    tools = _read(folder, "tools.json", ToolsManifest, ToolsManifest())
-    handoffs = _read(folder, "handoffs.json", HandoffsManifest, HandoffsManifest())
-    variables = _read(folder, "context_variables.json", VariablesManifest, VariablesManifest())
-    demo = _read(folder, "demo.json", DemoScripts, DemoScripts())
-    problems = [*_unknown_names(head, agents, tools, handoffs, variables, demo)]
-    problems += _tool_name_problems(agents, tools, handoffs)
-    problems += [p for tool in tools.tools if isinstance(p := _file_of(folder, tool), str)]
-    if problems:
-        raise ManifestError(*problems)
-    workflow = _workflow(folder, head, agents, tools, handoffs, variables)
-    return Loaded(folder.name, workflow, demo)
-
-
-def _read(folder: Path, name: str, model: type[M], default: M | None = None) -> M:
-    path = folder / name
-    if not path.exists() and default is not None:
-        return default
-    try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ManifestError(f"{name}: is larger than {MAX_MANIFEST_BYTES} bytes")
-        return model.model_validate_json(path.read_text(encoding="utf-8-sig"))
-    except ValidationError as broken:
-        raise ManifestError(*(f"{name}: {p}" for p in describe(broken).split("; "))) from broken
-    except UnicodeDecodeError as broken:
-        raise ManifestError(f"{name}: is not UTF-8") from broken
-    except OSError as broken:
-        raise ManifestError(f"{name}: {broken.strerror}") from broken
-
-
-def _unknown_names(
-    head: WorkflowManifest,
-    agents: AgentsManifest,
-    tools: ToolsManifest,
-    handoffs: HandoffsManifest,
-    variables: VariablesManifest,
-    demo: DemoScripts,
-) -> Iterable[str]:
-    names = [agent.name for agent in agents.agents]
-    known = set(names)
-    for name in known:
-        if names.count(name) > 1 or name in (USER, TERMINATE):
-            yield f"agents.json: agents: the name {name} is taken"
-    used: list[tuple[str, str]] = [("workflow.json: visual_agents", a) for a in head.visual_agents]
-    if head.initial_agent is not None:
-        used.append(("workflow.json: initial_agent", head.initial_agent))
-    for i, tool in enumerate(tools.tools):
-        used += [(f"tools.json: tools.{i}.agent", name) for name in tool.agents]
-    for i, rule in enumerate(handoffs.handoff_rules):
-        where = f"handoffs.json: handoff_rules.{i}"
-        if rule.source_agent != USER:
-            used.append((f"{where}.source_agent", rule.source_agent))
-        if rule.target_agent not in (USER, TERMINATE):
-            used.append((f"{where}.target_agent", rule.target_agent))
-        yield from _rule_problems(where, rule)
-    used += [("context_variables.json: agents", name) for name in variables.agents]
-    used += [("demo.json: agents", name) for name in demo.agents]
-    for where, name in used:
-        if name not in known:
-            yield f"{where}: there is no agent {name}, only {', '.join(names)}"
-    defined = {variable.name for variable in variables.definitions}
-    for agent, wanted in variables.agents.items():
-        for name in wanted.variables:
-            if name not in defined:
-                yield f"context_variables.json: agents.{agent}: there is no variable {name}"
-
-
-def _tool_name_problems(
-    agents: AgentsManifest, tools: ToolsManifest, handoffs: HandoffsManifest
-) -> Iterable[str]:
-    """Providers refuse a request whose tools share a name, or whose names they do not allow."""
-    for tool in tools.tools:
-        if not _TOOL_NAME.fullmatch(name := tool.name or tool.function):
-            yield f"tools.json: {name}: a tool's name is 1 to 64 of A-Z a-z 0-9 _ -"
-    for agent in (agent.name for agent in agents.agents):
-        names = [tool.name or tool.function for tool in tools.tools if agent in tool.agents]
-        names += [
-            transfer_name(AgentName(rule.target_agent))
-            for rule in handoffs.handoff_rules
-            if rule.source_agent == agent and rule.handoff_type == "condition"
-        ]
-        for name in dict.fromkeys(names):
-            if names.count(name) > 1:
-                yield f"tools.json: {agent}: two of its tools are called {name}"
-
-
-def _rule_problems(where: str, rule: HandoffManifest) -> Iterable[str]:
-    if rule.handoff_type == "condition":
-        if not rule.condition:
-            yield f"{where}.condition: a rule of type condition needs one"
-        if rule.target_agent == TERMINATE or rule.source_agent == USER:
-            yield f"{where}: a model hands over to an agent or to user, by its own tool"
-
-
-def _file_of(folder: Path, tool: ToolManifest) -> Path | str:
-    """The tool's file inside the folder, or the problem with it."""
-    for base in (folder, folder / "tools"):
-        try:
-            path = (base / tool.file).resolve()
-            if path.is_file() and path.is_relative_to(folder.resolve()):
-                return path
-        except (OSError, ValueError, RuntimeError):  # too long, a null byte, a circle of links
+def _apart(found: Iterable[Loaded | Broken]) -> Iterable[Loaded | Broken]:
+    """Two workflows of one name, also where only the case differs, cannot both be called."""
+    first: dict[str, Loaded] = {}
+    for one in found:
+        if isinstance(one, Broken):
+            yield one
             continue
-    return f"tools.json: {tool.function}: no file {tool.file} in the folder or its tools/"
+        name = str(one.workflow.name)
+        taken = first.setdefault(name.casefold(), one)
+        if taken is one:
+            yield one
+        else:
+            what = f"another folder has a workflow of this name: {taken.folder} ({taken.workflow.name})"
+            problem = Problem("workflow.json", "workflow_name", what, found=name)
+            yield broken(one.folder, [problem, *one.diagnosis])
 
 
-def _workflow(
-    folder: Path,
-    head: WorkflowManifest,
-    agents: AgentsManifest,
-    tools: ToolsManifest,
-    handoffs: HandoffsManifest,
-    variables: VariablesManifest,
-) -> Workflow:
-    rules = handoffs.handoff_rules
-    after = {
-        r.source_agent: AgentName(r.target_agent) for r in rules if r.handoff_type == "after_work"
-    }
-    told = {name: tuple(wanted.variables) for name, wanted in variables.agents.items()}
-    built: Mapping[AgentName, Agent] = {
+def _stays(path: Path, within: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(within.resolve())
+    except (OSError, RuntimeError):  # a circle of links
+        return False
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One folder, read as far as it goes."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    problems: list[Problem] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def result(self) -> Loaded | Broken:
+        sections = self._sections()
+        values: Mapping[str, Any] = {}
+        if sections is not None:
+            self.problems += check(sections, self.folder)
+            values = self._values(sections.variables)
+            self._strangers(sections.variables)
+        if sections is None or errors(self.problems):
+            return broken(self.folder.name, self.problems)
+        workflow = _workflow(self.folder, sections, values)
+        return Loaded(self.folder.name, workflow, sections.demo, warnings(self.problems))
+
+    def _sections(self) -> Sections | None:
+        """None where the agents cannot be read: what the others say of them cannot be checked."""
+        head = self._section("workflow", WorkflowManifest)
+        agents = self._section("agents", AgentsManifest)
+        sections = Sections(
+            head=head or WorkflowManifest(workflow_name="unread"),
+            agents=agents or AgentsManifest(agents=[AgentManifest(name="unread")]),
+            tools=self._section("tools", ToolsManifest) or ToolsManifest(),
+            handoffs=self._section("handoffs", HandoffsManifest) or HandoffsManifest(),
+            variables=self._section("context_variables", VariablesManifest) or VariablesManifest(),
+            outputs=self._section("structured_outputs", OutputsManifest) or OutputsManifest(),
+            page=self._section("ui_config", PageManifest) or PageManifest(),
+            hooks=self._section("hooks", HooksManifest) or HooksManifest(),
+            demo=self._section("demo", DemoScripts) or DemoScripts(),
+            sources=self.sources,
+        )
+        return None if agents is None else sections
+
+    def _section(self, name: str, model: type[M]) -> M | None:
+        stems = _HEADS if name == "workflow" else (name,)
+        files = files_of(self.folder, stems)
+        if not files:
+            if name not in _NEEDED:
+                return None
+            accepted = [f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+            self.problems.append(Problem(accepted[0], "", "is missing", accepted=tuple(accepted)))
+            return None
+        if len(files) > 1:
+            listed = " and ".join(path.name for path in files)
+            self.problems.append(Problem(files[0].name, "", f"is there twice: {listed}"))
+            return None
+        return self._file(name, files[0], model)
+
+    def _file(self, name: str, path: Path, model: type[M]) -> M | None:
+        try:
+            source = self.sources[name] = _unwrapped(read(path, self.folder), name)
+        except UnreadableError as unreadable:
+            self.problems.append(unreadable.problem)
+            return None
+        raw = source.raw
+        if isinstance(raw, dict):
+            raw = {key: value for key, value in raw.items() if key != "$schema"}  # for editors
+        if name == "workflow" and isinstance(raw, dict):
+            raw = {"workflow_name": self.folder.name, **raw}
+        try:
+            return model.model_validate(raw)
+        except ValidationError as invalid:
+            self.problems += from_validation(invalid, source.file, model, source.where)
+            return None
+
+    def _values(self, variables: VariablesManifest) -> Mapping[str, Any]:
+        values = {}
+        for number, variable in enumerate(variables.definitions):
+            try:
+                values[variable.name] = value_of(variable, self.folder, self.environment)
+            except NoValueError as trouble:
+                source = self.sources["context_variables"]
+                where = source.where(("definitions", number, "source"))
+                self.problems.append(Problem(source.file, where, str(trouble)))
+        return values
+
+    def _strangers(self, variables: VariablesManifest) -> None:
+        """Files that look like sections and are none: a misspelt one would be missed in silence."""
+        read_elsewhere = {
+            variable.source.path
+            for variable in variables.definitions
+            if isinstance(variable.source, FileSource)
+        }
+        for path in sorted(self.folder.iterdir()):
+            if path.name == "_pack":
+                self._warn(path, "is accepted, but not executed by this release")
+            elif path.suffix not in SUFFIXES or path.stem in _STEMS or path.name in read_elsewhere:
+                continue
+            else:
+                what = "is no section of a workflow, and not read"
+                self._warn(path, what, nearest(path.stem, _STEMS))
+
+    def _warn(self, path: Path, what: str, hint: str = "") -> None:
+        self.problems.append(Problem(path.name, "", what, hint=hint, severity="warning"))
+
+
+def _unwrapped(source: Source, name: str) -> Source:
+    """A section may be repeated as a wrapper inside its own file."""
+    names = _HEADS if name == "workflow" else (name,)
+    match source.raw:
+        case dict() as raw if len(raw) == 1 and (key := next(iter(raw))) in names:
+            inner = raw[key]
+        case _:
+            return source
+    if not isinstance(inner, dict) or (name in _ROOTS and not _is_section(inner, _ROOTS[name])):
+        return source
+    return replace(source, raw=inner, within=(key,))
+
+
+def _is_section(inner: dict[str, Any], root: str) -> bool:
+    """A map of agents has no agent called agents: unless its values are all entries."""
+    held = inner.get(root)
+    return isinstance(held, list) or (
+        isinstance(held, dict) and all(isinstance(entry, dict) for entry in held.values())
+    )
+
+
+# -- from sections to a workflow ------------------------------------------------------------------
+
+
+def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Workflow:
+    head = sections.head
+    names = [agent.name for agent in sections.agents.agents]
+    rules = _Rules(tuple(sections.handoffs.handoff_rules), tuple(names))
+    tools = [(declared.agents, _tool(folder, declared)) for declared in sections.tools.tools]
+    told = {entry.agent: tuple(entry.variables) for entry in sections.variables.agents}
+    built = {
         AgentName(agent.name): Agent(
             name=AgentName(agent.name),
-            prompt=agent.system_message,
-            tools=tuple(_tool(folder, t) for t in tools.tools if agent.name in t.agents),
-            handoffs=tuple(
-                Handoff(AgentName(rule.target_agent), rule.condition or "")
-                for rule in rules
-                if rule.source_agent == agent.name and rule.handoff_type == "condition"
-            ),
-            after_work=after.get(agent.name),
+            prompt=agent.prompt,
+            tools=tuple(tool for agents, tool in tools if agent.name in agents),
+            handoffs=rules.handoffs(agent.name),
+            before_reply=rules.expressions(agent.name, "pre"),
+            after_work_if=rules.expressions(agent.name, None),
+            after_work=rules.after_work(agent.name),
+            max_consecutive_auto_reply=agent.max_consecutive_auto_reply,
             variables=told.get(agent.name, ()),
         )
-        for agent in agents.agents
+        for agent in sections.agents.agents
     }
+    visual = [*head.visual_agents, *sections.page.visual_agents]
+    shown = [one for name in visual if (one := resolve_visual(name, names))]
     return Workflow(
         name=WorkflowName(head.workflow_name),
         agents=built,
-        initial_agent=AgentName(head.initial_agent or agents.agents[0].name),
+        initial_agent=AgentName(head.initial_agent or names[0]),
         description=head.description,
         pattern=head.orchestration_pattern,
         max_turns=head.max_turns,
@@ -231,13 +326,43 @@ def _workflow(
         startup_mode=head.startup_mode,
         initial_message=head.initial_message,
         initial_message_to_user=head.initial_message_to_user,
-        after_user=after.get(USER),
-        visual_agents=tuple(AgentName(name) for name in head.visual_agents),
-        variables={variable.name: variable.value for variable in variables.definitions},
+        after_user_if=rules.expressions(USER, None),
+        after_user=rules.after_work(USER),
+        visual_agents=tuple(dict.fromkeys(shown)),
+        variables=values,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The handoff rules, by whose they are; every name in them is known."""
+
+    rules: tuple[HandoffManifest, ...]
+    names: tuple[str, ...]
+
+    def handoffs(self, source: str) -> tuple[Handoff, ...]:
+        own = [rule for rule in self._of(source) if rule.kind == "llm"]
+        return tuple(Handoff(self._target(rule), rule.condition or "") for rule in own)
+
+    def expressions(self, source: str, scope: str | None) -> tuple[Rule, ...]:
+        return tuple(
+            Rule(self._target(rule), parse(rule.condition or ""))
+            for rule in self._of(source)
+            if rule.kind == "expression" and rule.condition_scope == scope
+        )
+
+    def after_work(self, source: str) -> AgentName | None:
+        own = [rule for rule in self._of(source) if rule.kind == "after_work"]
+        return self._target(own[-1]) if own else None
+
+    def _of(self, source: str) -> list[HandoffManifest]:
+        return [rule for rule in self.rules if resolve(rule.source_agent, self.names) == source]
+
+    def _target(self, rule: HandoffManifest) -> AgentName:
+        return resolve(rule.target_agent, self.names) or TERMINATE
+
+
 def _tool(folder: Path, declared: ToolManifest) -> Tool:
-    file = _file_of(folder, declared)
-    assert isinstance(file, Path)  # noqa: S101  problems were raised before
+    file = file_of(folder, declared.file)
+    assert file is not None  # noqa: S101  `check` looked
     return Tool(declared.name or declared.function, declared.description, file, declared.function)

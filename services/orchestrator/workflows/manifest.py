@@ -1,15 +1,87 @@
-"""The manifests of a workflow's folder, one frozen model per file: what an author may write."""
+"""The manifests of a workflow's folder, one frozen model per section: what an author may write."""
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from contracts.catalogue import StartupMode
 from contracts.subjects import token
 
+IDLE = "x-not-executed"
+"""Marks, in the model and in its JSON Schema, a key whose syntax is accepted but has no effect."""
 
-class _Section(BaseModel):
+
+class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def idle(default: Any = None, **more: Any) -> Any:
+    return Field(default=default, json_schema_extra={IDLE: True}, **more)
+
+
+def plain(text: str) -> str:
+    """A word without case and separators, so that RoundRobin, round_robin and round-robin agree."""
+    return re.sub("[^a-z0-9]", "", text.casefold())
+
+
+def spelled(canonical: Mapping[str, str]) -> BeforeValidator:
+    """Accepts every spelling of a word; what is none of them is left for the validator behind."""
+    return BeforeValidator(
+        lambda value: canonical.get(plain(value), value) if isinstance(value, str) else value
+    )
+
+
+def named(
+    model: type[Section], key: str = "name", *, alternatives: tuple[str, ...] = ()
+) -> BeforeValidator:
+    """A list of entries that hold their name, or a map from name to entry."""
+
+    def listed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return [_entry(key, name, entry) for name, entry in value.items()]
+        if isinstance(value, list) and alternatives:
+            return [_renamed(key, alternatives, entry) for entry in value]
+        return value
+
+    forms: Any = list[model] | dict[str, Any]  # type: ignore[valid-type]
+    return BeforeValidator(listed, json_schema_input_type=forms)
+
+
+def _entry(key: str, name: str, entry: Any) -> Any:
+    return {key: name, **entry} if isinstance(entry, dict) else entry
+
+
+def _renamed(key: str, alternatives: tuple[str, ...], entry: Any) -> Any:
+    if isinstance(entry, dict) and key not in entry:
+        return {key if name in alternatives else name: value for name, value in entry.items()}
+    return entry
+
+
+# -- workflow -----------------------------------------------------------------------------------
+
+PatternName = Literal["DefaultPattern", "AutoPattern", "RoundRobinPattern", "RandomPattern"]
+
+_PATTERNS = {
+    spelling: name
+    for name, stem in {
+        "DefaultPattern": "default",
+        "AutoPattern": "auto",
+        "RoundRobinPattern": "roundrobin",
+        "RandomPattern": "random",
+    }.items()
+    for spelling in (stem, f"{stem}pattern")
+}
+_MODES = {mode.casefold(): mode for mode in ("AgentDriven", "UserDriven", "BackendOnly")}
 
 
 def _names_a_key(name: str) -> str:
@@ -17,95 +89,406 @@ def _names_a_key(name: str) -> str:
     return name
 
 
-class WorkflowManifest(_Section):
-    """`workflow.json`: how the conversation begins, goes on and ends."""
+class WorkflowManifest(Section):
+    """`workflow.json` or `orchestrator.yaml`: how the conversation begins, goes on and ends."""
 
     workflow_name: Annotated[str, AfterValidator(_names_a_key)]
     description: str = ""
-    orchestration_pattern: Literal["DefaultPattern"]
-    initial_agent: str | None = None
+    orchestration_pattern: Annotated[PatternName, spelled(_PATTERNS)] = "AutoPattern"
+    initial_agent: str | None = Field(
+        default=None, validation_alias=AliasChoices("initial_agent", "recipient")
+    )
     max_turns: int = Field(default=50, ge=1, le=10_000)
     human_in_the_loop: bool = False
-    startup_mode: StartupMode = "AgentDriven"
+    startup_mode: Annotated[StartupMode, spelled(_MODES)] = "AgentDriven"
     initial_message: str | None = None
     initial_message_to_user: str | None = None
     visual_agents: list[str] = []
+    runtime_extensions: list[dict[str, Any]] = idle([])
+    entry_point: bool = idle(default=False)
+    metadata: Any = idle()
+    triggers: Any = idle()
+    inputs: Any = idle()
+    outputs: Any = idle()
 
 
-class AgentManifest(_Section):
+# -- agents -------------------------------------------------------------------------------------
+
+_HEADINGS = (
+    "role",
+    "objective",
+    "context",
+    "runtime_integrations",
+    "guidelines",
+    "instructions",
+    "examples",
+    "json_output_compliance",
+    "output_format",
+)
+
+DEFAULT_PROMPT = "You are a helpful assistant."
+
+
+class PromptSection(Section):
+    id: str = ""
+    heading: str = ""
+    content: str = ""
+
+    @property
+    def text(self) -> str:
+        return "\n".join(part for part in (self.heading, self.content) if part)
+
+
+def _sections(value: Any) -> Any:
+    """The map of fixed keys as a list; a section may be its text alone, headed by its key."""
+    if not isinstance(value, dict):
+        return value
+    unknown = [key for key in value if key not in _HEADINGS]
+    if unknown:
+        raise ValueError(f"{unknown[0]} is no section of a prompt, only {', '.join(_HEADINGS)}")
+    return [_section(key, entry) for key, entry in value.items() if entry is not None]
+
+
+def _section(key: str, entry: Any) -> Any:
+    heading = f"[{key.replace('_', ' ').upper()}]"
+    if isinstance(entry, str):
+        return {"id": key, "heading": heading, "content": entry}
+    return {"id": key, "heading": heading, **entry} if isinstance(entry, dict) else entry
+
+
+class AgentManifest(Section):
+    """A prompt is `system_message`, then the sections: heading, newline, content, blank lines between."""
+
     name: str = Field(min_length=1)
-    system_message: str = "You are a helpful assistant."
+    system_message: str | None = None
+    prompt_sections: Annotated[
+        list[PromptSection],
+        BeforeValidator(_sections, json_schema_input_type=list[PromptSection] | dict[str, Any]),
+    ] = []
+    prompt_sections_custom: list[PromptSection] = []
+    max_consecutive_auto_reply: int | None = Field(default=None, ge=1)
+    auto_tool_mode: bool = idle(default=False)
+    structured_outputs_required: bool = idle(default=False)
+    image_generation_enabled: bool = idle(default=False)
+    display_name: str | None = idle()
+    human_input_mode: str | None = idle()
+
+    @property
+    def prompt(self) -> str:
+        parts = [self.system_message or ""]
+        parts += [section.text for section in self.prompt_sections + self.prompt_sections_custom]
+        return "\n\n".join(part for part in parts if part) or DEFAULT_PROMPT
 
 
-class AgentsManifest(_Section):
-    """`agents.json`."""
+class AgentsManifest(Section):
+    """`agents`: a list, or a map from name to agent."""
 
-    agents: list[AgentManifest] = Field(min_length=1)
+    agents: Annotated[list[AgentManifest], named(AgentManifest)] = Field(min_length=1)
 
 
-class ToolManifest(_Section):
+# -- tools --------------------------------------------------------------------------------------
+
+_TOOL_TYPES = {"agenttool": "Agent_Tool", "uitool": "UI_Tool"}
+_MOMENTS = {
+    plain(moment): moment for moment in ("before_chat", "after_chat", "before_agent", "after_agent")
+}
+
+
+class ToolUi(Section):
+    component: str | None = None
+    mode: Literal["inline", "artifact"] | None = None
+
+
+class ToolManifest(Section):
     """A function of a Python file in the workflow's folder or its `tools/`; models call it `name`."""
 
-    agent: str | list[str]
+    agent: str | list[str] = Field(validation_alias=AliasChoices("agent", "caller"))
     file: str
     function: str
     name: str | None = None
     description: str = ""
-    tool_type: Literal["Agent_Tool"] = "Agent_Tool"
+    tool_type: Annotated[Literal["Agent_Tool", "UI_Tool"], spelled(_TOOL_TYPES)] = Field(
+        default="Agent_Tool", validation_alias=AliasChoices("tool_type", "type")
+    )
+    auto_invoke: bool | None = idle()
+    ui: ToolUi | None = idle()
+    constraints: Any = idle()
+    integration: Any = idle()
 
     @property
     def agents(self) -> list[str]:
         return [self.agent] if isinstance(self.agent, str) else self.agent
 
 
-class ToolsManifest(_Section):
-    """`tools.json`."""
+class LifecycleToolManifest(Section):
+    trigger: Annotated[
+        Literal["before_chat", "after_chat", "before_agent", "after_agent"], spelled(_MOMENTS)
+    ]
+    file: str
+    function: str
+    agent: str | None = None
+    name: str | None = None
+    description: str = ""
+
+
+class ToolsManifest(Section):
+    """`tools`: what agents may call, and what is called at the ends of chats and turns."""
 
     tools: list[ToolManifest] = []
+    lifecycle_tools: list[LifecycleToolManifest] = idle([])
 
 
-class HandoffManifest(_Section):
-    """One rule: after its work, or when a model finds the condition met, an agent hands over."""
+# -- handoffs -----------------------------------------------------------------------------------
+
+_HANDOFF_TYPES = {"afterwork": "after_work", "condition": "condition"}
+_CONDITION_TYPES = {
+    **dict.fromkeys(("expression", "contextexpression", "context"), "expression"),
+    **dict.fromkeys(("llm", "stringllm", "stringllmcondition"), "llm"),
+}
+_SCOPES = dict.fromkeys(("pre", "beforereply", "immediate", "contextpre"), "pre")
+_TRANSITIONS = {plain(t): t for t in ("AgentTarget", "RevertToUserTarget", "TerminateTarget")}
+
+
+class HandoffManifest(Section):
+    """One rule: after its work, or when a condition is met, an agent hands over."""
 
     source_agent: str
     target_agent: str
-    handoff_type: Literal["after_work", "condition"] = "after_work"
+    handoff_type: Annotated[Literal["after_work", "condition"], spelled(_HANDOFF_TYPES)] = (
+        "after_work"
+    )
     condition: str | None = None
-    condition_type: Literal["llm", "string_llm"] | None = None
+    condition_type: Annotated[Literal["expression", "llm"] | None, spelled(_CONDITION_TYPES)] = None
+    condition_scope: Annotated[Literal["pre"] | None, spelled(_SCOPES)] = Field(
+        default=None, validation_alias=AliasChoices("condition_scope", "scope")
+    )
+    transition_target: Annotated[
+        Literal["AgentTarget", "RevertToUserTarget", "TerminateTarget"] | None,
+        spelled(_TRANSITIONS),
+    ] = None
+    description: str | None = None
+
+    @property
+    def kind(self) -> Literal["after_work", "expression", "llm"]:
+        if self.handoff_type == "after_work":
+            return "after_work"
+        return self.condition_type or ("expression" if "${" in (self.condition or "") else "llm")
 
 
-class HandoffsManifest(_Section):
-    """`handoffs.json`."""
+class HandoffsManifest(Section):
+    """`handoffs`: who follows whom."""
 
     handoff_rules: list[HandoffManifest] = []
 
 
-class StaticSource(_Section):
+# -- context variables --------------------------------------------------------------------------
+
+
+class TextMatch(Section):
+    equals: str | None = None
+    contains: str | None = None
+    regex: str | None = None
+
+
+class AgentTextTrigger(Section):
+    type: Literal["agent_text"]
+    agent: str
+    match: TextMatch | None = None
+    equals: str | None = None
+    contains: str | None = None
+    regex: str | None = None
+    ui_hidden: bool = False
+
+
+class UiResponseTrigger(Section):
+    type: Literal["ui_response"]
+    tool: str
+    response_key: str
+
+
+Trigger = Annotated[AgentTextTrigger | UiResponseTrigger, Field(discriminator="type")]
+
+
+class Transition(Section):
+    to: Any
+    trigger: Trigger
+
+
+class StaticSource(Section):
     type: Literal["static"]
     value: Any = None
-
-
-class StateSource(_Section):
-    type: Literal["state"]
     default: Any = None
 
 
-class VariableManifest(_Section):
+class StateSource(Section):
+    type: Literal["state", "derived"]
+    default: Any = None
+    triggers: list[Trigger] = idle([])
+    transitions: list[Transition] = idle([])
+    persist: Any = idle()
+
+
+class ConfigSource(Section):
+    """An environment variable, read when the workflow is loaded."""
+
+    type: Literal["config", "environment"]
+    env_var: str = Field(min_length=1)
+    default: Any = None
+    required: bool = False
+
+
+class FileSource(Section):
+    """A file of the workflow's folder, read when the workflow is loaded."""
+
+    type: Literal["file"]
+    path: str = Field(min_length=1)
+    format: Literal["json", "yaml", "text"] = "text"
+    encoding: str = "utf-8"
+    default: Any = None
+    required: bool = False
+
+
+class ComputedSource(Section):
+    """Tools fill it; `computation`, `inputs` and `output_type` tell their authors how."""
+
+    type: Literal["computed"]
+    computation: str | None = None
+    inputs: list[Any] = []
+    output_type: str | None = None
+    persist_to: Any = idle()
+    default: Any = None
+
+
+class DistantSource(Section):
+    """Data elsewhere, which this release does not read: the variable keeps its default."""
+
+    type: Literal["data_reference", "data_entity", "database", "external"]
+    default: Any = None
+    db_type: str | None = None
+    database_name: str | None = None
+    collection: str | None = None
+    search_by: Any = None
+    field: str | None = None
+    query_template: Any = None
+    fields: list[Any] | None = None
+    refresh_strategy: Literal["once", "per_phase", "on_demand"] | None = None
+    schema_: Any = Field(default=None, alias="schema")
+    indexes: Any = None
+    write_strategy: Literal["immediate", "on_phase_transition", "on_workflow_end"] | None = None
+    service: str | None = None
+    operation: str | None = None
+    params: Any = None
+    auth: Any = None
+    cache: Any = None
+    retry: Any = None
+
+
+VariableSource = Annotated[
+    StaticSource | StateSource | ConfigSource | FileSource | ComputedSource | DistantSource,
+    Field(discriminator="type"),
+]
+
+
+class VariableManifest(Section):
     name: str = Field(min_length=1)
+    type: str | None = None
     description: str = ""
-    source: Annotated[StaticSource | StateSource, Field(discriminator="type")]
-
-    @property
-    def value(self) -> Any:
-        return self.source.value if isinstance(self.source, StaticSource) else self.source.default
+    source: VariableSource
 
 
-class AgentVariables(_Section):
+class AgentVariables(Section):
+    agent: str
     variables: list[str] = []
 
 
-class VariablesManifest(_Section):
-    """`context_variables.json`: what is known beforehand, and which agents are told."""
+class VariablesManifest(Section):
+    """`context_variables`: what is known beforehand, and which agents are told."""
 
-    definitions: list[VariableManifest] = []
-    agents: dict[str, AgentVariables] = {}
+    definitions: Annotated[
+        list[VariableManifest], named(VariableManifest, alternatives=("key",))
+    ] = []
+    agents: Annotated[
+        list[AgentVariables], named(AgentVariables, "agent", alternatives=("agent_name", "name"))
+    ] = []
+
+
+# -- structured outputs, page and hooks: syntax only ----------------------------------------------
+
+
+class OutputField(Section):
+    type: str
+    description: str = ""
+    default: Any = None
+    items: Any = None
+    values: list[Any] | None = None
+    variants: list[Any] | None = None
+
+
+class OutputModel(Section):
+    name: str = Field(min_length=1)
+    type: Literal["model"] = "model"
+    description: str = ""
+    fields: dict[str, OutputField] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fields_by_name(cls, data: Any) -> Any:
+        match data:
+            case {"fields": [*listed]} if all(isinstance(f, dict) and "name" in f for f in listed):
+                fields = {
+                    str(field["name"]): {k: v for k, v in field.items() if k != "name"}
+                    for field in listed
+                }
+                return {**data, "fields": fields}
+        return data
+
+
+class OutputOf(Section):
+    agent: str
+    agent_definition: str | None = None
+
+
+def _registered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [{"agent": agent, "agent_definition": model} for agent, model in value.items()]
+    return value
+
+
+class OutputsManifest(Section):
+    """`structured_outputs`: models, and which agent answers in which."""
+
+    models: Annotated[list[OutputModel], named(OutputModel)] = idle([])
+    registry: Annotated[
+        list[OutputOf],
+        BeforeValidator(_registered, json_schema_input_type=list[OutputOf] | dict[str, str | None]),
+    ] = idle([])
+
+
+class PageManifest(Section):
+    """`ui_config`: only `visual_agents` has an effect."""
+
+    visual_agents: list[str] = []
+    display_name: str | None = idle()
+    icon: Any = idle()
+    dashboard: Any = idle()
+    chat_pane_agents: Any = idle()
+    artifact_agents: Any = idle()
+    components: Any = idle()
+
+
+class HookManifest(Section):
+    hook_type: Literal[
+        "process_message_before_send",
+        "update_agent_state",
+        "process_last_received_message",
+        "process_all_messages_before_reply",
+    ]
+    hook_agent: str
+    filename: str
+    function: str
+
+
+class HooksManifest(Section):
+    """`hooks`."""
+
+    hooks: list[HookManifest] = idle([])

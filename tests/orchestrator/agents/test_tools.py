@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.orchestrator.agents.tools import ToolLoadError, build_tool
+from services.orchestrator.agents.tools import build_tool
+from services.orchestrator.workflows.functions import ToolLoadError
 from services.orchestrator.workflows.spec import Tool
 
 TYPED = """

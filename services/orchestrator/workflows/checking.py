@@ -1,0 +1,370 @@
+"""What one section says about another: every name must be known, every rule must make sense."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from contracts.events.turn import SELECTOR
+from contracts.ids import AgentName
+from services.orchestrator.workflows.demo import DemoScripts
+from services.orchestrator.workflows.diagnosis import Path as Place
+from services.orchestrator.workflows.diagnosis import Problem, Severity, nearest, shown
+from services.orchestrator.workflows.expressions import (
+    Expression,
+    ExpressionError,
+    Variable,
+    parse,
+)
+from services.orchestrator.workflows.manifest import (
+    IDLE,
+    AgentsManifest,
+    DistantSource,
+    HandoffManifest,
+    HandoffsManifest,
+    HooksManifest,
+    OutputsManifest,
+    PageManifest,
+    ToolManifest,
+    ToolsManifest,
+    VariablesManifest,
+    WorkflowManifest,
+    plain,
+)
+from services.orchestrator.workflows.reading import Source
+from services.orchestrator.workflows.spec import TERMINATE, USER, transfer_name
+
+ALWAYS_THERE = ("workflow_name", "app_id", "chat_id", "user_id")
+
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_USERS = {"user", "human", "userproxy", "usertarget", "reverttouser", "reverttousertarget"}
+_ENDS = {"terminate", "terminatetarget", "termination", "end"}
+_OUTPUT_TYPES = {
+    *("str", "string", "int", "integer", "bool", "boolean", "float", "number", "dict", "object"),
+    *("any", "list", "optional_str", "optional_list", "literal", "union", "null", "none"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """Everything an author wrote; `sources` says in which file."""
+
+    head: WorkflowManifest
+    agents: AgentsManifest
+    tools: ToolsManifest
+    handoffs: HandoffsManifest
+    variables: VariablesManifest
+    outputs: OutputsManifest
+    page: PageManifest
+    hooks: HooksManifest
+    demo: DemoScripts
+    sources: Mapping[str, Source]
+
+
+@dataclass(slots=True)
+class Report:
+    """Problems, collected in the words of the files."""
+
+    sources: Mapping[str, Source]
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(
+        self,
+        section: str,
+        place: Place,
+        what: str,
+        *,
+        found: str = "",
+        accepted: Iterable[str] = (),
+        hint: str = "",
+        severity: Severity = "error",
+    ) -> None:
+        source = self.sources.get(section) or Source(f"{section}.json", None)
+        self.problems.append(
+            Problem(source.file, source.where(place), what, found, tuple(accepted), hint, severity)
+        )
+
+    def unknown(self, section: str, place: Place, kind: str, name: str, known: list[str]) -> None:
+        likely = nearest(name, known)
+        self.add(section, place, f"there is no {kind} {name}", accepted=known, hint=likely)
+
+
+def resolve(name: str, agents: Iterable[str]) -> AgentName | None:
+    """An agent by its name, else the person or the end in any spelling."""
+    if name in agents:
+        return AgentName(name)
+    word = plain(name)
+    return USER if word in _USERS else TERMINATE if word in _ENDS else None
+
+
+def resolve_visual(name: str, agents: Iterable[str]) -> AgentName | None:
+    """An agent whose name may be written as people say it: Interview Agent is InterviewAgent."""
+
+    def said(text: str) -> str:
+        return text.casefold().replace("agent", "").replace(" ", "").strip()
+
+    exact = [one for one in agents if one == name]
+    alike = exact or [one for one in agents if said(one) == said(name)]
+    return AgentName(alike[0]) if alike else None
+
+
+def check(sections: Sections, folder: Path) -> list[Problem]:
+    report = Report(sections.sources)
+    names = [agent.name for agent in sections.agents.agents]
+    _check_agents(report, names)
+    _check_head(report, sections, names)
+    _check_tools(report, sections, names, folder)
+    for place, rule in enumerate(sections.handoffs.handoff_rules):
+        _check_rule(report, sections, names, place, rule)
+    _check_doubles(report, sections, names)
+    _check_variables(report, sections, names)
+    _check_outputs(report, sections, names)
+    _check_idle(report, sections)
+    for agent in sections.demo.agents:
+        if agent not in (*names, SELECTOR):
+            report.unknown("demo", ("agents",), "agent", agent, names)
+    for number, hook in enumerate(sections.hooks.hooks):
+        if hook.hook_agent != "all" and hook.hook_agent not in names:
+            report.unknown(
+                "hooks", ("hooks", number, "hook_agent"), "agent", hook.hook_agent, names
+            )
+    return report.problems
+
+
+def _check_agents(report: Report, names: list[str]) -> None:
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1 or name.casefold() in (USER, TERMINATE, SELECTOR):
+            report.add("agents", ("agents",), f"the name {name} is taken")
+
+
+def _check_head(report: Report, sections: Sections, names: list[str]) -> None:
+    head, page = sections.head, sections.page
+    if head.initial_agent is not None and head.initial_agent not in names:
+        report.unknown("workflow", ("initial_agent",), "agent", head.initial_agent, names)
+    listed = [("workflow", name) for name in head.visual_agents]
+    listed += [("ui_config", name) for name in page.visual_agents]
+    for section, name in listed:
+        if resolve_visual(name, names) is None and resolve(name, names) != USER:
+            report.unknown(section, ("visual_agents",), "agent", name, names)
+
+
+# -- tools --------------------------------------------------------------------------------------
+
+
+def file_of(folder: Path, file: str) -> Path | None:
+    """A tool's file inside the folder or its `tools/`."""
+    for base in (folder, folder / "tools"):
+        try:
+            path = (base / file).resolve()
+            if path.is_file() and path.is_relative_to(folder.resolve()):
+                return path
+        except (OSError, ValueError, RuntimeError):  # too long, a null byte, a circle of links
+            continue
+    return None
+
+
+def _check_tools(report: Report, sections: Sections, names: list[str], folder: Path) -> None:
+    """Providers refuse a request whose tools share a name, or whose names they do not allow."""
+    for number, tool in enumerate(sections.tools.tools):
+        _check_tool(report, names, folder, number, tool)
+    for number, called in enumerate(sections.tools.lifecycle_tools):
+        if called.agent is not None and called.agent not in names:
+            place = ("lifecycle_tools", number, "agent")
+            report.unknown("tools", place, "agent", called.agent, names)
+    for agent in dict.fromkeys(names):
+        offered = [
+            tool.name or tool.function for tool in sections.tools.tools if agent in tool.agents
+        ]
+        offered += [
+            transfer_name(resolve(rule.target_agent, names) or AgentName(rule.target_agent))
+            for rule in sections.handoffs.handoff_rules
+            if rule.source_agent == agent and rule.kind == "llm"
+        ]
+        for name in dict.fromkeys(offered):
+            if offered.count(name) > 1:
+                report.add("tools", (), f"{agent}: two of its tools are called {name}")
+
+
+def _check_tool(
+    report: Report, names: list[str], folder: Path, number: int, tool: ToolManifest
+) -> None:
+    place = ("tools", number)
+    for agent in tool.agents:
+        if agent not in names:
+            report.unknown("tools", (*place, "agent"), "agent", agent, names)
+    if not _TOOL_NAME.fullmatch(name := tool.name or tool.function):
+        report.add(
+            "tools", (*place, "name"), f"{name}: a tool's name is 1 to 64 of A-Z a-z 0-9 _ -"
+        )
+    if file_of(folder, tool.file) is None:
+        what = f"{tool.function}: no file {tool.file} in the folder or its tools/"
+        present = sorted(path.name for path in folder.glob("tools/*.py"))
+        report.add("tools", (*place, "file"), what, hint=nearest(tool.file, present))
+    if tool.tool_type == "UI_Tool" and tool.auto_invoke is None:
+        what = "a UI_Tool is not auto-invoked by this release: models call it as any tool"
+        report.add("tools", (*place, "tool_type"), what, severity="warning")
+
+
+# -- handoffs -----------------------------------------------------------------------------------
+
+
+def _check_rule(
+    report: Report, sections: Sections, names: list[str], number: int, rule: HandoffManifest
+) -> None:
+    place: Place = ("handoff_rules", number)
+    source, target = resolve(rule.source_agent, names), resolve(rule.target_agent, names)
+    known = [*names, USER]
+    if source is None or source == TERMINATE:
+        report.unknown("handoffs", (*place, "source_agent"), "agent", rule.source_agent, known)
+    if target is None:
+        known = [*known, TERMINATE]
+        report.unknown("handoffs", (*place, "target_agent"), "agent", rule.target_agent, known)
+    if rule.handoff_type == "condition" and not rule.condition:
+        report.add("handoffs", (*place, "condition"), "a rule of type condition needs one")
+    match rule.kind:
+        case "after_work" if rule.condition:
+            what = "only a rule of handoff_type condition has one"
+            report.add("handoffs", (*place, "condition"), what, found=shown(rule.condition))
+        case "llm" if target == TERMINATE or source == USER:
+            what = "a model hands over to an agent or to user, by its own tool"
+            report.add("handoffs", place, what)
+        case "expression" if rule.condition:
+            _check_expression(report, sections, place, rule.condition)
+            if rule.condition_scope == "pre" and source == USER:
+                what = "a rule of user holds after the person's words, never before"
+                report.add("handoffs", (*place, "condition_scope"), what)
+        case _:
+            pass
+    if rule.condition_scope is not None and rule.kind != "expression":
+        what = "has no effect: only expressions have a scope"
+        report.add("handoffs", (*place, "condition_scope"), what, severity="warning")
+    meant = {"TerminateTarget": TERMINATE, "RevertToUserTarget": USER}.get(
+        rule.transition_target or ""
+    )
+    if meant is not None and meant != target:
+        what = f"contradicts target_agent, which decides: {rule.target_agent}"
+        report.add("handoffs", (*place, "transition_target"), what, severity="warning")
+
+
+def _check_expression(report: Report, sections: Sections, place: Place, text: str) -> None:
+    place = (*place, "condition")
+    try:
+        expression = parse(text)
+    except ExpressionError as broken:
+        report.add("handoffs", place, f"is no expression: {broken}", found=shown(text))
+        return
+    known = [variable.name for variable in sections.variables.definitions]
+    for name in sorted(variables_of(expression)):
+        if name not in (*known, *ALWAYS_THERE):
+            what = f"{name} is no variable of context_variables: None until a tool sets it"
+            hint = nearest(name, known)
+            report.add("handoffs", place, what, hint=hint, severity="warning")
+
+
+def variables_of(expression: Expression) -> set[str]:
+    return {path[0] for path in _paths(expression.root)}
+
+
+def _paths(node: object) -> Iterable[tuple[str, ...]]:
+    if isinstance(node, Variable):
+        yield node.path
+    elif isinstance(node, tuple):
+        for one in node:
+            yield from _paths(one)
+    else:
+        for name in getattr(node, "__slots__", ()):
+            yield from _paths(getattr(node, name))
+
+
+def _check_doubles(report: Report, sections: Sections, names: list[str]) -> None:
+    seen: set[AgentName | None] = set()
+    for number, rule in reversed(list(enumerate(sections.handoffs.handoff_rules))):
+        if rule.kind != "after_work":
+            continue
+        source = resolve(rule.source_agent, names)
+        if source in seen:
+            what = f"has no effect: a later rule says what follows {rule.source_agent}"
+            report.add("handoffs", ("handoff_rules", number), what, severity="warning")
+        seen.add(source)
+
+
+# -- variables and outputs ----------------------------------------------------------------------
+
+
+def _check_variables(report: Report, sections: Sections, names: list[str]) -> None:
+    defined = [variable.name for variable in sections.variables.definitions]
+    for number, variable in enumerate(sections.variables.definitions):
+        place: Place = ("definitions", number, "source")
+        if defined.index(variable.name) != number:
+            report.add("context_variables", place[:2], f"the name {variable.name} is taken")
+        if isinstance(variable.source, DistantSource):
+            what = f"{variable.source.type} is not read by this release: the default is the value"
+            report.add("context_variables", place, what, severity="warning")
+    for number, told in enumerate(sections.variables.agents):
+        place = ("agents", number, "variables")
+        if told.agent not in names:
+            report.unknown("context_variables", place[:2], "agent", told.agent, names)
+        for name in told.variables:
+            if name in ALWAYS_THERE and name not in defined:
+                what = f"{name} is not told to agents by this release"
+                report.add("context_variables", place, what, severity="warning")
+            elif name not in defined:
+                report.unknown("context_variables", place, "variable", name, defined)
+
+
+def _check_outputs(report: Report, sections: Sections, names: list[str]) -> None:
+    models = [model.name for model in sections.outputs.models]
+    for number, model in enumerate(sections.outputs.models):
+        for name, declared in model.fields.items():
+            inner = re.fullmatch(r"(?:list|optional)\[(.+)\]", declared.type)
+            wanted = inner[1] if inner else declared.type
+            if wanted not in _OUTPUT_TYPES and wanted not in models:
+                place: Place = ("models", number, "fields", name, "type")
+                known = [*sorted(_OUTPUT_TYPES), *models]
+                report.unknown("structured_outputs", place, "type", wanted, known)
+    for number, entry in enumerate(sections.outputs.registry):
+        place = ("registry", number)
+        if entry.agent not in names:
+            report.unknown("structured_outputs", place, "agent", entry.agent, names)
+        wanted_model = entry.agent_definition
+        if wanted_model is not None and wanted_model not in models:
+            report.unknown("structured_outputs", place, "model", wanted_model, models)
+
+
+# -- what has no effect yet ---------------------------------------------------------------------
+
+
+def _check_idle(report: Report, sections: Sections) -> None:
+    written: dict[str, BaseModel] = {
+        "workflow": sections.head,
+        "agents": sections.agents,
+        "tools": sections.tools,
+        "context_variables": sections.variables,
+        "structured_outputs": sections.outputs,
+        "ui_config": sections.page,
+        "hooks": sections.hooks,
+    }
+    for section, model in written.items():
+        for place in _idle(model, ()):
+            what = "is accepted, but not executed by this release"
+            report.add(section, place, what, severity="warning")
+
+
+def _idle(value: object, place: Place) -> Iterable[Place]:
+    """Keys that are marked as idle and set to something."""
+    match value:
+        case BaseModel():
+            for name in sorted(value.model_fields_set):
+                extra = type(value).model_fields[name].json_schema_extra
+                inner = getattr(value, name)
+                if isinstance(extra, dict) and extra.get(IDLE):
+                    yield from [(*place, name)] if inner else []
+                else:
+                    yield from _idle(inner, (*place, name))
+        case list():
+            for number, one in enumerate(value):
+                yield from _idle(one, (*place, number))
+        case _:
+            return

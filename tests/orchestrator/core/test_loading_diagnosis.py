@@ -1,0 +1,311 @@
+"""An author learns everything that is wrong at once: where, what is accepted, what was meant."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.orchestrator.workflows.__main__ import main
+from services.orchestrator.workflows.diagnosis import Problem
+from services.orchestrator.workflows.loading import Broken, Loaded, load, load_all
+
+WORKFLOW: dict[str, Any] = {"workflow_name": "Bakery", "orchestration_pattern": "default"}
+AGENTS: dict[str, Any] = {"agents": {"Counter": {}, "Oven": {}}}
+
+
+def write(folder: Path, **sections: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, content in {"workflow": WORKFLOW, "agents": AGENTS, **sections}.items():
+        (folder / f"{stem}.json").write_text(json.dumps(content))
+    return folder
+
+
+def found(folder: Path, **sections: Any) -> tuple[Problem, ...]:
+    return load(write(folder, **sections)).diagnosis
+
+
+def rules(**fields: Any) -> dict[str, Any]:
+    return {"handoff_rules": [{"source_agent": "Counter", "target_agent": "Oven", **fields}]}
+
+
+def variable(**source: Any) -> dict[str, Any]:
+    return {"definitions": {"menu": {"source": source}}}
+
+
+def test_a_misspelt_key_has_its_place_and_the_nearest_name(tmp_path: Path) -> None:
+    agents = {"agents": {"Counter": {"system_mesage": "Sell."}}}
+    (problem,) = found(tmp_path, agents=agents)
+    assert (problem.file, problem.where) == ("agents.json", "agents.Counter.system_mesage")
+    assert problem.hint == "system_message"
+    assert "prompt_sections" in problem.accepted
+
+
+def test_a_misspelt_value_shows_what_was_found_and_what_is_accepted(tmp_path: Path) -> None:
+    (problem,) = found(tmp_path, workflow={**WORKFLOW, "startup_mode": "AgentDrive"})
+    assert problem.found == "'AgentDrive'"
+    assert problem.accepted == ("AgentDriven", "UserDriven", "BackendOnly")
+    assert problem.hint == "AgentDriven"
+    assert "AgentDrive'" not in problem.line
+
+
+def test_an_unknown_agent_has_the_nearest_name(tmp_path: Path) -> None:
+    (problem,) = found(tmp_path, handoffs=rules(target_agent="Owen"))
+    assert problem.hint == "Oven"
+
+
+def test_problems_of_all_sections_are_told_at_once(tmp_path: Path) -> None:
+    problems = found(
+        tmp_path,
+        workflow={**WORKFLOW, "max_turns": 0},
+        tools={"tools": [{"agent": "Counter"}]},
+        handoffs=rules(source_agent="Cellar"),
+        hooks={"hooks": [{"hook_type": "x"}]},
+    )
+    assert {one.file for one in problems} == {
+        "workflow.json",
+        "tools.json",
+        "handoffs.json",
+        "hooks.json",
+    }
+
+
+ERRORS: dict[str, tuple[dict[str, Any], str]] = {
+    "an expression that is none": (
+        {"handoffs": rules(handoff_type="condition", condition="${a} ==")},
+        "handoffs.json: handoff_rules.0.condition: is no expression: at ",
+    ),
+    "a condition without its type": (
+        {"handoffs": rules(condition="${a} == 1")},
+        "handoffs.json: handoff_rules.0.condition: only a rule of handoff_type condition has one",
+    ),
+    "a person who is to wait before replying": (
+        {
+            "handoffs": rules(
+                source_agent="user",
+                handoff_type="condition",
+                condition="${a} == 1",
+                condition_scope="pre",
+            )
+        },
+        "handoffs.json: handoff_rules.0.condition_scope: a rule of user",
+    ),
+    "an environment variable that is not set": (
+        {"context_variables": variable(type="config", env_var="ABSENT", required=True)},
+        "context_variables.json: definitions.menu.source: the environment variable ABSENT is not set",
+    ),
+    "a file above the folder": (
+        {"context_variables": variable(type="file", path="../secret")},
+        "context_variables.json: definitions.menu.source: ../secret lies outside",
+    ),
+    "a file that is gone": (
+        {"context_variables": variable(type="file", path="menu.json", required=True)},
+        "context_variables.json: definitions.menu.source: there is no file menu.json",
+    ),
+    "an unknown type of output": (
+        {"structured_outputs": {"models": {"Order": {"fields": {"n": {"type": "itn"}}}}}},
+        "structured_outputs.json: models.Order.fields.n.type: there is no type itn",
+    ),
+    "an output of an unknown model": (
+        {"structured_outputs": {"models": {}, "registry": {"Counter": "Order"}}},
+        "structured_outputs.json: registry.Counter: there is no model Order",
+    ),
+    "a hook of an unknown agent": (
+        {
+            "hooks": {
+                "hooks": [
+                    {
+                        "hook_type": "update_agent_state",
+                        "hook_agent": "Cellar",
+                        "filename": "a.py",
+                        "function": "a",
+                    }
+                ]
+            }
+        },
+        "hooks.json: hooks.0.hook_agent: there is no agent Cellar",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "told"), ERRORS.values(), ids=ERRORS.keys())
+def test_an_error_is_told_with_its_place(
+    tmp_path: Path, sections: dict[str, Any], told: str
+) -> None:
+    broken = load(write(tmp_path / "Bakery", **sections))
+    assert isinstance(broken, Broken)
+    assert [line for line in broken.problems if line.startswith(told)], broken.problems
+
+
+TOOL = {"agent": "Counter", "file": "till.py", "function": "sell"}
+WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
+    "lifecycle tools": (
+        {"tools": {"lifecycle_tools": [{"trigger": "Before_Chat", "file": "a", "function": "b"}]}},
+        "tools.json: lifecycle_tools",
+    ),
+    "a UI tool that would invoke itself": (
+        {"tools": {"tools": [{**TOOL, "tool_type": "ui_tool"}]}},
+        "tools.json: tools.0.tool_type",
+    ),
+    "structured outputs": (
+        {"structured_outputs": {"models": [{"name": "Order", "fields": {}}]}},
+        "structured_outputs.json: models",
+    ),
+    "hooks": (
+        {
+            "hooks": {
+                "hooks": [
+                    {
+                        "hook_type": "update_agent_state",
+                        "hook_agent": "all",
+                        "filename": "a.py",
+                        "function": "a",
+                    }
+                ]
+            }
+        },
+        "hooks.json: hooks",
+    ),
+    "an agent's tool mode": (
+        {"agents": {"agents": {"Counter": {"auto_tool_mode": True}}}},
+        "agents.json: agents.Counter.auto_tool_mode",
+    ),
+    "triggers": (
+        {
+            "context_variables": variable(
+                type="state",
+                default=False,
+                triggers=[{"type": "agent_text", "agent": "Counter", "match": {"equals": "OK"}}],
+            )
+        },
+        "context_variables.json: definitions.menu.source.triggers",
+    ),
+    "a database": (
+        {"context_variables": variable(type="data_reference", collection="menus")},
+        "context_variables.json: definitions.menu.source",
+    ),
+    "a variable that nobody defines": (
+        {"handoffs": rules(handoff_type="condition", condition="${sold}")},
+        "handoffs.json: handoff_rules.0.condition",
+    ),
+    "a file that is no section": ({"agent": {}}, "agent.json"),
+}
+
+
+@pytest.mark.parametrize(("sections", "told"), WARNINGS.values(), ids=WARNINGS.keys())
+def test_what_has_no_effect_is_accepted_with_a_warning(
+    tmp_path: Path, sections: dict[str, Any], told: str
+) -> None:
+    folder = write(tmp_path / "Bakery", **sections)
+    (folder / "till.py").write_text("def sell() -> None: ...\n")
+    loaded = load(folder)
+    assert isinstance(loaded, Loaded), loaded
+    (warning,) = loaded.diagnosis
+    assert warning.severity == "warning"
+    assert warning.line.startswith(f"{told}: ")
+
+
+def test_of_two_names_that_differ_in_case_the_first_loads(tmp_path: Path) -> None:
+    write(tmp_path / "Bakery")
+    write(tmp_path / "bakery2", workflow={**WORKFLOW, "workflow_name": "BAKERY"})
+    first, second = load_all(tmp_path)
+    assert isinstance(first, Loaded)
+    assert isinstance(second, Broken)
+    assert "another folder has a workflow of this name: Bakery" in second.problems[0]
+
+
+def test_a_workflow_or_a_section_may_not_be_a_link_to_elsewhere(tmp_path: Path) -> None:
+    outside, root = write(tmp_path / "outside"), tmp_path / "root"
+    inside = write(root / "Inside")
+    (root / "Linked").symlink_to(outside)
+    (inside / "agents.json").unlink()
+    (inside / "agents.json").symlink_to(outside / "agents.json")
+    for one in load_all(root):
+        assert isinstance(one, Broken)
+        assert "is a link to a f" in one.problems[0]
+
+
+def test_a_section_in_two_files_is_refused(tmp_path: Path) -> None:
+    (write(tmp_path) / "agents.yaml").write_text("agents: {Counter: {}}\n")
+    broken = load(tmp_path)
+    assert isinstance(broken, Broken)
+    assert broken.problems == ("agents.json: is there twice: agents.json and agents.yaml",)
+
+
+BAD_YAML = {
+    "a key twice": "agents: {A: {}, A: {}}\n",
+    "a bomb of aliases": "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    + "".join(
+        f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}]\n"
+        for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    ),
+    "a circle": "agents: &a [*a]\n",
+    "too deep": "[" * 100_000,
+    "a tag that runs code": "agents: !!python/object/apply:os.getcwd []\n",
+    "a key that is no text": "agents: {1: {}}\n",
+    "an infinite number": "agents: .inf\n",
+    "no YAML": "agents: [\n",
+}
+
+
+@pytest.mark.parametrize("text", BAD_YAML.values(), ids=BAD_YAML.keys())
+def test_bad_yaml_is_refused(tmp_path: Path, text: str) -> None:
+    (write(tmp_path) / "agents.json").unlink()
+    (tmp_path / "agents.yaml").write_text(text)
+    broken = load(tmp_path)
+    assert isinstance(broken, Broken)
+    assert broken.problems[0].startswith("agents.yaml: Invalid YAML: ")
+
+
+def test_json_that_names_a_key_twice_is_refused(tmp_path: Path) -> None:
+    (write(tmp_path) / "agents.json").write_text('{"agents": {"A": {}, "A": {}}}')
+    broken = load(tmp_path)
+    assert isinstance(broken, Broken)
+    assert broken.problems == ("agents.json: Invalid JSON: the key A is there twice",)
+
+
+# -- the command line -----------------------------------------------------------------------------
+
+
+def test_validate_tells_all_and_fails_on_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "Bakery")
+    write(tmp_path / "Mill", workflow={**WORKFLOW, "workflow_name": "Mill", "max_turn": 3})
+    assert main(["validate", str(tmp_path)]) == 1
+    told = capsys.readouterr().out
+    assert "Bakery: well" in told
+    assert "did you mean: max_turns?" in told
+    assert "2 workflows, 1 errors, 0 warnings" in told
+
+
+def test_validate_takes_one_workflow_and_forgives_warnings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "Bakery", context_variables=variable(type="external"))
+    assert main(["validate", str(folder)]) == 0
+    assert "1 workflows, 0 errors, 1 warnings" in capsys.readouterr().out
+
+
+def test_validate_loads_the_functions_of_tools(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "Bakery", tools={"tools": [TOOL]})
+    (folder / "till.py").write_text("sell = 1\n")
+    assert main(["validate", str(folder)]) == 1
+    assert "till.py: has no function sell" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["absent", "."])
+def test_validate_of_no_workflow_fails(tmp_path: Path, place: str) -> None:
+    assert main(["validate", str(tmp_path / place)]) == 1
+
+
+def test_a_new_workflow_is_well_and_is_made_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", "Bakery", "--path", str(tmp_path)]) == 0
+    assert main(["validate", str(tmp_path)]) == 0
+    assert "1 workflows, 0 errors, 0 warnings" in capsys.readouterr().out
+    assert main(["new", "bakery", "--path", str(tmp_path)]) == 1
+    assert main(["new", "../Mill", "--path", str(tmp_path)]) == 1

@@ -1,0 +1,79 @@
+"""Every shipped workflow and a new one, from the first word to the last, on the demo model."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from contracts.codec import Fact
+from contracts.events.turn import SELECTOR, SpeakerSelected, TurnCompleted, VariablesChanged
+from contracts.ids import WorkflowName
+from services.chassis.bus import Bus
+from services.orchestrator.agents import demo
+from services.orchestrator.agents.models import Models
+from services.orchestrator.agents.offer import Offer, build_offer, build_performer
+from services.orchestrator.workflows.scaffold import make
+from tests.orchestrator.world import Person, history, leases, runner, shipped, tell, types
+
+pytestmark = pytest.mark.broker
+
+
+async def talk(bus: Bus, offer: Offer, workflow: str, *said: str) -> list[Fact]:
+    """What the log holds once a person has said this much and nobody goes on."""
+    person = Person(workflow=WorkflowName(workflow))
+    told = runner(bus, await leases(bus), build_performer(offer, 25), offer.workflows)
+    await tell(told, person.starts())
+    for text in said:
+        await tell(told, person.says(text))
+    return await history(bus, person.key)
+
+
+def speakers(facts: list[Fact]) -> list[tuple[str, str]]:
+    chosen = [fact.event for fact in facts if isinstance(fact.event, SpeakerSelected)]
+    return [(str(event.agent), event.by) for event in chosen]
+
+
+def words(facts: list[Fact]) -> str:
+    return " ".join(f.event.text or "" for f in facts if isinstance(f.event, TurnCompleted))
+
+
+async def test_a_debate_goes_round_and_ends_with_the_verdict(bus: Bus) -> None:
+    facts = await talk(bus, shipped(), "Debate", "Shall we write it in Go?")
+    assert [name for name, _ in speakers(facts)] == ["user", "Advocate", "Critic", "Judge"]
+    assert speakers(facts)[-2:] == [("Critic", "round_robin"), ("Judge", "round_robin")]
+    assert "Shall we write it in Go?" in words(facts)
+    assert types(facts)[-1] == "chat.completed"
+
+
+async def test_a_brainstorm_is_drawn_by_lot_and_nobody_speaks_twice_running(bus: Bus) -> None:
+    facts = await talk(bus, shipped(), "Brainstorm", "A name for our cat")
+    order = [name for name, _ in speakers(facts)][1:]
+    assert len(order) == 6
+    assert all(one != other for one, other in pairwise(order))
+    pinned = [fact.event for fact in facts if isinstance(fact.event, VariablesChanged)]
+    assert len(pinned[-1].changed["board"]) == 6
+    assert types(facts)[-1] == "chat.completed"
+
+
+async def test_a_helpdesk_chooses_who_helps_and_closes_the_ticket(bus: Bus) -> None:
+    said = ("My invoice is wrong", "The printer, too")
+    facts = await talk(bus, shipped(), "Helpdesk", *said)
+    assert [name for name, _ in speakers(facts) if name != SELECTOR] == [
+        "user",
+        "Receptionist",
+        "Billing",
+        "user",
+        "Technician",
+    ]
+    assert ("Billing", "auto") in speakers(facts)
+    assert "TICKET_CLOSED" in str([fact.envelope.body for fact in facts])
+    assert types(facts)[-1] == "chat.completed"
+
+
+async def test_a_new_workflow_runs_at_once(bus: Bus, tmp_path: Path) -> None:
+    make("Notebook", tmp_path)
+    models = Models(demo.MODEL, demo=True, config_of=lambda script: demo.DemoConfig(script, 0))
+    offer = build_offer(tmp_path, models)
+    facts = await talk(bus, offer, "Notebook", "Buy bread", "Feed the cat")
+    assert "Noted, that makes 2." in words(facts)
+    assert speakers(facts)[-1][0] == "user"
