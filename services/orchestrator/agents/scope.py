@@ -273,6 +273,11 @@ class Scope:
         if occasion not in self.turn.logged:
             await self.record(event.model_copy(update={"occasion": occasion}))
 
+    def begin_again(self, tool_call: str) -> None:
+        """The tool runs once more: what it asks and says is what it asked and said before."""
+        self._asked.pop(tool_call, None)
+        self._logged.pop(tool_call, None)
+
     def _place(self, tool_call: str) -> dict[str, Any]:
         ordinal = self._asked.get(tool_call, 0)
         self._asked[tool_call] = ordinal + 1

@@ -2,14 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from ag2 import Context, ToolResult, tool
-from ag2.context import ConversationContext
 from ag2.events import HumanInputRequest
 from ag2.tools.types import FunctionTool
 
 from contracts.events.business import BusinessLogged, Level
+from services.orchestrator.agents.limits import Bounds, Patience, in_thread
 from services.orchestrator.agents.scope import Scope
 from services.orchestrator.workflows.functions import ToolLoadError, load_function
 from services.orchestrator.workflows.spec import Handoff, Tool, transfer_name
@@ -34,9 +35,10 @@ async def on_human_input(event: HumanInputRequest, context: Context) -> str:
 class Runtime:
     """The ToolRuntime of one tool call (see workflows/tooling.py)."""
 
-    def __init__(self, scope: Scope, tool_call: str) -> None:
+    def __init__(self, scope: Scope, tool_call: str, patience: Patience) -> None:
         self._scope = scope
         self._call = tool_call
+        self._patience = patience
 
     @property
     def idempotency_key(self) -> str:
@@ -55,7 +57,8 @@ class Runtime:
         expires_in: float | None = None,
         default: str | None = None,
     ) -> str:
-        return await self._scope.ask(self._call, prompt, options, expires_in, default)
+        with self._patience.lifted():
+            return await self._scope.ask(self._call, prompt, options, expires_in, default)
 
     async def use_ui_tool(
         self,
@@ -67,9 +70,11 @@ class Runtime:
         expires_in: float | None = None,
         default: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        return await self._scope.use_ui_tool(
-            self._call, ui_tool_id, component or ui_tool_id, display, payload, expires_in, default
-        )
+        shown = component or ui_tool_id
+        with self._patience.lifted():
+            return await self._scope.use_ui_tool(
+                self._call, ui_tool_id, shown, display, payload, expires_in, default
+            )
 
     async def emit_business_event(
         self, log_event_type: str, message: str, *, level: Level = "info", **metadata: Any
@@ -85,7 +90,7 @@ def build_tool(declared: Tool) -> FunctionTool:
     function = load_function(declared.file, declared.function)
     try:
         built: FunctionTool = tool(
-            _injecting(function),
+            _injecting(function, Bounds(declared.limits)),
             name=declared.name,
             description=declared.description or inspect.getdoc(function) or declared.name,
         )
@@ -106,7 +111,7 @@ def build_handoff(handoff: Handoff) -> FunctionTool:
     return built
 
 
-def _injecting(function: Callable[..., Any]) -> Callable[..., Any]:
+def _injecting(function: Callable[..., Any], bounds: Bounds) -> Callable[..., Any]:
     """The function as AG2 sees it: injected parameters gone, a context in their place."""
     signature = inspect.signature(function, eval_str=True)
     wanted = [name for name in _INJECTED if name in signature.parameters]
@@ -117,27 +122,26 @@ def _injecting(function: Callable[..., Any]) -> Callable[..., Any]:
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in visible):
         raise ToolLoadError(f"{function.__name__}: **{visible[-1].name} has no schema")
 
-    def offered(mozaiks_context: ConversationContext) -> dict[str, Any]:
+    async def called(*, mozaiks_context: Any, **arguments: Any) -> Any:
         scope: Scope = mozaiks_context.dependencies[SCOPE]
-        handed = {
-            "runtime": Runtime(scope, mozaiks_context.tool_call_id or ""),
-            "context_variables": scope.variables,
-        }
-        return {name: handed[name] for name in wanted}
+        call: str = mozaiks_context.tool_call_id or ""
 
-    called: Callable[..., Any]
-    if inspect.iscoroutinefunction(function):
+        async def run(patience: Patience) -> Any:
+            handed = {
+                "runtime": Runtime(scope, call, patience),
+                "context_variables": scope.variables,
+            }
+            work = partial(function, **arguments, **{name: handed[name] for name in wanted})
+            if inspect.iscoroutinefunction(function):
+                return await work()
+            return await in_thread(work)
 
-        async def awaited(*, mozaiks_context: Any, **arguments: Any) -> Any:
-            return await function(**arguments, **offered(mozaiks_context))
+        return await bounds.run(
+            run,
+            begin_again=partial(scope.begin_again, call),
+            is_final=lambda: scope.fault is not None,
+        )
 
-        called = awaited
-    else:
-
-        def threaded(*, mozaiks_context: Any, **arguments: Any) -> Any:
-            return function(**arguments, **offered(mozaiks_context))
-
-        called = threaded
     shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in visible]
     outer: Any = called
     outer.__name__ = function.__name__

@@ -52,6 +52,7 @@ from services.orchestrator.workflows.spec import (
     USER,
     Agent,
     Handoff,
+    Limits,
     Rule,
     Tool,
     Workflow,
@@ -365,4 +366,6 @@ class _Rules:
 def _tool(folder: Path, declared: ToolManifest) -> Tool:
     file = file_of(folder, declared.file)
     assert file is not None  # noqa: S101  `check` looked
-    return Tool(declared.name or declared.function, declared.description, file, declared.function)
+    limits = Limits(declared.timeout_seconds, declared.retries, declared.max_concurrent)
+    name = declared.name or declared.function
+    return Tool(name, declared.description, file, declared.function, limits)

@@ -200,7 +200,11 @@ class ToolUi(Section):
 
 
 class ToolManifest(Section):
-    """A function of a Python file in the workflow's folder or its `tools/`; models call it `name`."""
+    """A function of a Python file in the workflow's folder or its `tools/`; models call it `name`.
+
+    One run may take `timeout_seconds`, the person's answers aside; a failed one is repeated
+    `retries` times with growing pauses; `max_concurrent` calls run side by side in a process.
+    """
 
     agent: str | list[str] = Field(validation_alias=AliasChoices("agent", "caller"))
     file: str
@@ -210,6 +214,9 @@ class ToolManifest(Section):
     tool_type: Annotated[Literal["Agent_Tool", "UI_Tool"], spelled(_TOOL_TYPES)] = Field(
         default="Agent_Tool", validation_alias=AliasChoices("tool_type", "type")
     )
+    timeout_seconds: float = Field(default=600.0, gt=0, le=86_400)
+    retries: int = Field(default=0, ge=0, le=10)
+    max_concurrent: int | None = Field(default=None, ge=1)
     auto_invoke: bool | None = idle()
     ui: ToolUi | None = idle()
     constraints: Any = idle()

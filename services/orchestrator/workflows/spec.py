@@ -25,6 +25,15 @@ def transfer_name(target: AgentName) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """`timeout_seconds` is for one run, `retries` are further runs, `max_concurrent` is per process."""
+
+    timeout_seconds: float = 600.0
+    retries: int = 0
+    max_concurrent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """A Python function of the workflow's folder that its agents may call."""
 
@@ -32,6 +41,7 @@ class Tool:
     description: str
     file: Path
     function: str
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,13 @@ from contracts.events.chat import ChatStarted
 from contracts.events.turn import ModelRequested, ModelResponded, ToolReturned
 from contracts.ids import AgentName, QuestionId
 from services.orchestrator.agents import codec
+from services.orchestrator.agents.limits import Bounds
 from services.orchestrator.agents.tools import _injecting
 from services.orchestrator.agents.turn import Task, run_turn
 from services.orchestrator.decisions import Outcome, Waits
 from services.orchestrator.projection import conversation
 from services.orchestrator.state import Answer
+from services.orchestrator.workflows.spec import Limits
 from tests.story import ANA, KEY, NOON, WRITER, Story, answered, given, heard, speaks
 
 E = TypeVar("E", bound=Event)
@@ -184,7 +186,9 @@ class Stage:
 def _offered(one: Callable[..., Any] | FunctionTool) -> FunctionTool:
     if isinstance(one, FunctionTool):
         return one
-    built: FunctionTool = tool(_injecting(one), name=one.__name__, description="A tool.")
+    built: FunctionTool = tool(
+        _injecting(one, Bounds(Limits())), name=one.__name__, description="A tool."
+    )
     return built
 
 
