@@ -102,3 +102,20 @@ async def test_a_socket_that_never_reads_is_sent_away_and_comes_back_by_its_curs
     await again.until("chat.event", seq=241)
     assert again.seqs() == list(range(len(seen) + 1, 242))
     await again.close()
+
+
+async def test_a_stream_that_is_never_read_is_let_go_of(open_transport: Open, chat: Chat) -> None:
+    address = await open_transport(send_seconds=0.2)
+    host, _, port = address.partition(":")
+    await chat.append(STARTED)
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    path = f"/api/chats/{chat.key.app}/{chat.key.chat}/events?user_id=ana"
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+    assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 200 OK\r\n"
+    async with httpx.AsyncClient() as http, asyncio.timeout(20):
+        assert await watching(http, address) == 1
+        for _ in range(100):
+            await chat.append(*[said("x" * HUGE) for _ in range(4)])
+        while await watching(http, address) > 0:
+            pass
+    writer.close()
