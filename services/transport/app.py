@@ -22,8 +22,8 @@ from services.chassis.settings import Settings as ChassisSettings
 from services.transport import answers, routes
 from services.transport.addresses import undecoded
 from services.transport.chats import Chats
-from services.transport.desk import Desk, Stopping
-from services.transport.rooms import SEAT_SIZE, Rooms
+from services.transport.desk import Crowd, Desk, Stopping
+from services.transport.rooms import SEAT_SIZE, VIEWERS, Rooms
 from services.transport.sockets import on_socket
 from services.transport.views import Views
 from services.transport.workflows import Workflows
@@ -48,6 +48,11 @@ class Settings(ChassisSettings):
     """How long a client without a cursor may take to say which it has before it is shown all."""
     mozaiks_max_parallel_workflows: int = Field(default=4, ge=1, le=64)
     """How many chats one message on a socket may start."""
+    max_viewers: int = Field(default=5000, ge=1)
+    """Sockets and streams of this process."""
+    max_viewers_per_chat: int = Field(default=VIEWERS, ge=1)
+    send_seconds: float = Field(default=60.0, gt=0)
+    """How long a client may take to read on before it is sent away; its cursor brings it back."""
     seat_size: int = Field(default=SEAT_SIZE, ge=1)
 
 
@@ -118,12 +123,14 @@ def _desk(settings: Settings, bus: Bus, counts: Counts, stopping: Stopping) -> D
     return Desk(
         bus=bus,
         chats=Chats(bus, views, settings.start_wait_seconds, settings.max_message_bytes),
-        rooms=Rooms(bus, settings.seat_size),
+        rooms=Rooms(bus, settings.seat_size, settings.max_viewers_per_chat),
+        crowd=Crowd(settings.max_viewers),
         workflows=Workflows(bus),
         sockets=counts.sockets,
         frames=counts.frames,
         max_message_bytes=settings.max_message_bytes,
         max_parallel_workflows=settings.mozaiks_max_parallel_workflows,
+        send_seconds=settings.send_seconds,
         handshake_seconds=settings.handshake_seconds,
         stopping=stopping,
         metrics_public_url=settings.metrics_public_url,

@@ -1,5 +1,6 @@
 """What clients say, on a socket and in a body: parsed once, or refused by the name of the field."""
 
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 from pydantic import (
@@ -150,6 +151,9 @@ class CancelBody(_Said):
     reason: str = ""
 
 
+DEPTH = 32
+"""Levels of objects and lists, one in the other: more than any form has."""
+
 _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 Body = TypeVar("Body", StartBody, InputBody, AnswerBody, ComponentBody, CancelBody)
@@ -184,10 +188,30 @@ def body(expected: type[Body], data: bytes, limit: int) -> Body:
 
 def _object(field: str, data: str | bytes) -> dict[str, Any]:
     try:
-        return _OBJECT.validate_json(data)
+        found = _OBJECT.validate_json(data)
     except ValidationError as broken:
         _, _, problem = describe(broken).partition(": ")
         raise malformed(field, problem) from broken
+    if _is_deeper(found, DEPTH):
+        raise malformed(field, f"is nested more than {DEPTH} levels deep")
+    return found
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [inner for one in layer for inner in _inside(one)]
+    return any(isinstance(one, dict | list) for one in layer)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def _named(broken: ValidationError) -> RefusalError:

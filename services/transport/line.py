@@ -23,8 +23,11 @@ class Line:
 
     async def send(self, frame: Frame) -> None:
         timed = frame if frame.time is not None else replace(frame, time=self._desk.clock())
-        async with self._turn:
-            await self._socket.send_text(feed.encode(timed))
+        try:
+            async with self._turn, asyncio.timeout(self._desk.send_seconds):
+                await self._socket.send_text(feed.encode(timed))
+        except TimeoutError:
+            raise WebSocketDisconnect(detail="the client does not read") from None
         self._desk.frames.inc()
 
     async def refuse(self, refusal: RefusalError) -> None:

@@ -51,5 +51,9 @@ def too_large(field: str, limit: int) -> RefusalError:
     return RefusalError("MESSAGE_TOO_LARGE", field, f"is larger than {limit} bytes")
 
 
+def limit_reached(field: str, problem: str) -> RefusalError:
+    return RefusalError("LIMIT_REACHED", field, problem)
+
+
 def unavailable() -> RefusalError:
     return RefusalError("SERVICE_UNAVAILABLE", "service", "NATS is away, try again shortly")

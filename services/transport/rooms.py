@@ -20,6 +20,7 @@ from contracts.live import TextStreamed
 from services.chassis.bus import Bus, UnavailableError, live_position
 from services.transport.chatview import ChatView
 from services.transport.feed import Seen
+from services.transport.refusals import limit_reached
 from services.transport.speech import MissedTextError, Speech, hear, heard_of
 from services.transport.tally import Tally
 from services.transport.views import seen
@@ -27,6 +28,10 @@ from services.transport.views import seen
 log = logging.getLogger(__name__)
 
 NOWHERE = Seq(0)
+VIEWERS = 200
+"""Of one chat, in one process."""
+SEAT_BYTES = 4 * 1024 * 1024
+"""Of messages that wait for one viewer, whatever their number."""
 SEAT_SIZE = 512
 """Messages that wait for one viewer; beyond it the viewer reads the log from its cursor instead."""
 RECONNECT_LOOK_SECONDS = 0.25
@@ -65,23 +70,27 @@ class Seat:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._waiting: deque[Live] = deque()
+        self._waiting: deque[tuple[Live, int]] = deque()
+        self._bytes = 0
         self._missed: Seq | None = None
         self._rewound: Seq | None = None
         self._ready = asyncio.Event()
 
-    def offer(self, live: Live) -> None:
-        if self._missed is None and len(self._waiting) < self._size:
-            self._waiting.append(live)
+    def offer(self, live: Live, size: int = 0) -> None:
+        room = len(self._waiting) < self._size and self._bytes + size <= SEAT_BYTES
+        if self._missed is None and room:
+            self._waiting.append((live, size))
+            self._bytes += size
         else:
             self.fall_behind(live.seen.envelope.seq if isinstance(live, Happened) else NOWHERE)
         self._ready.set()
 
     def fall_behind(self, goal: Seq = NOWHERE) -> None:
         """Forget what waits; the viewer reads on from its cursor."""
-        waiting = [w.seen.envelope.seq for w in self._waiting if isinstance(w, Happened)]
+        waiting = [w.seen.envelope.seq for w, _ in self._waiting if isinstance(w, Happened)]
         self._missed = max([goal, self._missed or NOWHERE, *waiting])
         self._waiting.clear()
+        self._bytes = 0
         self._ready.set()
 
     def rewind(self, cursor: Seq) -> None:
@@ -98,7 +107,9 @@ class Seat:
         if self._missed is not None:
             goal, self._missed = self._missed, None
             return Behind(goal)
-        return self._waiting.popleft()
+        live, size = self._waiting.popleft()
+        self._bytes -= size
+        return live
 
 
 class Room:
@@ -139,7 +150,7 @@ class Room:
         else:
             self._tally.note(live.seen.envelope)
         for seat in self._seats:
-            seat.offer(live)
+            seat.offer(live, len(message.data))
 
     def _hear(self, chunk: TextStreamed) -> None:
         try:
@@ -171,8 +182,9 @@ class _Lease:
 class Rooms:
     """The rooms of this process: opened by the first viewer, closed behind the last."""
 
-    def __init__(self, bus: Bus, seat_size: int = SEAT_SIZE) -> None:
+    def __init__(self, bus: Bus, seat_size: int = SEAT_SIZE, viewers: int = VIEWERS) -> None:
         self._bus = bus
+        self._viewers = viewers
         self._seat_size = seat_size
         self.tally = Tally()
         self._leases: dict[ChatKey, _Lease] = {}
@@ -182,8 +194,13 @@ class Rooms:
 
     @asynccontextmanager
     async def seat(self, key: ChatKey) -> AsyncIterator[tuple[Room, Seat]]:
-        """A seat in the chat's room, from which nothing is missed. Raises UnavailableError."""
+        """A seat in the chat's room, from which nothing is missed.
+
+        Raises RefusalError, UnavailableError.
+        """
         lease = self._leases.get(key)
+        if lease is not None and lease.viewers >= self._viewers:
+            raise limit_reached("chat_id", f"{self._viewers} are watching it already")
         if lease is None:
             lease = _Lease(Room(self._bus, key, self.tally), AsyncExitStack(), asyncio.Lock())
             self._leases[key] = lease

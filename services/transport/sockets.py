@@ -47,8 +47,9 @@ async def on_socket(
             viewer, after = _asked(socket)
             key = key_of(app_id, chat_id)
             workflow, user = plain(workflow_name, "workflow_name"), plain(user_id, "user_id")
-            view = await desk.chats.find_soon(key, workflow, user)
-            await _attend(desk, line, view, await _as(desk, viewer, view), after)
+            with desk.crowd.one_more():
+                view = await desk.chats.find_soon(key, workflow, user)
+                await _attend(desk, line, view, await _as(desk, viewer, view), after)
         except RefusalError as refusal:
             await _dismiss(line, refusal)
         except InvalidIdError as invalid:
@@ -62,8 +63,8 @@ async def on_socket(
 
 async def _dismiss(line: Line, refusal: RefusalError) -> None:
     await line.refuse(refusal)
-    away = refusal.code == "SERVICE_UNAVAILABLE"
-    await line.close(TRY_AGAIN_LATER if away else POLICY_VIOLATION, refusal.code)
+    later = refusal.code in ("SERVICE_UNAVAILABLE", "LIMIT_REACHED")
+    await line.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, refusal.code)
 
 
 def _asked(socket: WebSocket[Any, Any, Any]) -> tuple[Viewer, Seq]:

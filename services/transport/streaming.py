@@ -15,6 +15,7 @@ from services.transport.chatview import ChatView
 from services.transport.desk import Desk
 from services.transport.feed import Frame, Viewer
 from services.transport.refusals import unavailable
+from services.transport.rooms import Room, Seat
 from services.transport.together import together
 from services.transport.viewing import LostEventsError, Viewing
 
@@ -26,6 +27,10 @@ RETRY = b"retry: 1000\n\n"
 PAGE_FRAMES = 500
 READ_SECONDS = 20.0
 """The longest that a page may take to read, beyond the time it was asked to wait."""
+
+
+class _StuckError(Exception):
+    """A client that does not read; its cursor brings it back."""
 
 
 class EventStream(ASGIResponse):
@@ -42,21 +47,22 @@ class EventStream(ASGIResponse):
         self._after = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        async with self._desk.rooms.seat(self._view.key) as (room, seat):
-            await self.start_response(send)
-            wire = _Wire(self._desk, send)
-            await wire.write(RETRY)
-            await wire.show(feed.meta(self._view))
-            viewing = Viewing(
-                self._desk.bus, room, seat, self._view, self._viewer, self._after, wire.show
-            )
-            try:
-                await together(
-                    viewing.run(), wire.beat(), _gone(receive), self._desk.stopping.wait_for_it()
-                )
-            except LostEventsError as lost:
-                log.error("a viewer is sent away", extra={"why": str(lost)})  # noqa: TRY400
-            await wire.close()
+        places = self._desk.rooms.seat(self._view.key)
+        with self._desk.crowd.one_more(), contextlib.suppress(_StuckError):
+            async with places as (room, seat):
+                await self._stream(room, seat, receive, send)
+
+    async def _stream(self, room: Room, seat: Seat, receive: Receive, send: Send) -> None:
+        await self.start_response(send)
+        wire, desk = _Wire(self._desk, send), self._desk
+        await wire.write(RETRY)
+        await wire.show(feed.meta(self._view))
+        viewing = Viewing(desk.bus, room, seat, self._view, self._viewer, self._after, wire.show)
+        try:
+            await together(viewing.run(), wire.beat(), _gone(receive), desk.stopping.wait_for_it())
+        except LostEventsError as lost:
+            log.error("a viewer is sent away", extra={"why": str(lost)})  # noqa: TRY400
+        await wire.close()
 
 
 class _Wire:
@@ -69,8 +75,11 @@ class _Wire:
         self._end = _End()
 
     async def write(self, data: bytes) -> None:
-        async with self._turn:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        try:
+            async with self._turn, asyncio.timeout(self._desk.send_seconds):
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError:
+            raise _StuckError from None
 
     async def show(self, frame: Frame) -> None:
         await self.write(_message(frame))
@@ -152,14 +161,15 @@ async def page(
     Raises RefusalError, UnavailableError.
     """
     taken = _Page()
-    async with desk.rooms.seat(view.key) as (room, seat):
-        viewing = Viewing(desk.bus, room, seat, view, viewer, after, taken.take)
-        patience = 0.0 if view.ended is not None else wait
-        try:
-            async with asyncio.timeout(patience + READ_SECONDS):
-                await together(viewing.run(), taken.wait(patience), desk.stopping.wait_for_it())
-        except (TimeoutError, LostEventsError) as away:
-            raise unavailable() from away
+    patience = 0.0 if view.ended is not None else wait
+    with desk.crowd.one_more():
+        async with desk.rooms.seat(view.key) as (room, seat):
+            viewing = Viewing(desk.bus, room, seat, view, viewer, after, taken.take)
+            try:
+                async with asyncio.timeout(patience + READ_SECONDS):
+                    await together(viewing.run(), taken.wait(patience), desk.stopping.wait_for_it())
+            except (TimeoutError, LostEventsError) as away:
+                raise unavailable() from away
     frames = [json.loads(feed.encode(frame)) for frame in taken.frames]
     return {
         "frames": frames,

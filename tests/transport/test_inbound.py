@@ -70,3 +70,13 @@ def test_a_body_is_refused_by_its_field() -> None:
         with pytest.raises(RefusalError) as refused:
             inbound.body(StartBody, data, LIMIT)
         assert refused.value.field == field
+
+
+def test_a_frame_is_nested_as_deep_as_a_form_may_be_and_no_deeper() -> None:
+    def nested(levels: int) -> str:
+        inner = "[" * levels + "]" * levels
+        return f'{{"type":"ui_tool_response","eventId":"e","response":{inner}}}'
+
+    assert isinstance(inbound.frame(nested(inbound.DEPTH - 1), LIMIT), AnswerComponent)
+    with pytest.raises(RefusalError, match="message: is nested more than"):
+        inbound.frame(nested(inbound.DEPTH), LIMIT)

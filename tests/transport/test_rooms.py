@@ -3,6 +3,7 @@ import pytest
 from contracts.events import Event
 from contracts.ids import Seq, StreamSeq
 from services.chassis.bus import Bus
+from services.transport import rooms
 from services.transport.feed import Seen
 from services.transport.rooms import Behind, Happened, Rewound, Rooms, Seat
 from tests.transport.story import SELECTED, STARTED, Chat, chunk, many, sealed
@@ -30,6 +31,15 @@ async def test_a_full_seat_forgets_what_waits_and_knows_how_far_the_log_must_rea
     assert await seat.next() == third
 
 
+async def test_what_waits_is_bounded_in_bytes_too() -> None:
+    seat, (first, second, third) = Seat(9), happened(*many(3))
+    seat.offer(first, rooms.SEAT_BYTES - 1)
+    seat.offer(second, 2)
+    assert await seat.next() == Behind(Seq(2))
+    seat.offer(third, rooms.SEAT_BYTES)
+    assert await seat.next() == third
+
+
 async def test_a_rewind_comes_before_all_that_waits() -> None:
     seat, (first,) = Seat(1), happened(STARTED)
     seat.offer(first)
@@ -39,14 +49,14 @@ async def test_a_rewind_comes_before_all_that_waits() -> None:
 
 @pytest.mark.broker
 async def test_a_room_is_shared_and_closed_behind_the_last_viewer(bus: Bus, chat: Chat) -> None:
-    rooms = Rooms(bus)
-    async with rooms.seat(chat.key) as (room, first):
-        async with rooms.seat(chat.key) as (same, second):
+    opened = Rooms(bus)
+    async with opened.seat(chat.key) as (room, first):
+        async with opened.seat(chat.key) as (same, second):
             assert room is same
-            assert len(rooms) == 1
+            assert len(opened) == 1
             await chat.append(STARTED)
             news = [await first.next(), await second.next()]
             assert news[0] is news[1]
         await chat.append(SELECTED)
         assert isinstance(await first.next(), Happened)
-    assert len(rooms) == 0
+    assert len(opened) == 0

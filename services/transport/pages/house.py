@@ -41,11 +41,11 @@ async def health(desk: NamedDependency[Desk]) -> Json:
     if not desk.bus.nc.is_connected:
         raise unavailable()
     names = [name for name, card in (await desk.workflows.cards()).items() if not card.problems]
-    rooms = len(desk.rooms)
+    here = len(desk.crowd)
     return {
         "status": "healthy",
         "simple_transport": True,
-        "active_connections": {"websocket_connections": rooms, "total_connections": rooms},
+        "active_connections": {"websocket_connections": here, "total_connections": here},
         "workflows": names,
     }
 
