@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 from contracts.events import Event
 from contracts.events.turn import SELECTOR, UsageRecorded
@@ -54,12 +53,12 @@ def cast(folder: Path) -> dict[str, Loaded]:
         max_turns=6,
     )
     return {
-        workflow.pattern: Loaded(workflow.pattern, workflow, DemoScripts(agents=SCRIPTS))
-        for workflow in (
-            _with_rules(base),
-            replace(base, pattern="RoundRobinPattern"),
-            replace(base, pattern="RandomPattern"),
-            replace(base, pattern="AutoPattern", human_in_the_loop=True),
+        workflow.pattern: Loaded(workflow.pattern, workflow, DemoScripts(agents={**SCRIPTS, **own}))
+        for workflow, own in (
+            (_with_rules(base), {str(EDITOR): HANDS_OVER}),
+            (replace(base, pattern="RoundRobinPattern"), {}),
+            (replace(base, pattern="RandomPattern"), {}),
+            (replace(base, pattern="AutoPattern", human_in_the_loop=True), {}),
         )
     }
 
@@ -97,17 +96,15 @@ SCRIPTS: dict[str, Script] = {
         DemoLine(say="I note it.", calls=[DemoCall(tool="note", arguments={"text": "rain"})]),
         "It rains: {result}.",
     ),
-    EDITOR: _says(DemoLine(say="More!", calls=[DemoCall(tool=transfer_name(WRITER))])),
+    EDITOR: _says("Edited: {user}"),
     CRITIC: _says("Good."),
     SELECTOR: _says("Critic", "Somebody", '{"next": "Writer"}', "user", "Writer"),
 }
-SCRIPTS_WITHOUT_HANDOFFS = MappingProxyType({**SCRIPTS, EDITOR: _says("Edited: {user}")})
+HANDS_OVER = _says(DemoLine(say="More!", calls=[DemoCall(tool=transfer_name(WRITER))]))
 
 
 def offered(loaded: Loaded) -> Offer:
     """What a process offers that has loaded this one, played by the demo model without a pause."""
-    if not any(agent.handoffs for agent in loaded.workflow.agents.values()):
-        loaded = replace(loaded, demo=DemoScripts(agents=dict(SCRIPTS_WITHOUT_HANDOFFS)))
     models = Models(demo.MODEL, demo=True, config_of=lambda script: demo.DemoConfig(script, 0))
     name = loaded.workflow.name
     return Offer({name: loaded.workflow}, {name: build_agents(loaded, models)}, ())

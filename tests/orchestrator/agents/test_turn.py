@@ -326,7 +326,9 @@ TWO = Stage(
 async def test_a_turn_waits_once_only_people_are_left_to_answer() -> None:
     journal = MemoryJournal()
     assert await TWO.run(journal) == Waits()
-    assert sorted(a.tool_call_id for a in journal.of(HumanAsked)) == ["call-1", "call-2"]
+    # Tools of one response run side by side: either may ask first.
+    asking = sorted(asked.tool_call_id for asked in journal.of(HumanAsked))
+    assert asking == ["call-1", "call-2"]
     assert result(journal, "call-3").status == "ok"
     assert pending(journal.story.state) is None
 

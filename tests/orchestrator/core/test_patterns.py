@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given as for_all
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from contracts.events.turn import SELECTOR, ModelResponded, VariablesChanged
@@ -262,6 +263,7 @@ def test_an_agent_that_the_round_lost_is_followed_by_the_first() -> None:
     assert follows(story, trio("RoundRobinPattern")) == Speaker(WRITER, "round_robin")
 
 
+@settings(deadline=None, max_examples=50)
 @for_all(st.integers(0, 2**32 - 1))
 def test_by_lot_nobody_speaks_twice_running_and_every_replay_draws_the_same(seed: int) -> None:
     workflow = trio("RandomPattern")
