@@ -77,3 +77,15 @@ async def test_a_new_workflow_runs_at_once(bus: Bus, tmp_path: Path) -> None:
     facts = await talk(bus, offer, "Notebook", "Buy bread", "Feed the cat")
     assert "Noted, that makes 2." in words(facts)
     assert speakers(facts)[-1][0] == "user"
+
+
+def test_warnings_are_told_by_folder_and_errors_on_the_card(tmp_path: Path) -> None:
+    idle, bad = make("Idle", tmp_path), make("Bad", tmp_path)
+    (idle / "hooks.yaml").write_text("{}\n")
+    (idle / "agent.yaml").write_text("{}\n")
+    (bad / "agents.json").write_text("{")
+    models = Models(demo.MODEL, demo=True, config_of=lambda script: demo.DemoConfig(script, 0))
+    offer = build_offer(tmp_path, models)
+    told = "agent.yaml: is no section of a workflow, and not read; did you mean agents?"
+    assert offer.warnings == {"Idle": (told,)}
+    assert {card.name: bool(card.problems) for card in offer.cards} == {"Idle": False, "Bad": True}

@@ -1,5 +1,6 @@
 """What one section says about another: every name must be known, every rule must make sense."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from services.orchestrator.workflows.manifest import (
     IDLE,
     AgentsManifest,
     DistantSource,
+    FileSource,
     HandoffManifest,
     HandoffsManifest,
     HooksManifest,
@@ -36,7 +38,11 @@ from services.orchestrator.workflows.manifest import (
 from services.orchestrator.workflows.reading import Source
 from services.orchestrator.workflows.spec import TERMINATE, USER, transfer_name
 
-ALWAYS_THERE = ("workflow_name", "app_id", "chat_id", "user_id")
+ALWAYS_THERE = (
+    *("workflow_name", "app_id", "chat_id", "user_id", "has_children", "schema_overview"),
+    *("database_schema_available", "database_schema_db", "collections_first_docs_full"),
+)
+"""What the original runtime put among the variables of every chat."""
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _USERS = {"user", "human", "userproxy", "usertarget", "reverttouser", "reverttousertarget"}
@@ -119,7 +125,7 @@ def check(sections: Sections, folder: Path) -> list[Problem]:
     for place, rule in enumerate(sections.handoffs.handoff_rules):
         _check_rule(report, sections, names, place, rule)
     _check_doubles(report, sections, names)
-    _check_variables(report, sections, names)
+    _check_variables(report, sections, names, folder)
     _check_outputs(report, sections, names)
     _check_idle(report, sections)
     for agent in sections.demo.agents:
@@ -147,7 +153,9 @@ def _check_head(report: Report, sections: Sections, names: list[str]) -> None:
     listed += [("ui_config", name) for name in page.visual_agents]
     for section, name in listed:
         if resolve_visual(name, names) is None and resolve(name, names) != USER:
-            report.unknown(section, ("visual_agents",), "agent", name, names)
+            what, hint = f"there is no agent {name} to be shown", nearest(name, names)
+            place = ("visual_agents",)
+            report.add(section, place, what, accepted=names, hint=hint, severity="warning")
 
 
 # -- tools --------------------------------------------------------------------------------------
@@ -227,14 +235,17 @@ def _check_rule(
         case "after_work" if rule.condition:
             what = "only a rule of handoff_type condition has one"
             report.add("handoffs", (*place, "condition"), what, found=shown(rule.condition))
-        case "llm" if target == TERMINATE or source == USER:
+        case "llm" if source == USER:
+            what = "has no effect: no model judges for the person, use an expression"
+            report.add("handoffs", place, what, severity="warning")
+        case "llm" if target == TERMINATE:
             what = "a model hands over to an agent or to user, by its own tool"
             report.add("handoffs", place, what)
         case "expression" if rule.condition:
             _check_expression(report, sections, place, rule.condition)
             if rule.condition_scope == "pre" and source == USER:
-                what = "a rule of user holds after the person's words, never before"
-                report.add("handoffs", (*place, "condition_scope"), what)
+                what = "has no effect: a rule of user holds once the person has spoken"
+                report.add("handoffs", (*place, "condition_scope"), what, severity="warning")
         case _:
             pass
     if rule.condition_scope is not None and rule.kind != "expression":
@@ -293,7 +304,7 @@ def _check_doubles(report: Report, sections: Sections, names: list[str]) -> None
 # -- variables and outputs ----------------------------------------------------------------------
 
 
-def _check_variables(report: Report, sections: Sections, names: list[str]) -> None:
+def _check_variables(report: Report, sections: Sections, names: list[str], folder: Path) -> None:
     defined = [variable.name for variable in sections.variables.definitions]
     for number, variable in enumerate(sections.variables.definitions):
         place: Place = ("definitions", number, "source")
@@ -302,6 +313,8 @@ def _check_variables(report: Report, sections: Sections, names: list[str]) -> No
         if isinstance(variable.source, DistantSource):
             what = f"{variable.source.type} is not read by this release: the default is the value"
             report.add("context_variables", place, what, severity="warning")
+        if isinstance(variable.source, FileSource) and not variable.source.required:
+            _check_optional_file(report, place, folder / variable.source.path)
     for number, told in enumerate(sections.variables.agents):
         place = ("agents", number, "variables")
         if told.agent not in names:
@@ -312,6 +325,13 @@ def _check_variables(report: Report, sections: Sections, names: list[str]) -> No
                 report.add("context_variables", place, what, severity="warning")
             elif name not in defined:
                 report.unknown("context_variables", place, "variable", name, defined)
+
+
+def _check_optional_file(report: Report, place: Place, path: Path) -> None:
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # told when it is read
+        if not path.is_file():
+            what = "there is no such file: the default is the value"
+            report.add("context_variables", (*place, "path"), what, severity="warning")
 
 
 def _check_outputs(report: Report, sections: Sections, names: list[str]) -> None:
@@ -360,7 +380,7 @@ def _idle(value: object, place: Place) -> Iterable[Place]:
                 extra = type(value).model_fields[name].json_schema_extra
                 inner = getattr(value, name)
                 if isinstance(extra, dict) and extra.get(IDLE):
-                    yield from [(*place, name)] if inner else []
+                    yield from [(*place, name)] if _says_something(inner) else []
                 else:
                     yield from _idle(inner, (*place, name))
         case list():
@@ -368,3 +388,9 @@ def _idle(value: object, place: Place) -> Iterable[Place]:
                 yield from _idle(one, (*place, number))
         case _:
             return
+
+
+def _says_something(value: object) -> bool:
+    if isinstance(value, BaseModel):
+        return any(_says_something(getattr(value, name)) for name in value.model_fields_set)
+    return bool(value)

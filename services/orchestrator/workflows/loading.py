@@ -112,8 +112,16 @@ def load_all(root: Path, environment: Mapping[str, str] = NOTHING) -> list[Loade
     """Every folder below `root` that is meant as a workflow, by name. A bad one spoils no other."""
     if not root.is_dir():
         return []
-    found = [load(folder, environment) for folder in sorted(root.iterdir()) if is_meant(folder)]
-    return list(_apart(found))
+    tried = [_tried(folder, environment) for folder in sorted(root.iterdir())]
+    return list(_apart(one for one in tried if one is not None))
+
+
+def _tried(folder: Path, environment: Mapping[str, str]) -> Loaded | Broken | None:
+    try:
+        return load(folder, environment) if is_meant(folder) else None
+    except OSError as trouble:  # a folder that may not be read
+        what = trouble.strerror or type(trouble).__name__
+        return broken(folder.name, [Problem(folder.name, "", what)])
 
 
 def is_meant(folder: Path) -> bool:
@@ -349,7 +357,7 @@ class _Rules:
         return tuple(
             Rule(self._target(rule), parse(rule.condition or ""))
             for rule in self._of(source)
-            if rule.kind == "expression" and rule.condition_scope == scope
+            if rule.kind == "expression" and (source == USER or rule.condition_scope == scope)
         )
 
     def after_work(self, source: str) -> AgentName | None:

@@ -22,7 +22,24 @@ IDLE = "x-not-executed"
 
 
 class Section(BaseModel):
+    """A key that is null is a key that is not there."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {
+            key: value for key, value in data.items() if value is not None or _strange(cls, key)
+        }
+
+
+def _strange(model: type[BaseModel], key: str) -> bool:
+    """Whether null is no way to leave this key out: nobody knows it, or it must be there."""
+    field = model.model_fields.get(key)
+    return field is None or field.is_required()
 
 
 def idle(default: Any = None, **more: Any) -> Any:
@@ -58,6 +75,8 @@ def named(
 
 
 def _entry(key: str, name: str, entry: Any) -> Any:
+    if entry is None:  # `Counter:` and no more, in YAML
+        return {key: name}
     return {key: name, **entry} if isinstance(entry, dict) else entry
 
 
@@ -236,6 +255,13 @@ class LifecycleToolManifest(Section):
     agent: str | None = None
     name: str | None = None
     description: str = ""
+    tool_type: Annotated[Literal["Agent_Tool", "UI_Tool"], spelled(_TOOL_TYPES)] = Field(
+        default="Agent_Tool", validation_alias=AliasChoices("tool_type", "type")
+    )
+    auto_invoke: bool | None = None
+    ui: ToolUi | None = None
+    constraints: Any = None
+    integration: Any = None
 
 
 class ToolsManifest(Section):
@@ -378,10 +404,10 @@ class DistantSource(Section):
     field: str | None = None
     query_template: Any = None
     fields: list[Any] | None = None
-    refresh_strategy: Literal["once", "per_phase", "on_demand"] | None = None
+    refresh_strategy: str | None = None
     schema_: Any = Field(default=None, alias="schema")
     indexes: Any = None
-    write_strategy: Literal["immediate", "on_phase_transition", "on_workflow_end"] | None = None
+    write_strategy: str | None = None
     service: str | None = None
     operation: str | None = None
     params: Any = None

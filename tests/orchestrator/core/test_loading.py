@@ -186,11 +186,6 @@ BAD: dict[str, tuple[str, object, str]] = {
         {**WORKFLOW, "initial_agent": "Nobody"},
         "workflow.json: initial_agent: there is no agent Nobody (accepted: Writer, Editor)",
     ),
-    "an unknown visual agent": (
-        "workflow.json",
-        {**WORKFLOW, "visual_agents": ["Nobody"]},
-        "workflow.json: visual_agents: there is no agent Nobody",
-    ),
     "a tool of an unknown agent": (
         "tools.json",
         {"tools": [{**TOOL, "agent": ["Writer", "Nobody"]}]},
@@ -286,7 +281,8 @@ def test_a_tool_file_must_lie_in_the_workflows_folder(folder: Path, file: str) -
 
 
 def test_every_unknown_name_is_reported_at_once(folder: Path) -> None:
-    write(folder, "workflow.json", {**WORKFLOW, "initial_agent": "A", "visual_agents": ["B"]})
+    write(folder, "workflow.json", {**WORKFLOW, "initial_agent": "A"})
+    write(folder, "tools.json", {"tools": [{**TOOL, "agent": "B"}]})
     write(folder, "handoffs.json", rule(target_agent="C"))
     assert len(problems(folder)) == 3
 
@@ -309,6 +305,13 @@ def test_a_folder_without_workflow_json_is_no_workflow(folder: Path) -> None:
     assert [one.workflow.name for one in load_all(folder.parent) if isinstance(one, Loaded)] == [
         "Newsroom"
     ]
+
+
+def test_a_link_to_itself_and_a_hidden_folder_are_no_workflows(folder: Path) -> None:
+    (folder.parent / "circle").symlink_to(folder.parent / "circle")
+    newsroom(folder.parent / ".hidden")
+    (found,) = load_all(folder.parent)
+    assert isinstance(found, Loaded)
 
 
 def test_where_there_is_no_folder_there_are_no_workflows(tmp_path: Path) -> None:

@@ -79,17 +79,6 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
         {"handoffs": rules(condition="${a} == 1")},
         "handoffs.json: handoff_rules.0.condition: only a rule of handoff_type condition has one",
     ),
-    "a person who is to wait before replying": (
-        {
-            "handoffs": rules(
-                source_agent="user",
-                handoff_type="condition",
-                condition="${a} == 1",
-                condition_scope="pre",
-            )
-        },
-        "handoffs.json: handoff_rules.0.condition_scope: a rule of user",
-    ),
     "an environment variable that is not set": (
         {"context_variables": variable(type="config", env_var="ABSENT", required=True)},
         "context_variables.json: definitions.menu.source: the environment variable ABSENT is not set",
@@ -138,9 +127,17 @@ def test_an_error_is_told_with_its_place(
 
 
 TOOL = {"agent": "Counter", "file": "till.py", "function": "sell"}
+SOLD = {"handoff_type": "condition", "condition": "${menu} == 1"}
+KNOWN: dict[str, Any] = {"context_variables": variable(type="state")}
 WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     "lifecycle tools": (
-        {"tools": {"lifecycle_tools": [{"trigger": "Before_Chat", "file": "a", "function": "b"}]}},
+        {
+            "tools": {
+                "lifecycle_tools": [
+                    {"trigger": "Before_Chat", "file": "a", "function": "b", "ui": {}}
+                ]
+            }
+        },
         "tools.json: lifecycle_tools",
     ),
     "a UI tool that would invoke itself": (
@@ -187,6 +184,26 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     "a variable that nobody defines": (
         {"handoffs": rules(handoff_type="condition", condition="${sold}")},
         "handoffs.json: handoff_rules.0.condition",
+    ),
+    "a person who is to wait before replying": (
+        {"handoffs": rules(source_agent="user", condition_scope="pre", **SOLD), **KNOWN},
+        "handoffs.json: handoff_rules.0.condition_scope",
+    ),
+    "a model that is to judge for the person": (
+        {"handoffs": rules(source_agent="user", handoff_type="condition", condition="Done.")},
+        "handoffs.json: handoff_rules.0",
+    ),
+    "an unknown agent that is to be shown": (
+        {"ui_config": {"visual_agents": ["Counter", "Cellar", "user"]}},
+        "ui_config.json: visual_agents",
+    ),
+    "an optional file that is gone": (
+        {"context_variables": variable(type="file", path="menu.json")},
+        "context_variables.json: definitions.menu.source.path",
+    ),
+    "a variable of the original runtime": (
+        {"context_variables": {"agents": {"Oven": {"variables": ["chat_id"]}}}},
+        "context_variables.json: agents.Oven.variables",
     ),
     "a file that is no section": ({"agent": {}}, "agent.json"),
 }

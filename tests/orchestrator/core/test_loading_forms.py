@@ -240,6 +240,16 @@ def test_variables_come_from_the_file_the_environment_and_other_files(tmp_path: 
     assert found.agents[OVEN].variables == ("menu",)
 
 
+def test_null_is_as_good_as_nothing(tmp_path: Path) -> None:
+    head = {**WORKFLOW, "max_turns": None, "description": None}
+    agents = {"Counter": None, "Oven": {"prompt_sections": None, "system_message": None}}
+    rules = [rule(condition=None, condition_type=None, handoff_type=None, description=None)]
+    found = workflow(
+        tmp_path, workflow=head, agents={"agents": agents}, handoffs={"handoff_rules": rules}
+    )
+    assert (found.max_turns, found.agents[COUNTER].after_work) == (50, OVEN)
+
+
 def test_an_editor_may_be_told_the_schema(tmp_path: Path) -> None:
     assert workflow(tmp_path, agents={"$schema": "agents.json", **AGENTS}).initial_agent == COUNTER
 
