@@ -35,6 +35,9 @@ class Settings(ChassisSettings):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     default_llm_model: str = "gpt-4o-mini"
+    default_llm_temperature: float | None = Field(default=None, ge=0, le=2)
+    model_retries: int = Field(default=4, ge=0, le=20)
+    """Of a model call that the provider refuses for now, with growing pauses or as long as it says."""
     orchestrator_slots: int = Field(default=64, ge=1)
     """Chats that run at the same time in this process."""
     model_calls_per_turn: int = Field(default=25, ge=1)
@@ -71,7 +74,9 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         async with connected(broker, settings) as bus, shared_client() as client:
-            models = choose_models(_provider(settings), client, settings.demo_pause_seconds)
+            models = choose_models(
+                _provider(settings), client, settings.demo_pause_seconds, os.environ
+            )
             root = settings.workflows_path.resolve()
             offer = await asyncio.to_thread(build_offer, root, models, os.environ)
             await publish_offer(bus, offer)
@@ -120,6 +125,8 @@ def _provider(settings: Settings) -> Provider | None:
         api_key=settings.openai_api_key,
         model=settings.default_llm_model,
         base_url=settings.openai_base_url,
+        temperature=settings.default_llm_temperature,
+        retries=settings.model_retries,
     )
 
 

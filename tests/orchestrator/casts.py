@@ -105,7 +105,7 @@ HANDS_OVER = _says(DemoLine(say="More!", calls=[DemoCall(tool=transfer_name(WRIT
 
 def offered(loaded: Loaded) -> Offer:
     """What a process offers that has loaded this one, played by the demo model without a pause."""
-    models = Models(demo.MODEL, demo=True, config_of=lambda script: demo.DemoConfig(script, 0))
+    models = Models(demo.MODEL, demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
     name = loaded.workflow.name
     return Offer({name: loaded.workflow}, {name: build_agents(loaded, models)}, ())
 

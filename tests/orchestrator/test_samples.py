@@ -72,7 +72,7 @@ async def test_a_helpdesk_chooses_who_helps_and_closes_the_ticket(bus: Bus) -> N
 
 async def test_a_new_workflow_runs_at_once(bus: Bus, tmp_path: Path) -> None:
     make("Notebook", tmp_path)
-    models = Models(demo.MODEL, demo=True, config_of=lambda script: demo.DemoConfig(script, 0))
+    models = Models(demo.MODEL, demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
     offer = build_offer(tmp_path, models)
     facts = await talk(bus, offer, "Notebook", "Buy bread", "Feed the cat")
     assert "Noted, that makes 2." in words(facts)
@@ -84,7 +84,7 @@ def test_warnings_are_told_by_folder_and_errors_on_the_card(tmp_path: Path) -> N
     (idle / "hooks.yaml").write_text("{}\n")
     (idle / "agent.yaml").write_text("{}\n")
     (bad / "agents.json").write_text("{")
-    models = Models(demo.MODEL, demo=True, config_of=lambda script: demo.DemoConfig(script, 0))
+    models = Models(demo.MODEL, demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
     offer = build_offer(tmp_path, models)
     told = "agent.yaml: is no section of a workflow, and not read; did you mean agents?"
     assert offer.warnings == {"Idle": (told,)}

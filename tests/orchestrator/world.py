@@ -50,7 +50,7 @@ async def bus_to(url: str) -> AsyncIterator[Bus]:
 
 def shipped() -> Offer:
     """The workflows of this repository, played by the demo model without a pause."""
-    models = Models(demo.MODEL, demo=True, config_of=lambda script: demo.DemoConfig(script, 0))
+    models = Models(demo.MODEL, demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
     return build_offer(SHIPPED, models)
 
 

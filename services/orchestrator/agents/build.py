@@ -7,15 +7,16 @@ from ag2.response import ResponseSchema
 
 from contracts.events.turn import SELECTOR
 from contracts.ids import AgentName
-from services.orchestrator.agents.models import Models
+from services.orchestrator.agents.models import Models, NoModelError
 from services.orchestrator.agents.tools import build_handoff, build_tool, on_human_input
 from services.orchestrator.patterns import candidates
 from services.orchestrator.workflows.functions import ToolLoadError
 from services.orchestrator.workflows.loading import Loaded, ManifestError
+from services.orchestrator.workflows.spec import ModelChoice
 
 
 def build_agents(loaded: Loaded, models: Models) -> Mapping[AgentName, Ag2Agent]:
-    """Raises ManifestError with every tool that does not load."""
+    """Raises ManifestError with every tool that does not load and every model without a key."""
     problems: list[str] = []
     agents: dict[AgentName, Ag2Agent] = {}
     for name, agent in loaded.workflow.agents.items():
@@ -24,10 +25,15 @@ def build_agents(loaded: Loaded, models: Models) -> Mapping[AgentName, Ag2Agent]
         except ToolLoadError as broken:
             problems.append(f"tools.json: {broken}")
             continue
+        try:
+            config = models.config_of(loaded.demo.script(name), agent.model)
+        except NoModelError as broken:
+            problems.append(f"agents.json: {name}: {broken}")
+            continue
         handoffs = [build_handoff(handoff) for handoff in agent.handoffs]
         agents[name] = Ag2Agent(
             str(name),
-            config=models.config_of(loaded.demo.script(name)),
+            config=config,
             tools=[*tools, *handoffs],
             hitl_hook=on_human_input,
         )
@@ -49,6 +55,6 @@ def _selector(loaded: Loaded, models: Models) -> Ag2Agent:
     }
     return Ag2Agent(
         str(SELECTOR),
-        config=models.config_of(loaded.demo.script(SELECTOR)),
+        config=models.config_of(loaded.demo.script(SELECTOR), ModelChoice()),
         response_schema=ResponseSchema.from_schema(answer, name="next_speaker"),
     )

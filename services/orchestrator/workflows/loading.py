@@ -53,6 +53,7 @@ from services.orchestrator.workflows.spec import (
     Agent,
     Handoff,
     Limits,
+    ModelChoice,
     Rule,
     Tool,
     Workflow,
@@ -319,6 +320,7 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
             after_work=rules.after_work(agent.name),
             max_consecutive_auto_reply=agent.max_consecutive_auto_reply,
             variables=told.get(agent.name, ()),
+            model=_model(agent),
         )
         for agent in sections.agents.agents
     }
@@ -369,6 +371,11 @@ class _Rules:
 
     def _target(self, rule: HandoffManifest) -> AgentName:
         return resolve(rule.target_agent, self.names) or TERMINATE
+
+
+def _model(agent: AgentManifest) -> ModelChoice:
+    own = agent.llm_config
+    return ModelChoice(own.model, own.temperature, own.base_url, own.api_key_env)
 
 
 def _tool(folder: Path, declared: ToolManifest) -> Tool:

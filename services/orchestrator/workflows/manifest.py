@@ -175,6 +175,16 @@ def _section(key: str, entry: Any) -> Any:
     return {"id": key, "heading": heading, **entry} if isinstance(entry, dict) else entry
 
 
+class LlmConfig(Section):
+    """An agent's own model, of OpenAI or any compatible server; the key stays in the environment."""
+
+    provider: Literal["openai"] = "openai"
+    model: str | None = Field(default=None, min_length=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    base_url: str | None = Field(default=None, pattern="^https?://")
+    api_key_env: str | None = Field(default=None, min_length=1)
+
+
 class AgentManifest(Section):
     """A prompt is `system_message`, then the sections: heading, newline, content, blank lines between."""
 
@@ -186,6 +196,7 @@ class AgentManifest(Section):
     ] = []
     prompt_sections_custom: list[PromptSection] = []
     max_consecutive_auto_reply: int | None = Field(default=None, ge=1)
+    llm_config: LlmConfig = LlmConfig()
     auto_tool_mode: bool = idle(default=False)
     structured_outputs_required: bool = idle(default=False)
     image_generation_enabled: bool = idle(default=False)

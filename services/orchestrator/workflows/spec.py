@@ -61,6 +61,19 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """By which model an agent answers; what is left out is the process's own.
+
+    `api_key_env` names the environment variable that holds the key of another provider.
+    """
+
+    model: str | None = None
+    temperature: float | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
     """Whose turn it is, and who follows: the first of each kind of rules that holds.
 
@@ -78,6 +91,7 @@ class Agent:
     after_work: AgentName | None = None
     max_consecutive_auto_reply: int | None = None
     variables: tuple[str, ...] = ()
+    model: ModelChoice = ModelChoice()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class _Client(LLMClient):
 
 async def selected(folder: Path, provider: Provider) -> Any:
     loaded = cast(folder)["AutoPattern"]
-    models = Models("one", demo=False, config_of=lambda _: provider)
+    models = Models("one", demo=False, config_of=lambda _, __: provider)
     name = loaded.workflow.name
     offer = Offer({name: loaded.workflow}, {name: build_agents(loaded, models)}, ())
     perform: Any = build_performer(offer, 25)
@@ -81,7 +81,7 @@ async def test_a_selector_whose_provider_is_away_fails_the_chat_in_words(tmp_pat
 @pytest.mark.parametrize("pattern", ["DefaultPattern", "RoundRobinPattern", "RandomPattern"])
 def test_only_the_auto_pattern_has_a_selector(tmp_path: Path, pattern: str) -> None:
     loaded = cast(tmp_path)[pattern]
-    models = Models("one", demo=True, config_of=lambda script: demo.DemoConfig(script, 0))
+    models = Models("one", demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
     assert SELECTOR not in build_agents(loaded, models)
     automatic = replace(loaded, workflow=replace(loaded.workflow, pattern="AutoPattern"))
     assert SELECTOR in build_agents(automatic, models)
