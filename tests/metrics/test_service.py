@@ -167,9 +167,12 @@ async def killed_at_the_end(server: NatsServer) -> AsyncIterator[httpx.AsyncClie
 async def _page(client: httpx.AsyncClient) -> dict[str, Any]:
     try:
         answer = await client.get("/metrics/perf/aggregate")
-    except httpx.TransportError:  # not yet up
-        return {"total_prompt_tokens": 0}
-    return cast(dict[str, Any], answer.json())
+    except httpx.TransportError:
+        return NOT_YET_UP
+    return cast(dict[str, Any], answer.json()) if answer.is_success else NOT_YET_UP
+
+
+NOT_YET_UP: dict[str, Any] = {"total_prompt_tokens": 0, "chats": []}
 
 
 async def _saw(client: httpx.AsyncClient, prompt_tokens: int) -> bool:
