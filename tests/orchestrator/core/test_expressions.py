@@ -170,14 +170,14 @@ CONDITIONS = st.recursive(
 KNOWN = st.dictionaries(st.sampled_from(["a", "b", "c", "größe", "x-y"]), JSON)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(CONDITIONS, KNOWN)
 def test_what_is_read_never_raises(text: str, variables: dict[str, Any]) -> None:
     condition = parse(text)
     assert evaluate(condition, variables) is evaluate(parse(condition.text), variables)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.text(alphabet="${}ab.'\"()[]!<>=&|, 019andortin\\", max_size=40), KNOWN)
 def test_any_text_is_read_or_refused_in_words(text: str, variables: dict[str, Any]) -> None:
     assert judged(text, variables) in (True, False, None)
@@ -192,14 +192,14 @@ def judged(text: str, variables: dict[str, Any]) -> bool | None:
         return None if inside else pytest.fail(f"{text!r}: {refused}")
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(CONDITIONS, KNOWN)
 def test_not_turns_it_round(text: str, variables: dict[str, Any]) -> None:
     held = evaluate(parse(text), variables)
     assert evaluate(parse(f"!({text})"), variables) is not held
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(CONDITIONS, CONDITIONS, KNOWN)
 def test_and_and_or_are_what_they_are(one: str, other: str, variables: dict[str, Any]) -> None:
     left, right = (evaluate(parse(text), variables) for text in (one, other))
@@ -207,7 +207,7 @@ def test_and_and_or_are_what_they_are(one: str, other: str, variables: dict[str,
     assert evaluate(parse(f"({one}) or ({other})"), variables) is (left or right)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(JSON, JSON)
 def test_a_comparison_and_its_opposite_never_agree(left: Any, right: Any) -> None:
     known = {"l": left, "r": right}
@@ -217,7 +217,7 @@ def test_a_comparison_and_its_opposite_never_agree(left: Any, right: Any) -> Non
         )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(WORDS)
 def test_any_text_can_be_written_as_a_literal(text: str) -> None:
     quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

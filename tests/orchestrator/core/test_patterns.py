@@ -263,7 +263,7 @@ def test_an_agent_that_the_round_lost_is_followed_by_the_first() -> None:
     assert follows(story, trio("RoundRobinPattern")) == Speaker(WRITER, "round_robin")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @for_all(st.integers(0, 2**32 - 1))
 def test_by_lot_nobody_speaks_twice_running_and_every_replay_draws_the_same(seed: int) -> None:
     workflow = trio("RandomPattern")
