@@ -5,7 +5,6 @@ import json
 import sys
 
 import nats
-from nats.errors import TimeoutError as NothingNewError
 
 
 async def main(nats_url: str, how_many: int | None) -> None:
@@ -17,7 +16,7 @@ async def main(nats_url: str, how_many: int | None) -> None:
     while how_many is None or seen < how_many:
         try:
             messages = await events.fetch(10, timeout=5)
-        except NothingNewError:
+        except TimeoutError:  # nothing new
             continue
         for message in messages:
             event = json.loads(message.data)

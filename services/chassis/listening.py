@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
@@ -108,7 +107,7 @@ class Listener:
             try:
                 self._subscription = self._subscription or await self._subscribe()
                 messages = await self._subscription.fetch(1, timeout=FETCH_SECONDS)
-            except NatsTimeoutError:
+            except TimeoutError:  # the builtin, and nats-py's own, which is one
                 self._free.release()
                 continue
             except (NatsError, JetStreamError, OSError) as trouble:

@@ -6,7 +6,6 @@ import logging
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, KeyNotFoundError
@@ -116,7 +115,7 @@ class Counting:
             try:
                 messages = await subscription.fetch(BATCH, timeout=LINGER_SECONDS)
                 quiet = 0
-            except NatsTimeoutError:
+            except TimeoutError:  # the builtin, and nats-py's own, which is one
                 messages = []
                 quiet += 1
             for message in messages:

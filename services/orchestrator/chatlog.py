@@ -216,7 +216,7 @@ class ChatLog:
 
 def _actor(event: Event, origin: Origin) -> str:
     """The person for what they did, the agent for what it did, the runtime for the rest."""
-    if event.type in _OF_THE_PERSON:
+    if event.type in _OF_THE_PERSON and not getattr(event, "by_default", False):
         return origin.actor
     agent = getattr(event, "agent", None)
     return "runtime" if agent is None or event.type in _OF_THE_RUNTIME else f"agent:{agent}"
