@@ -4,7 +4,8 @@ from typing import Any, get_args
 
 from contracts import commands, subjects
 from contracts.events import EVENT_TYPES
-from contracts.live import TextStreamed
+from contracts.live import Delta
+from contracts.lookups import DataFound, DataRequested
 
 _CHANNELS: dict[str, tuple[str, str]] = {
     "events": (
@@ -21,7 +22,15 @@ _CHANNELS: dict[str, tuple[str, str]] = {
     ),
     "deltas": (
         "mozaiks.delta.{app}.{chat}",
-        "Text while it is streamed, in stream DELTAS, for minutes.",
+        "Text while it is streamed and progress of tools, in stream DELTAS, for minutes.",
+    ),
+    "lookups": (
+        "mozaiks.lookup.{app}.{chat}.{request}",
+        "What the orchestrator needs to know of data elsewhere, in stream LOOKUPS, for a minute.",
+    ),
+    "findings": (
+        "mozaiks.found.{app}.{chat}.{request}",
+        "What persistence found, in stream LOOKUPS, for a minute.",
     ),
     "live": (
         "mozaiks.live.{app}.{chat}.{kind}",
@@ -39,12 +48,16 @@ def document() -> dict[str, Any]:
         order.model_fields["name"].default: f"commands/{order.model_fields['name'].default}.json"
         for order in get_args(commands.Command)
     }
-    chunk = {TextStreamed.__name__: "live/TextStreamed.json"}
+    chunk = {model.__name__: f"live/{model.__name__}.json" for model in get_args(Delta)}
+    asked = {DataRequested.__name__: f"lookups/{DataRequested.__name__}.json"}
+    told = {DataFound.__name__: f"lookups/{DataFound.__name__}.json"}
     carried = {
         "events": list(events),
         "business": business,
         "commands": list(orders),
         "deltas": list(chunk),
+        "lookups": list(asked),
+        "findings": list(told),
         "live": [*events, *chunk],
         "dead_letters": [],
     }
@@ -65,7 +78,7 @@ def document() -> dict[str, Any]:
                     "contentType": "application/json",
                     "payload": {"schemaFormat": "application/schema+json", "schema": {"$ref": ref}},
                 }
-                for name, ref in {**events, **orders, **chunk}.items()
+                for name, ref in {**events, **orders, **chunk, **asked, **told}.items()
             }
         },
     }
@@ -98,6 +111,8 @@ def _operations() -> dict[str, Any]:
         "publishBusinessEvent": operation("send", "business", "Stated by workflows through it."),
         "takeCommand": operation("receive", "commands", "Only the orchestrator takes orders."),
         "streamText": operation("send", "deltas", "Sent while a model speaks."),
+        "lookUp": operation("send", "lookups", "Asked by the orchestrator."),
+        "tellFinding": operation("send", "findings", "Answered by persistence."),
         "showLive": operation("send", "live", "Republished by JetStream itself."),
         "buryMessage": operation("send", "dead_letters", "By any service that gives up on one."),
     }

@@ -11,10 +11,25 @@ StartupMode = Literal["AgentDriven", "UserDriven", "BackendOnly"]
 ChatStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
 
+class ToolCard(BaseModel):
+    """A tool as the public may know it; `component` and `mode` are there for tools with a UI."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    description: str = ""
+    agents: list[AgentName] = []
+    component: str | None = None
+    mode: Literal["inline", "artifact"] | None = None
+    auto_invoke: bool = False
+
+
 class WorkflowCard(BaseModel):
     """A workflow as the public may know it: no prompts, no paths.
 
-    A workflow that did not load has `problems` (file and reason, one line each) and no agents.
+    A workflow that did not load has `problems` (file and reason, one line each) and no agents; one
+    whose newest edit does not load has them beside its last good version. `general` is the built-in
+    one that answers where no workflow is chosen. `outputs` says which agent answers in which model.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -30,7 +45,12 @@ class WorkflowCard(BaseModel):
     visual_agents: list[AgentName] = []
     model: str = ""
     demo: bool = False
+    version: str = ""
+    general: bool = False
+    tools: list[ToolCard] = []
+    outputs: dict[AgentName, str] = {}
     problems: list[str] = []
+    warnings: list[str] = []
 
 
 class ChatSummary(BaseModel):

@@ -55,12 +55,41 @@ class ExpireQuestion(_Command):
     question_id: QuestionId
 
 
+class SetVariables(_Command):
+    """The person sets context variables, by a component of the page; those of the runtime stay."""
+
+    name: Literal["set_variables"] = "set_variables"
+    variables: dict[str, Any] = Field(min_length=1)
+
+
+class AttachFile(_Command):
+    """The bytes are in bucket `attachments` already; this makes them known to the chat."""
+
+    name: Literal["attach_file"] = "attach_file"
+    attachment_id: str
+    filename: str
+    size_bytes: int = Field(ge=0)
+    content_type: str
+    digest: str
+    intent: Literal["context", "bundle", "deliverable"] = "context"
+    bundle_path: str | None = None
+
+
 class CancelChat(_Command):
     name: Literal["cancel_chat"] = "cancel_chat"
     reason: str = ""
 
 
-Command = StartChat | SendMessage | AnswerQuestion | AnswerUiTool | ExpireQuestion | CancelChat
+Command = (
+    StartChat
+    | SendMessage
+    | AnswerQuestion
+    | AnswerUiTool
+    | ExpireQuestion
+    | SetVariables
+    | AttachFile
+    | CancelChat
+)
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="name")])
 """Parses a command off the wire. Raises pydantic.ValidationError."""

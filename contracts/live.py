@@ -1,6 +1,8 @@
 """Shown while it happens, never the truth: what the model is saying right now."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from contracts.ids import AgentName, RunnerId
 
@@ -14,9 +16,31 @@ class TextStreamed(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    kind: Literal["text"] = "text"
     turn: int
     call: int
     agent: AgentName
     runner: RunnerId
     offset: int
     text: str
+
+
+class ToolProgressed(BaseModel):
+    """How far a tool is, as it says itself: `percent` from 0 to 100, none where it cannot tell."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["progress"] = "progress"
+    turn: int
+    agent: AgentName
+    runner: RunnerId
+    tool_call_id: str
+    tool_name: str
+    percent: float | None = Field(default=None, ge=0, le=100)
+    message: str = ""
+
+
+Delta = TextStreamed | ToolProgressed
+
+DELTA: TypeAdapter[Delta] = TypeAdapter(Annotated[Delta, Field(discriminator="kind")])
+"""Parses what is shown while it happens off the wire. Raises pydantic.ValidationError."""

@@ -11,7 +11,8 @@ from contracts import asyncapi, commands
 from contracts.catalogue import ChatSummary, WorkflowCard
 from contracts.envelope import Envelope
 from contracts.events import EVENT_TYPES
-from contracts.live import TextStreamed
+from contracts.live import Delta
+from contracts.lookups import DataFound, DataRequested
 
 FOLDER = Path(__file__).parent / "schemas"
 
@@ -24,7 +25,8 @@ def documents() -> dict[str, str]:
         f"commands/{order.model_fields['name'].default}.json": order
         for order in get_args(commands.Command)
     }
-    models |= {"live/TextStreamed.json": TextStreamed}
+    models |= {f"live/{model.__name__}.json": model for model in get_args(Delta)}
+    models |= {f"lookups/{model.__name__}.json": model for model in (DataRequested, DataFound)}
     models |= {f"buckets/{model.__name__}.json": model for model in (WorkflowCard, ChatSummary)}
     texts = {path: _text(model.model_json_schema()) for path, model in models.items()}
     return {**texts, "asyncapi.json": _text(asyncapi.document())}

@@ -15,16 +15,27 @@ COMMANDS = "COMMANDS"
 EVENTS = "EVENTS"
 DELTAS = "DELTAS"
 DEAD_LETTERS = "DEAD_LETTERS"
+LOOKUPS = "LOOKUPS"
 LEASES = "leases"
 WORKFLOWS = "workflows"
 CHATS = "chats"
 PERF = "perf"
+TICKETS = "tickets"
+"""One-time tickets that open a socket."""
+ANSWERS = "answers"
+"""Model answers that were recorded, by the digest of their request."""
+MANIFESTS = "manifests"
+"""An object store: every version of a workflow that a chat began with, by its digest."""
+ATTACHMENTS = "attachments"
+"""An object store: what users gave their chats."""
 
 ALL_COMMANDS = "mozaiks.cmd.>"
 ALL_TIMERS = "mozaiks.timer.>"
 ALL_EVENTS = "mozaiks.evt.>"
 ALL_DELTAS = "mozaiks.delta.>"
 ALL_DEAD_LETTERS = "mozaiks.dlq.>"
+ALL_LOOKUPS = "mozaiks.lookup.>"
+ALL_FINDINGS = "mozaiks.found.>"
 EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"
 DELTAS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.delta"
 
@@ -115,6 +126,16 @@ def delta(key: ChatKey) -> str:
     return f"mozaiks.delta.{_chat_tokens(key)}"
 
 
+def lookup(key: ChatKey, request: str) -> str:
+    """Where the orchestrator asks for data that is kept elsewhere; `request` is one plain token."""
+    return f"mozaiks.lookup.{_chat_tokens(key)}.{request}"
+
+
+def found(key: ChatKey, request: str) -> str:
+    """Where persistence answers."""
+    return f"mozaiks.found.{_chat_tokens(key)}.{request}"
+
+
 def live(key: ChatKey) -> str:
     """What viewers subscribe to: events and deltas of one chat, once they are stored."""
     return f"mozaiks.live.{_chat_tokens(key)}.*"
@@ -178,6 +199,19 @@ def workflow_key(name: WorkflowName) -> str:
 
 def chat_summary_key(app: AppId, user: UserId, chat: ChatId) -> str:
     return f"{user_summaries_prefix(app, user)}.{token(chat, 'chat_id')}"
+
+
+def attachment_key(key: ChatKey, attachment: str) -> str:
+    return f"{_chat_tokens(key)}.{attachment}"
+
+
+def answer_key(app: AppId, digest: str) -> str:
+    return f"{token(app, 'app_id')}.{digest}"
+
+
+def running_prefix(app: AppId) -> str:
+    """Below it, in bucket `leases`, lies one key for each chat of the app that runs right now."""
+    return token(app, "app_id")
 
 
 def user_summaries_prefix(app: AppId, user: UserId) -> str:

@@ -5,10 +5,13 @@ from typing import get_args
 from contracts.events.body import EventBody as EventBody
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import (
+    AttachmentUploaded,
     ChatCancelled,
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    HistoryCompacted,
+    ToolCodeChanged,
     UserMessageReceived,
 )
 from contracts.events.human import (
@@ -19,10 +22,12 @@ from contracts.events.human import (
     UiToolRequested,
 )
 from contracts.events.turn import (
+    ConversationProcessed,
     ModelRequested,
     ModelResponded,
     OutputStructured,
     SpeakerSelected,
+    ToolInvoked,
     ToolReturned,
     TurnCompleted,
     TurnFailed,
@@ -33,12 +38,17 @@ from contracts.events.turn import (
 Event = (
     ChatStarted
     | UserMessageReceived
+    | AttachmentUploaded
+    | HistoryCompacted
+    | ToolCodeChanged
     | ChatCompleted
     | ChatFailed
     | ChatCancelled
     | SpeakerSelected
+    | ConversationProcessed
     | ModelRequested
     | ModelResponded
+    | ToolInvoked
     | ToolReturned
     | TurnCompleted
     | TurnFailed

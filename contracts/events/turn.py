@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, Literal
 
 from contracts.events.body import EventBody
+from contracts.events.human import Display
 from contracts.events.parts import BinaryPart, Part, Tokens, ToolCall
 from contracts.ids import AgentName
 
@@ -24,6 +25,11 @@ SELECTOR = AgentName("_selector")
 """Who has the word while a model chooses the next speaker: what it says is for nobody's eyes."""
 
 ToolStatus = Literal["ok", "error", "not_found"]
+Occasion = Literal["auto_invoke", "before_chat", "after_chat", "before_agent", "after_agent"]
+"""When the runtime calls a tool of its own accord: with an agent's structured output, or around it."""
+
+RUNTIME = AgentName("runtime")
+"""Whose turn it is in events of no agent's turn: number 0 before the first turn."""
 
 
 class SpeakerSelected(EventBody):
@@ -41,8 +47,9 @@ class SpeakerSelected(EventBody):
 class ModelRequested(EventBody):
     """The `call`-th (from 0) model request of a turn is about to leave.
 
-    `prompt` is the system prompt in force; `parts` is the turn's trigger, on its first call only;
-    `digest` is the SHA-256 of the prompt and the conversation that the model was given.
+    `prompt` is the system prompt in force; `parts` is what the model is newly told: the turn's
+    trigger on its first call, why its answer was not accepted on a call that asks again; `digest` is
+    the SHA-256 of the prompt and the conversation that the model was given.
     """
 
     type: ClassVar[str] = "turn.model_requested"
@@ -54,8 +61,17 @@ class ModelRequested(EventBody):
     digest: str
 
 
+class ConversationProcessed(EventBody):
+    """What the workflow's hooks made of the conversation before turn `turn`, in strict AG2 format."""
+
+    type: ClassVar[str] = "turn.conversation_processed"
+    turn: int
+    agent: AgentName
+    messages: list[dict[str, Any]]
+
+
 class ModelResponded(EventBody):
-    """What the model said, whole."""
+    """What the model said, whole; a `hidden` text is for the runtime, not for people."""
 
     type: ClassVar[str] = "turn.model_responded"
     turn: int
@@ -70,13 +86,34 @@ class ModelResponded(EventBody):
     provider: str | None = None
     finish_reason: str | None = None
     response_id: str | None = None
+    hidden: bool = False
+
+
+class ToolInvoked(EventBody):
+    """The runtime calls a tool of its own accord; its result is a ToolReturned of the same `occasion`.
+
+    `component` and `display` are the UI that an auto-invoked UI tool is shown by, `caption` is what
+    the agent says to it.
+    """
+
+    type: ClassVar[str] = "turn.tool_invoked"
+    turn: int
+    agent: AgentName
+    tool_call_id: str
+    name: str
+    occasion: Occasion
+    arguments: dict[str, Any] = {}
+    component: str | None = None
+    display: Display | None = None
+    caption: str | None = None
 
 
 class ToolReturned(EventBody):
     """A tool finished.
 
     `error` is what the model may know of a failure: no traceback, no path. `final` ends the turn
-    without another model call; a handoff is such a result, its target in `metadata`.
+    without another model call; a handoff is such a result, its target in `metadata`. `occasion` is
+    there where no model but the runtime called it.
     """
 
     type: ClassVar[str] = "turn.tool_returned"
@@ -90,6 +127,7 @@ class ToolReturned(EventBody):
     final: bool = False
     metadata: dict[str, Any] = {}
     error: str | None = None
+    occasion: Occasion | None = None
 
 
 class TurnCompleted(EventBody):
@@ -111,7 +149,7 @@ class TurnFailed(EventBody):
 
 
 class VariablesChanged(EventBody):
-    """Context variables that a tool, a rule or an answer set or removed."""
+    """Context variables that a tool, a rule, an answer, the person or data elsewhere set or removed."""
 
     type: ClassVar[str] = "turn.variables_changed"
     turn: int
@@ -123,7 +161,8 @@ class VariablesChanged(EventBody):
 class UsageRecorded(EventBody):
     """What one model call cost: tokens as the provider counted them, seconds as we did.
 
-    Version 2 gathers the counts in `tokens`, where version 1 had three of them side by side.
+    `cost` is in US dollars by the orchestrator's price table, none for a model without a price; a
+    `cached` answer was recorded earlier and cost nothing. Version 2 gathers the counts in `tokens`, where version 1 had three of them side by side.
     """
 
     type: ClassVar[str] = "turn.usage_recorded"
@@ -135,13 +174,16 @@ class UsageRecorded(EventBody):
     provider: str | None = None
     tokens: Tokens = Tokens()
     duration: float
+    cost: float | None = None
+    cached: bool = False
 
 
 class OutputStructured(EventBody):
-    """An agent's reply, validated against its output model."""
+    """An agent's reply, validated against its output model; in `auto_tool_mode` a tool gets it."""
 
     type: ClassVar[str] = "turn.output_structured"
     turn: int
     agent: AgentName
     model_name: str
     data: dict[str, Any]
+    auto_tool_mode: bool = False

@@ -30,7 +30,7 @@ from contracts import codec, envelope, subjects
 from contracts.commands import Command
 from contracts.envelope import Envelope
 from contracts.ids import ChatKey, Seq, StreamSeq, new_message_id
-from contracts.live import TextStreamed
+from contracts.live import DELTA, Delta, TextStreamed
 
 PAGE = 500
 """Messages of one direct get: bounds what a reader holds before it has looked at them."""
@@ -270,7 +270,8 @@ class Bus:
         if pending and page:
             more = self._pages(subjects.DELTAS, subject, live_position(page[-1]))
             page += [later async for later in more]
-        return [TextStreamed.model_validate_json(message.data) for message in page]
+        shown = [DELTA.validate_json(message.data) for message in page]
+        return [delta for delta in shown if isinstance(delta, TextStreamed)]
 
     async def order(self, command: Command) -> None:
         """Put a command into the orchestrator's queue; the same command twice is stored once.
@@ -293,9 +294,9 @@ class Bus:
         subject = subjects.timer(command.key, name)
         await self._publish(subject, command.model_dump_json().encode(), new_message_id(), headers)
 
-    async def stream_text(self, key: ChatKey, chunk: TextStreamed) -> None:
-        """Show a chunk of text; not waited for, because the stored response supersedes it."""
-        await self.nc.publish(subjects.delta(key), chunk.model_dump_json().encode())
+    async def show(self, key: ChatKey, delta: Delta) -> None:
+        """Show what happens right now; not waited for, because a stored event supersedes it."""
+        await self.nc.publish(subjects.delta(key), delta.model_dump_json().encode())
 
     async def bury(self, service: str, message: Msg, reason: str) -> None:
         """Keep a message that could never be handled, with the reason, in DEAD_LETTERS.

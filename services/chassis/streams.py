@@ -6,6 +6,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import (
     KeyValueConfig,
+    ObjectStoreConfig,
     RePublish,
     RetentionPolicy,
     StorageType,
@@ -20,6 +21,10 @@ MAX_CONSUMERS = 64
 DELTAS_KEPT_SECONDS = 600.0
 LEASE_SECONDS = 3.0
 """How long a run's lease outlives its last renewal."""
+LOOKUP_SECONDS = 60.0
+"""How long a question about data elsewhere, and its answer, are kept."""
+TICKET_SECONDS = 60.0
+ANSWERS_KEPT_SECONDS = 30 * 24 * 3600.0
 
 
 async def ensure_streams(nc: Client, *, replicas: int) -> None:
@@ -32,6 +37,8 @@ async def ensure_streams(nc: Client, *, replicas: int) -> None:
         await _ensure(js, config)
     for bucket in _buckets(replicas):
         await _ensure_bucket(js, bucket)
+    for store in (subjects.MANIFESTS, subjects.ATTACHMENTS):
+        await _ensure_object_store(js, ObjectStoreConfig(bucket=store, replicas=replicas))
 
 
 async def _ensure(js: JetStreamContext, config: StreamConfig) -> None:
@@ -46,6 +53,13 @@ async def _ensure_bucket(js: JetStreamContext, config: KeyValueConfig) -> None:
         await js.key_value(config.bucket)
     except NotFoundError:
         await js.create_key_value(config)
+
+
+async def _ensure_object_store(js: JetStreamContext, config: ObjectStoreConfig) -> None:
+    try:
+        await js.object_store(str(config.bucket))
+    except NotFoundError:
+        await js.create_object_store(str(config.bucket), config)
 
 
 def _streams(replicas: int) -> list[StreamConfig]:
@@ -74,6 +88,12 @@ def _streams(replicas: int) -> list[StreamConfig]:
             max_age=DELTAS_KEPT_SECONDS,
             republish=RePublish(src="mozaiks.delta.*.*", dest=subjects.DELTAS_REPUBLISHED),
         ),
+        _stream(
+            subjects.LOOKUPS,
+            [subjects.ALL_LOOKUPS, subjects.ALL_FINDINGS],
+            replicas,
+            max_age=LOOKUP_SECONDS,
+        ),
         _stream(subjects.DEAD_LETTERS, [subjects.ALL_DEAD_LETTERS], replicas),
     ]
 
@@ -93,6 +113,8 @@ def _buckets(replicas: int) -> list[KeyValueConfig]:
         subjects.WORKFLOWS: None,
         subjects.CHATS: None,
         subjects.PERF: None,
+        subjects.TICKETS: TICKET_SECONDS,
+        subjects.ANSWERS: ANSWERS_KEPT_SECONDS,
     }
     return [
         KeyValueConfig(bucket=name, ttl=ttl, replicas=replicas, direct=True)

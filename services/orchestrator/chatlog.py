@@ -132,7 +132,7 @@ class ChatLog:
             offset=offset,
             text=text,
         )
-        await self._bus.stream_text(self.key, chunk)
+        await self._bus.show(self.key, chunk)
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         """Set the timer of a question; when it will end.

@@ -1,18 +1,23 @@
 """What becomes true when an order arrives, what follows by itself, and what a chat still waits for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from contracts.commands import (
     AnswerQuestion,
     AnswerUiTool,
+    AttachFile,
     CancelChat,
     Command,
     ExpireQuestion,
     SendMessage,
+    SetVariables,
     StartChat,
 )
 from contracts.events import Event
 from contracts.events.chat import (
+    AttachmentUploaded,
     ChatCancelled,
     ChatCompleted,
     ChatFailed,
@@ -26,8 +31,15 @@ from contracts.events.human import (
     UiToolAnswered,
     UiToolRequested,
 )
-from contracts.events.turn import SELECTOR, SpeakerSelected, TurnCompleted, TurnFailed
+from contracts.events.turn import (
+    SELECTOR,
+    SpeakerSelected,
+    TurnCompleted,
+    TurnFailed,
+    VariablesChanged,
+)
 from contracts.ids import AgentName, QuestionId
+from contracts.reserved import is_reserved
 from contracts.seed import cache_seed
 from services.orchestrator.patterns import (
     Circle,
@@ -153,6 +165,10 @@ def _heard(command: Command, state: ChatState, workflow: Workflow | None) -> lis
             return [UiToolAnswered(question_id=question, user_id=command.user_id, response=given)]
         case ExpireQuestion(question_id=question):
             return _expired(question, state)
+        case SetVariables(variables=given):
+            return _set(given, state)
+        case AttachFile():
+            return _attached(command, state)
         case CancelChat(reason=reason):
             return [ChatCancelled(user_id=command.user_id, reason=reason)]
 
@@ -170,6 +186,36 @@ def _started(command: StartChat, workflow: Workflow | None) -> list[Event]:
     if command.message:
         began.append(UserMessageReceived(user_id=command.user_id, text=command.message))
     return began
+
+
+def _set(given: Mapping[str, Any], state: ChatState) -> list[Event]:
+    """The variables that differ from what they are; those of the runtime are nobody's to set."""
+    changed = {
+        name: value
+        for name, value in given.items()
+        if not is_reserved(name)
+        and not (name in state.variables and state.variables[name] == value)
+    }
+    if not changed:
+        return []
+    return [VariablesChanged(turn=state.turns, agent=USER, changed=changed)]
+
+
+def _attached(command: AttachFile, state: ChatState) -> list[Event]:
+    if any(one.attachment_id == command.attachment_id for one in state.attachments):
+        return []
+    return [
+        AttachmentUploaded(
+            attachment_id=command.attachment_id,
+            user_id=command.user_id,
+            filename=command.filename,
+            size_bytes=command.size_bytes,
+            content_type=command.content_type,
+            digest=command.digest,
+            intent=command.intent,
+            bundle_path=command.bundle_path,
+        )
+    ]
 
 
 def _expired(question: QuestionId, state: ChatState) -> list[Event]:

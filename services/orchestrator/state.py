@@ -9,10 +9,13 @@ from contracts.codec import Fact
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import (
+    AttachmentUploaded,
     ChatCancelled,
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    HistoryCompacted,
+    ToolCodeChanged,
     UserMessageReceived,
 )
 from contracts.events.human import (
@@ -25,10 +28,12 @@ from contracts.events.human import (
 from contracts.events.turn import (
     SELECTOR,
     Choice,
+    ConversationProcessed,
     ModelRequested,
     ModelResponded,
     OutputStructured,
     SpeakerSelected,
+    ToolInvoked,
     ToolReturned,
     TurnCompleted,
     TurnFailed,
@@ -39,7 +44,14 @@ from contracts.ids import AgentName, QuestionId, RunnerId, Seq, UserId, Workflow
 from services.orchestrator.workflows.spec import USER
 
 Ending = Literal["completed", "failed", "cancelled"]
-Step = ModelRequested | ModelResponded | ToolReturned
+Step = (
+    ConversationProcessed
+    | ModelRequested
+    | ModelResponded
+    | OutputStructured
+    | ToolInvoked
+    | ToolReturned
+)
 Question = HumanAsked | UiToolRequested
 Answer = HumanAnswered | UiToolAnswered
 
@@ -52,6 +64,14 @@ class Said:
     """A message of the person."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What stands, for models, for everything up to and including a turn."""
+
+    through_turn: int
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +103,21 @@ class Turn:
         return {step.tool_call_id: step for step in self.steps if isinstance(step, ToolReturned)}
 
     @property
+    def invoked(self) -> tuple[ToolInvoked, ...]:
+        """The calls that the runtime made of its own accord."""
+        return tuple(step for step in self.steps if isinstance(step, ToolInvoked))
+
+    @property
+    def output(self) -> OutputStructured | None:
+        """The reply, once it has been found to meet the agent's model."""
+        return next((step for step in self.steps if isinstance(step, OutputStructured)), None)
+
+    @property
+    def processed(self) -> ConversationProcessed | None:
+        """The conversation before the turn as hooks left it, where they did anything."""
+        return next((s for s in self.steps if isinstance(s, ConversationProcessed)), None)
+
+    @property
     def unanswered(self) -> tuple[Question, ...]:
         """The questions that still wait, in the order they were asked."""
         return tuple(q for q in self.questions if q.question_id not in self.answers)
@@ -93,8 +128,10 @@ class Turn:
         last = self.responses[-1] if self.responses else None
         asking = {question.tool_call_id for question in self.unanswered}
         done = self.returned
-        calls = [] if last is None else [c.id for c in last.tool_calls if c.id not in done]
-        return bool(calls) and all(call in asking for call in calls)
+        calls = [] if last is None else [call.id for call in last.tool_calls]
+        calls += [call.tool_call_id for call in self.invoked]
+        open_still = [call for call in calls if call not in done]
+        return bool(open_still) and all(call in asking for call in open_still)
 
 
 Line = Said | Turn
@@ -107,7 +144,9 @@ class ChatState:
     The selector's turns are lines that it alone remembers; they do not count as agents' turns.
 
     `heard` holds the commands whose messages were taken in; `runner` appended the newest event that
-    a run (and not a command alone) brought about.
+    a run (and not a command alone) brought about. `around` holds the results of the tools that are
+    called before and after the chat, by their call ids, and `settled` every variable that was
+    changed at least once.
     """
 
     seq: Seq = _NONE
@@ -123,6 +162,12 @@ class ChatState:
     heard: frozenset[str] = frozenset()
     ended: Ending | None = None
     runner: RunnerId | None = None
+    workflow_version: str | None = None
+    tools_version: str | None = None
+    attachments: tuple[AttachmentUploaded, ...] = ()
+    compacted: Compacted | None = None
+    around: Mapping[str, ToolReturned] = field(default_factory=lambda: MappingProxyType({}))
+    settled: frozenset[str] = frozenset()
 
     @property
     def started(self) -> bool:
@@ -157,7 +202,20 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
     """What an event says, before it has a place in the log."""
     match event:
         case ChatStarted():
-            return replace(state, user=event.user_id, seed=event.seed, variables=event.variables)
+            return replace(
+                state,
+                user=event.user_id,
+                seed=event.seed,
+                variables=event.variables,
+                workflow_version=event.workflow_version,
+                tools_version=event.tools_version,
+            )
+        case ToolCodeChanged(now=now):
+            return replace(state, tools_version=now)
+        case AttachmentUploaded():
+            return replace(state, attachments=(*state.attachments, event))
+        case HistoryCompacted(through_turn=turn, summary=summary):
+            return replace(state, compacted=Compacted(turn, summary))
         case UserMessageReceived():
             return _hear(replace(state, heard=state.heard | {cause}), Said(event.text))
         case SpeakerSelected():
@@ -170,7 +228,11 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             )
         case VariablesChanged():
             kept = {k: v for k, v in state.variables.items() if k not in event.removed}
-            return replace(state, variables={**kept, **event.changed})
+            return replace(
+                state,
+                variables={**kept, **event.changed},
+                settled=state.settled.union(event.changed, event.removed),
+            )
         case TurnCompleted():
             return _close(state, event.text, event.handoff)
         case TurnFailed():
@@ -181,7 +243,18 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return replace(state, ended="failed", open=None)
         case ChatCancelled():
             return replace(state, ended="cancelled", open=None)
-        case ModelRequested() | ModelResponded() | ToolReturned() as step:
+        case ToolInvoked(occasion="before_chat" | "after_chat"):
+            return state
+        case ToolReturned(occasion="before_chat" | "after_chat") as result:
+            return replace(state, around={**state.around, result.tool_call_id: result})
+        case (
+            ConversationProcessed()
+            | ModelRequested()
+            | ModelResponded()
+            | OutputStructured()
+            | ToolInvoked()
+            | ToolReturned()
+        ) as step:
             return _grow(state, step)
         case HumanAsked() | UiToolRequested() as question:
             return _ask(state, question)
@@ -189,7 +262,7 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return _answer(state, answer)
         case BusinessLogged():
             return _log(state, event.occasion)
-        case UsageRecorded() | OutputStructured() | QuestionExpired():
+        case UsageRecorded() | QuestionExpired():
             return state
 
 

@@ -12,10 +12,13 @@ from contracts.envelope import Envelope
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import (
+    AttachmentUploaded,
     ChatCancelled,
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    HistoryCompacted,
+    ToolCodeChanged,
     UserMessageReceived,
 )
 from contracts.events.human import (
@@ -28,10 +31,12 @@ from contracts.events.human import (
 from contracts.events.parts import ToolCall, text_of
 from contracts.events.turn import (
     SELECTOR,
+    ConversationProcessed,
     ModelRequested,
     ModelResponded,
     OutputStructured,
     SpeakerSelected,
+    ToolInvoked,
     ToolReturned,
     TurnCompleted,
     TurnFailed,
@@ -167,6 +172,11 @@ def _evolve(session: Session, event: Event, time: datetime) -> Session:
             | ModelResponded()
             | VariablesChanged()
             | OutputStructured()
+            | ToolInvoked()
+            | ConversationProcessed()
+            | AttachmentUploaded()
+            | HistoryCompacted()
+            | ToolCodeChanged()
             | BusinessLogged()
         ):
             return session
@@ -202,9 +212,11 @@ def message_of(envelope: Envelope, event: Event) -> Message | None:
 
     A person's answer is no line of its own: it reaches the model as the result of the tool that
     asked, and between a call and its result the strict form allows nothing else. The selector's
-    choices are no lines either.
+    choices are no lines either, nor are the results of tools that no model called.
     """
     match event:
+        case ToolReturned(occasion=occasion) if occasion is not None:
+            return None
         case ModelResponded(agent=agent) | ToolReturned(agent=agent) if agent == SELECTOR:
             return None
         case UserMessageReceived():

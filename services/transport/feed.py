@@ -11,10 +11,13 @@ from contracts.envelope import Envelope
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import (
+    AttachmentUploaded,
     ChatCancelled,
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    HistoryCompacted,
+    ToolCodeChanged,
     UserMessageReceived,
 )
 from contracts.events.human import (
@@ -27,10 +30,12 @@ from contracts.events.human import (
 from contracts.events.parts import ToolCall, text_of
 from contracts.events.turn import (
     SELECTOR,
+    ConversationProcessed,
     ModelRequested,
     ModelResponded,
     OutputStructured,
     SpeakerSelected,
+    ToolInvoked,
     ToolReturned,
     TurnCompleted,
     TurnFailed,
@@ -38,7 +43,7 @@ from contracts.events.turn import (
     VariablesChanged,
 )
 from contracts.ids import AgentName, ChatKey, Seq, UserId, WorkflowName
-from contracts.live import TextStreamed
+from contracts.live import TextStreamed, ToolProgressed
 from services.transport.chatview import PERSON, STATUS_NUMBER, ChatView, Component
 
 Data = dict[str, Any]
@@ -286,8 +291,16 @@ def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
             return [] if chosen.agent == SELECTOR else [_speaker(chosen)]
         case ModelResponded() as said:
             return _response(viewer, said)
-        case ToolReturned() as returned:
+        case ToolInvoked() as invoked:
+            return _invoked(viewer, invoked, view)
+        case ToolReturned(occasion="auto_invoke") as returned:
+            return [_auto_returned(returned)]
+        case ToolReturned(occasion=None) as returned:
             return [_returned(returned)] if is_heard(viewer, returned.agent) else []
+        case ToolReturned():
+            return []
+        case AttachmentUploaded() as attached:
+            return [_attachment(fact.envelope, attached)]
         case HumanAsked() as asked:
             return _question(viewer, asked)
         case HumanAnswered() as answered:
@@ -313,6 +326,8 @@ def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
         case ChatCancelled(reason=reason):
             return [_end(fact.envelope, view, 3, reason or "cancelled")]
         case BusinessLogged() | VariablesChanged() | ModelRequested() | TurnCompleted():
+            return []
+        case ConversationProcessed() | HistoryCompacted() | ToolCodeChanged():
             return []
 
 
@@ -347,7 +362,8 @@ def _response(viewer: Viewer, said: ModelResponded) -> list[Frame]:
     if not is_heard(viewer, said.agent):
         return []
     place = {"turn": said.turn, "call": said.call}
-    words = [_words_of_an_agent(said.agent, said.text, **place, metadata={})] if said.text else []
+    shown = said.text and not said.hidden
+    words = [_words_of_an_agent(said.agent, said.text or "", **place, metadata={})] if shown else []
     return words + [_called(said, call) for call in said.tool_calls]
 
 
@@ -376,6 +392,78 @@ def _returned(returned: ToolReturned) -> Frame:
         "content": returned.error or text_of(returned.parts),
     }
     return Frame("chat.tool_activity", data)
+
+
+def _invoked(viewer: Viewer, invoked: ToolInvoked, view: ChatView) -> list[Frame]:
+    """A tool that the runtime calls with an agent's output; what it calls around turns is no news."""
+    if invoked.occasion != "auto_invoke":
+        return []
+    shown = {} if invoked.display is None else {"display": invoked.display, "mode": invoked.display}
+    payload = {
+        "tool_args": invoked.arguments,
+        "agent_name": invoked.agent,
+        "interaction_type": "auto_tool",
+        "workflow_name": view.workflow,
+        **shown,
+    }
+    if invoked.caption and is_heard(viewer, invoked.agent):
+        payload["agent_message"] = invoked.caption
+    data = {
+        "agent": invoked.agent,
+        "tool_name": invoked.name,
+        "tool_call_id": invoked.tool_call_id,
+        "corr": invoked.tool_call_id,
+        "awaiting_response": False,
+        "component_type": invoked.component or invoked.name,
+        "interaction_type": "auto_tool",
+        "payload": payload,
+        **shown,
+    }
+    return [Frame("chat.tool_call", data, top={"awaiting_response": False})]
+
+
+def _auto_returned(returned: ToolReturned) -> Frame:
+    data = {
+        "agent": returned.agent,
+        "tool_name": returned.name,
+        "call_id": returned.tool_call_id,
+        "corr": returned.tool_call_id,
+        "status": returned.status,
+        "success": returned.status == "ok",
+        "content": returned.error or text_of(returned.parts),
+        "interaction_type": "auto_tool",
+    }
+    return Frame("chat.tool_response", data)
+
+
+def _attachment(envelope: Envelope, attached: AttachmentUploaded) -> Frame:
+    data = {
+        "attachment_id": attached.attachment_id,
+        "filename": attached.filename,
+        "size_bytes": attached.size_bytes,
+        "content_type": attached.content_type,
+        "intent": attached.intent,
+        "bundle_path": attached.bundle_path,
+        "uploaded_at_utc": envelope.time.isoformat(),
+        "user_id": attached.user_id,
+        "chat_id": envelope.chat_id,
+        "app_id": envelope.app_id,
+    }
+    return Frame("chat.attachment_uploaded", data)
+
+
+def of_progress(viewer: Viewer, progress: ToolProgressed) -> list[Frame]:
+    if not is_heard(viewer, progress.agent):
+        return []
+    data = {
+        "agent": progress.agent,
+        "tool_name": progress.tool_name,
+        "progress_percent": progress.percent,
+        "status_message": progress.message,
+        "corr": progress.tool_call_id,
+        "turn": progress.turn,
+    }
+    return [Frame("chat.tool_progress", data)]
 
 
 def _question(viewer: Viewer, asked: HumanAsked) -> list[Frame]:
@@ -454,7 +542,8 @@ def _usage(envelope: Envelope, usage: UsageRecorded, view: ChatView) -> Frame:
         "prompt_tokens": _count(usage.tokens.prompt),
         "completion_tokens": _count(usage.tokens.completion),
         "total_tokens": _count(usage.tokens.total),
-        "cached": bool(usage.tokens.cache_read),
+        "cached": usage.cached,
+        "cost": usage.cost,
         "duration_sec": usage.duration,
         "event_id": envelope.event_id,
         "event_ts": envelope.time.isoformat(),
@@ -477,7 +566,7 @@ def _structured(output: OutputStructured, view: ChatView) -> Frame:
         "agent_name": output.agent,
         "model_name": output.model_name,
         "structured_data": output.data,
-        "auto_tool_mode": False,
+        "auto_tool_mode": output.auto_tool_mode,
         "turn": output.turn,
         "context": {
             "chat_id": view.key.chat,

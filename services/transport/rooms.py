@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from contracts import codec
 from contracts.codec import UnreadableMessageError
 from contracts.ids import ChatKey, Seq, StreamSeq
-from contracts.live import TextStreamed
+from contracts.live import DELTA, Delta, TextStreamed
 from services.chassis.bus import Bus, UnavailableError, live_position
 from services.transport.chatview import ChatView
 from services.transport.feed import Seen
@@ -61,7 +61,7 @@ class Rewound:
     cursor: Seq
 
 
-Live = Happened | TextStreamed
+Live = Happened | Delta
 News = Live | Behind | Rewound
 
 
@@ -147,7 +147,7 @@ class Room:
             return
         if isinstance(live, TextStreamed):
             self._hear(live)
-        else:
+        elif isinstance(live, Happened):
             self._tally.note(live.seen.envelope)
         for seat in self._seats:
             seat.offer(live, len(message.data))
@@ -244,5 +244,5 @@ class Rooms:
 
 def _live(message: Msg) -> Live:
     if message.subject.endswith(".delta"):
-        return TextStreamed.model_validate_json(message.data)
+        return DELTA.validate_json(message.data)
     return Happened(live_position(message), seen(codec.decode(message.data)))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from contracts.codec import Fact
 from contracts.ids import Seq, StreamSeq
-from contracts.live import TextStreamed
+from contracts.live import TextStreamed, ToolProgressed
 from services.chassis.bus import Bus, Stored, UnavailableError
 from services.transport import feed
 from services.transport.chatview import ChatView, see
@@ -131,6 +131,9 @@ class Viewing:
                         await self._show(happened, position, feed.of_event)
                 case TextStreamed():
                     await self._listen(news)
+                case ToolProgressed():
+                    for frame in feed.of_progress(self._viewer, news):
+                        await self._send(frame)
 
     async def _show(self, happened: Seen, position: StreamSeq, frames: "Frames") -> None:
         if happened.event is not None:

@@ -139,8 +139,8 @@ async def test_streamed_text_is_heard_and_read_again_in_order(chat: Chat) -> Non
     chunks = [chunk(place, "ü") for place in range(30)]
     async with chat.bus.watching(chat.key, hear):
         for one in chunks:
-            await chat.bus.stream_text(chat.key, one)
-        await chat.bus.stream_text(new_chat(), chunk(0, "elsewhere"))
+            await chat.bus.show(chat.key, one)
+        await chat.bus.show(new_chat(), chunk(0, "elsewhere"))
         await until(lambda: len(heard) >= 30)
     assert await chat.bus.read_deltas(chat.key, since=LONG_AGO) == chunks
     assert [one.model_dump_json().encode() for one in chunks] == heard
@@ -157,7 +157,7 @@ async def test_streamed_text_of_several_pages_is_read_whole(
 
     async with chat.bus.watching(chat.key, hear):
         for place in range(23):
-            await chat.bus.stream_text(chat.key, chunk(place, "x"))
+            await chat.bus.show(chat.key, chunk(place, "x"))
         await until(lambda: len(heard) >= 23)
     read = await chat.bus.read_deltas(chat.key, since=LONG_AGO)
     assert [one.offset for one in read] == list(range(23))
@@ -168,7 +168,7 @@ async def test_there_is_no_streamed_text_before_any_was_streamed(chat: Chat) -> 
 
 
 async def test_there_is_no_streamed_text_from_the_future(chat: Chat) -> None:
-    await chat.bus.stream_text(chat.key, chunk(0, "now"))
+    await chat.bus.show(chat.key, chunk(0, "now"))
     await chat.bus.nc.flush()
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert await chat.bus.read_deltas(chat.key, since=tomorrow) == []

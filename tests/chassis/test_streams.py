@@ -12,8 +12,22 @@ from services.chassis.streams import LEASE_SECONDS, MAX_CONSUMERS, ensure_stream
 from tests.chassis.story import bus_of
 
 pytestmark = [pytest.mark.broker]
-STREAMS = [subjects.COMMANDS, subjects.EVENTS, subjects.DELTAS, subjects.DEAD_LETTERS]
-BUCKETS = [subjects.LEASES, subjects.WORKFLOWS, subjects.CHATS, subjects.PERF]
+STREAMS = [
+    subjects.COMMANDS,
+    subjects.EVENTS,
+    subjects.DELTAS,
+    subjects.LOOKUPS,
+    subjects.DEAD_LETTERS,
+]
+BUCKETS = [
+    subjects.LEASES,
+    subjects.WORKFLOWS,
+    subjects.CHATS,
+    subjects.PERF,
+    subjects.TICKETS,
+    subjects.ANSWERS,
+]
+OBJECTS = {f"OBJ_{name}" for name in (subjects.MANIFESTS, subjects.ATTACHMENTS)}
 
 
 async def configured(nc: Client) -> dict[str, StreamConfig]:
@@ -24,7 +38,7 @@ async def configured(nc: Client) -> dict[str, StreamConfig]:
 async def test_the_streams_and_buckets_are_there_after_a_start(own_nats: NatsServer) -> None:
     async with bus_of(own_nats) as bus:
         found = await configured(bus.nc)
-    assert set(found) == {*STREAMS, *map(subjects.bucket_stream, BUCKETS)}
+    assert set(found) == {*STREAMS, *map(subjects.bucket_stream, BUCKETS), *OBJECTS}
     events = found[subjects.EVENTS]
     assert (events.allow_direct, events.allow_atomic, events.max_age) == (True, True, 0)
     assert all(found[name].max_consumers == MAX_CONSUMERS for name in STREAMS)

@@ -31,6 +31,14 @@ ORDERS: dict[str, dict[str, Any]] = {
     "answer_question": {"question_id": "q", "text": ""},
     "answer_ui_tool": {"question_id": "q", "response": {"approved": True}},
     "expire_question": {"question_id": "q"},
+    "set_variables": {"variables": {"colour": "red"}},
+    "attach_file": {
+        "attachment_id": "att_1",
+        "filename": "a.csv",
+        "size_bytes": 3,
+        "content_type": "text/csv",
+        "digest": "00",
+    },
     "cancel_chat": {"reason": "enough"},
 }
 

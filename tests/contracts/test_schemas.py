@@ -91,13 +91,17 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
         assert _resolved(described, reference), reference
 
 
-def test_the_document_carries_every_event_and_order_and_the_streamed_text() -> None:
+def test_the_document_carries_every_event_and_order_and_what_is_streamed() -> None:
     described = document()
     orders = {order.model_fields["name"].default for order in get_args(commands.Command)}
     assert set(described["channels"]["events"]["messages"]) == set(EVENT_TYPES)
     assert set(described["channels"]["commands"]["messages"]) == orders
     assert set(described["channels"]["business"]["messages"]) == {"business.logged"}
-    assert set(described["channels"]["live"]["messages"]) == {*EVENT_TYPES, "TextStreamed"}
+    assert set(described["channels"]["live"]["messages"]) == {
+        *EVENT_TYPES,
+        "TextStreamed",
+        "ToolProgressed",
+    }
 
 
 def test_the_addresses_of_the_document_are_those_that_are_built() -> None:
@@ -108,8 +112,11 @@ def test_the_addresses_of_the_document_are_those_that_are_built() -> None:
         "commands": subjects.command(key, "start_chat"),
         "deltas": subjects.delta(key),
         "live": subjects.live(key).replace("*", "ui"),
+        "lookups": subjects.lookup(key, "r-1"),
+        "findings": subjects.found(key, "r-1"),
     }
     filled = {"app": "a", "chat": "c", "category": "ui", "kind": "ui", "name": "start_chat"}
+    filled["request"] = "r-1"
     for name, subject in built.items():
         assert document()["channels"][name]["address"].format(**filled) == subject
 

@@ -8,7 +8,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 from contracts.envelope import Envelope
 from contracts.ids import ChatKey, StreamSeq
-from contracts.live import TextStreamed
+from contracts.live import Delta
 from services.chassis import process
 from services.chassis.bus import Bus
 from services.chassis.process import serve
@@ -52,8 +52,8 @@ class KillingBus(Bus):
             die()
         return reached
 
-    async def stream_text(self, key: ChatKey, chunk: TextStreamed) -> None:
-        await super().stream_text(key, chunk)
+    async def show(self, key: ChatKey, delta: Delta) -> None:
+        await super().show(key, delta)
         type(self)._streamed += 1
         if self.point == f"chunk:{self._streamed}":
             await self.nc.flush()

@@ -158,7 +158,7 @@ class Chat:
 
     async def stream(self, *chunks: TextStreamed) -> None:
         for one in chunks:
-            await self.bus.stream_text(self.key, one)
+            await self.bus.show(self.key, one)
         await self.bus.nc.flush()
 
     def path(self, user: str = ANA, workflow: str = WORKFLOW) -> str:

@@ -5,11 +5,19 @@ import pytest
 
 from contracts.codec import Fact
 from contracts.events import Event
-from contracts.events.chat import ChatCancelled, ChatFailed
+from contracts.events.chat import (
+    AttachmentUploaded,
+    ChatCancelled,
+    ChatFailed,
+    HistoryCompacted,
+    ToolCodeChanged,
+)
 from contracts.events.human import QuestionExpired
 from contracts.events.turn import (
     SELECTOR,
+    ConversationProcessed,
     OutputStructured,
+    ToolInvoked,
     TurnFailed,
     VariablesChanged,
 )
@@ -49,6 +57,60 @@ SET = VariablesChanged(turn=1, agent=PLANNER, changed={"a": 1})
 BROKEN = TurnFailed(turn=1, agent=PLANNER, code="TOOL_LIMIT", message="too many calls")
 FAILED = ChatFailed(code="MODEL_AWAY", message="the model is away")
 CANCELLED = ChatCancelled(user_id=ANA)
+
+COMPACTED = HistoryCompacted(through_turn=1, summary="They greeted.", tokens_before=9)
+PROCESSED = ConversationProcessed(turn=1, agent=PLANNER, messages=[])
+INVOKED = ToolInvoked(
+    turn=1,
+    agent=PLANNER,
+    tool_call_id="turn-1f",
+    name="show_plan",
+    occasion="auto_invoke",
+    arguments={"steps": 2},
+    component="PlanCard",
+    display="inline",
+    caption="Look.",
+)
+ATTACHED = AttachmentUploaded(
+    attachment_id="att_1",
+    user_id=ANA,
+    filename="a.csv",
+    size_bytes=3,
+    content_type="text/csv",
+    digest="00",
+)
+AUTO_CALL = {
+    "agent": "PlannerAgent",
+    "tool_name": "show_plan",
+    "tool_call_id": "turn-1f",
+    "corr": "turn-1f",
+    "awaiting_response": False,
+    "component_type": "PlanCard",
+    "interaction_type": "auto_tool",
+    "payload": {
+        "tool_args": {"steps": 2},
+        "agent_name": "PlannerAgent",
+        "interaction_type": "auto_tool",
+        "workflow_name": "Generator",
+        "display": "inline",
+        "mode": "inline",
+        "agent_message": "Look.",
+    },
+    "display": "inline",
+    "mode": "inline",
+}
+ATTACHMENT = {
+    "attachment_id": "att_1",
+    "filename": "a.csv",
+    "size_bytes": 3,
+    "content_type": "text/csv",
+    "intent": "context",
+    "bundle_path": None,
+    "uploaded_at_utc": "2026-11-23T12:00:02+00:00",
+    "user_id": "ana",
+    "chat_id": "c-1",
+    "app_id": "acme",
+}
 
 USER_TEXT = {
     "kind": "text",
@@ -111,6 +173,7 @@ USAGE = {
     "completion_tokens": 4,
     "total_tokens": 7,
     "cached": False,
+    "cost": None,
     "duration_sec": 0.5,
     "event_id": "acme.c-1.2",
     "event_ts": "2026-11-23T12:00:02+00:00",
@@ -204,6 +267,11 @@ GOLDEN: dict[str, tuple[Event, list[tuple[str, dict[str, Any]]]]] = {
         ],
     ),
     "business.logged": (LOGGED, []),
+    "chat.tool_code_changed": (ToolCodeChanged(before=None, now="1a"), []),
+    "chat.history_compacted": (COMPACTED, []),
+    "turn.conversation_processed": (PROCESSED, []),
+    "turn.tool_invoked": (INVOKED, [("chat.tool_call", AUTO_CALL)]),
+    "chat.attachment_uploaded": (ATTACHED, [("chat.attachment_uploaded", ATTACHMENT)]),
     "chat.completed": (COMPLETED, [("chat.run_complete", ended(1, "terminate"))]),
     "chat.failed": (
         FAILED,

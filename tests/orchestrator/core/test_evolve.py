@@ -8,7 +8,7 @@ from contracts.codec import Fact
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
-from contracts.events.turn import OutputStructured, TurnFailed, UsageRecorded
+from contracts.events.turn import TurnFailed, UsageRecorded
 from contracts.ids import RunnerId
 from services.orchestrator.state import ChatState, Said, evolve, replay
 from tests.story import (
@@ -87,7 +87,6 @@ def test_what_only_others_count_changes_nothing_but_the_place() -> None:
     before = given(STARTED, speaks())
     counted: list[Event] = [
         UsageRecorded(turn=1, call=0, agent=WRITER, duration=1.0),
-        OutputStructured(turn=1, agent=WRITER, model_name="Draft", data={}),
         BusinessLogged(log_event_type="X", message="x"),
     ]
     after = before.then(*counted)
