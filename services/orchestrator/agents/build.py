@@ -9,6 +9,7 @@ from contracts.events.turn import SELECTOR
 from contracts.ids import AgentName
 from services.orchestrator.agents.models import Models, NoModelError
 from services.orchestrator.agents.tools import build_handoff, build_tool, on_human_input
+from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.patterns import candidates
 from services.orchestrator.workflows.functions import ToolLoadError
 from services.orchestrator.workflows.loading import Loaded, ManifestError
@@ -19,9 +20,10 @@ def build_agents(loaded: Loaded, models: Models) -> Mapping[AgentName, Ag2Agent]
     """Raises ManifestError with every tool that does not load and every model without a key."""
     problems: list[str] = []
     agents: dict[AgentName, Ag2Agent] = {}
+    bench = Workbench()  # each workflow's own: what blocks holds up no other
     for name, agent in loaded.workflow.agents.items():
         try:
-            tools = [build_tool(tool) for tool in agent.tools]
+            tools = [build_tool(tool, bench) for tool in agent.tools]
         except ToolLoadError as broken:
             problems.append(f"tools.json: {broken}")
             continue

@@ -30,6 +30,7 @@ from contracts.events.turn import SELECTOR, UsageRecorded, VariablesChanged
 from contracts.ids import AgentName, ChatKey, QuestionId
 from services.chassis.ending import end
 from services.orchestrator.agents import codec
+from services.orchestrator.agents.variables import Changes
 from services.orchestrator.state import Answer, Question, Turn
 
 
@@ -40,6 +41,17 @@ class Journal(Protocol):
 
     async def show(
         self, *, turn: int, call: int, agent: AgentName, offset: int, text: str
+    ) -> None: ...
+
+    async def show_progress(
+        self,
+        *,
+        turn: int,
+        agent: AgentName,
+        tool_call_id: str,
+        tool_name: str,
+        percent: float | None,
+        message: str,
     ) -> None: ...
 
     def answer(self, question: QuestionId) -> Answer | None: ...
@@ -115,7 +127,7 @@ class Scope:
         self.suspended = False
         self.last_text = turn.responses[-1].text if turn.responses else None
         self._calls = {asked.id for said in turn.responses for asked in said.tool_calls}
-        self._known = codec.jsonable(variables)
+        self._changes = Changes(variables)
         self._shown = 0
         self._asked: dict[str, int] = {}
         self._logged: dict[str, int] = {}
@@ -194,7 +206,7 @@ class Scope:
         kept = turn.returned.get(result.parent_id)
         if kept is None:  # else it is told again as the log has it
             kept = codec.returned_of(result, turn=turn.number, call=self.call, agent=turn.agent)
-            await self.record(kept, *self._variable_changes())
+            await self.record(kept, *self._variable_changes(result.parent_id))
         self._floor.end(result.parent_id)
         return codec.result_of(kept)
 
@@ -209,11 +221,12 @@ class Scope:
             apart.append(asked.model_copy(update={"id": own}))
         return apart
 
-    def _variable_changes(self) -> list[Event]:
-        now: dict[str, Any] = codec.jsonable(self.variables)
-        before, self._known = self._known, now
-        changed = {k: v for k, v in now.items() if k not in before or before[k] != v}
-        removed = [name for name in before if name not in now]
+    def settle(self, tool_call: str) -> None:
+        """What a tool has changed by now is its doing; called in the tool's own thread."""
+        self._changes.settle(tool_call)
+
+    def _variable_changes(self, tool_call: str) -> list[Event]:
+        changed, removed = self._changes.take(tool_call)
         if not changed and not removed:
             return []
         turn = self.turn
@@ -273,6 +286,18 @@ class Scope:
         if occasion not in self.turn.logged:
             await self.record(event.model_copy(update={"occasion": occasion}))
 
+    async def show_progress(
+        self, tool_call: str, tool_name: str, percent: float | None, message: str
+    ) -> None:
+        await self.journal.show_progress(
+            turn=self.turn.number,
+            agent=self.turn.agent,
+            tool_call_id=tool_call,
+            tool_name=tool_name,
+            percent=percent,
+            message=message,
+        )
+
     def begin_again(self, tool_call: str) -> None:
         """The tool runs once more: what it asks and says is what it asked and said before."""
         self._asked.pop(tool_call, None)
@@ -301,7 +326,7 @@ class Scope:
             self._questions.add(question.question_id)
             if expires_in is not None:
                 question = await self._expiring(question, expires_in)
-            await self.record(question, *self._variable_changes())
+            await self.record(question, *self._variable_changes(question.tool_call_id))
         with self._floor.waiting(question.tool_call_id):
             while (answer := self.journal.answer(question.question_id)) is None:
                 if self._floor.idle or self.suspended:

@@ -1,17 +1,23 @@
 """A workflow's Python functions as AG2 tools: loaded from its folder, handed what they ask for."""
 
+import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ag2 import Context, ToolResult, tool
 from ag2.events import HumanInputRequest
 from ag2.tools.types import FunctionTool
 
 from contracts.events.business import BusinessLogged, Level
-from services.orchestrator.agents.limits import Bounds, Patience, in_thread
+from services.orchestrator.agents.crossing import Crossing
+from services.orchestrator.agents.limits import Bounds, Patience
+from services.orchestrator.agents.prints import printing
+from services.orchestrator.agents.progress import Progress, Step, step
 from services.orchestrator.agents.scope import Scope
+from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.workflows.functions import ToolLoadError, load_function
 from services.orchestrator.workflows.spec import Handoff, Tool, transfer_name
 
@@ -21,6 +27,8 @@ HANDOFF = "handoff"
 """Under which a handoff's target travels in a tool result's metadata."""
 
 _INJECTED = ("runtime", "context_variables")
+
+T = TypeVar("T")
 
 
 async def on_human_input(event: HumanInputRequest, context: Context) -> str:
@@ -32,13 +40,23 @@ async def on_human_input(event: HumanInputRequest, context: Context) -> str:
     return await scope.ask(context.tool_call_id or "", event.content, expires_in=event.timeout)
 
 
-class Runtime:
-    """The ToolRuntime of one tool call (see workflows/tooling.py)."""
+class ToolCancelledError(Exception):
+    """A tool ended as if it had been cancelled, which nobody did."""
 
-    def __init__(self, scope: Scope, tool_call: str, patience: Patience) -> None:
+
+class Runtime:
+    """The ToolRuntime of one run of a tool (see workflows/tooling.py).
+
+    Tools run beside the turn's loop: whatever they ask for is done over there.
+    """
+
+    def __init__(self, scope: Scope, tool_call: str, name: str, patience: Patience) -> None:
         self._scope = scope
         self._call = tool_call
+        self._name = name
         self._patience = patience
+        self._way = Crossing()
+        self._progress = Progress(self._show)
 
     @property
     def idempotency_key(self) -> str:
@@ -49,6 +67,19 @@ class Runtime:
     def context_variables(self) -> dict[str, Any]:
         return self._scope.variables
 
+    @property
+    def whose(self) -> dict[str, str]:
+        """What the log says of this run."""
+        key = self._scope.key
+        agent = str(self._scope.turn.agent)
+        return {"app": key.app, "chat": key.chat, "agent": agent, "tool": self._name}
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether neither a person is waited for nor anyone has cancelled the call."""
+        running = asyncio.current_task()
+        return not self._scope.suspended and running is not None and not running.cancelling()
+
     async def ask(
         self,
         prompt: str,
@@ -57,8 +88,9 @@ class Runtime:
         expires_in: float | None = None,
         default: str | None = None,
     ) -> str:
-        with self._patience.lifted():
-            return await self._scope.ask(self._call, prompt, options, expires_in, default)
+        return await self._unhurried(
+            partial(self._scope.ask, self._call, prompt, options, expires_in, default)
+        )
 
     async def use_ui_tool(
         self,
@@ -71,10 +103,12 @@ class Runtime:
         default: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         shown = component or ui_tool_id
-        with self._patience.lifted():
-            return await self._scope.use_ui_tool(
-                self._call, ui_tool_id, shown, display, payload, expires_in, default
+        return await self._unhurried(
+            partial(
+                self._scope.use_ui_tool,
+                *(self._call, ui_tool_id, shown, display, payload, expires_in, default),
             )
+        )
 
     async def emit_business_event(
         self, log_event_type: str, message: str, *, level: Level = "info", **metadata: Any
@@ -82,15 +116,48 @@ class Runtime:
         event = BusinessLogged(
             log_event_type=log_event_type, level=level, message=message, metadata=metadata
         )
-        await self._scope.log_business(self._call, event)
+        await self._way.over(partial(self._scope.log_business, self._call, event))
+
+    async def progress(self, percent: float | None = None, message: str = "") -> None:
+        told = step(percent, message)
+
+        async def tell() -> None:
+            self._progress.tell(told)
+
+        await self._way.over(tell)
+
+    def wait(self, asked: Coroutine[Any, Any, T]) -> T:
+        return self._way.wait(lambda: asked)
+
+    def settle(self) -> None:
+        """In the tool's own thread: what it changed is kept with what it says next."""
+        if not self._way.closed:
+            self._scope.settle(self._call)
+
+    async def close(self) -> None:
+        """The run is over, for us: whatever the tool may still ask for is not done."""
+        await self._way.close()
+        await self._progress.close()
+
+    async def _unhurried(self, deed: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self.settle()
+
+        async def patiently() -> T:
+            with self._patience.lifted():
+                return await deed()
+
+        return await self._way.over(patiently)
+
+    async def _show(self, newest: Step) -> None:
+        await self._scope.show_progress(self._call, self._name, newest.percent, newest.message)
 
 
-def build_tool(declared: Tool) -> FunctionTool:
+def build_tool(declared: Tool, bench: Workbench | None = None) -> FunctionTool:
     """The AG2 tool of a declared function. Raises ToolLoadError."""
     function = load_function(declared.file, declared.function)
     try:
         built: FunctionTool = tool(
-            _injecting(function, Bounds(declared.limits)),
+            _injecting(function, Bounds(declared.limits), bench, declared.name),
             name=declared.name,
             description=declared.description or inspect.getdoc(function) or declared.name,
         )
@@ -111,43 +178,84 @@ def build_handoff(handoff: Handoff) -> FunctionTool:
     return built
 
 
-def _injecting(function: Callable[..., Any], bounds: Bounds) -> Callable[..., Any]:
+def _injecting(
+    function: Callable[..., Any], bounds: Bounds, bench: Workbench | None = None, name: str = ""
+) -> Callable[..., Any]:
     """The function as AG2 sees it: injected parameters gone, a context in their place."""
     signature = inspect.signature(function, eval_str=True)
-    wanted = [name for name in _INJECTED if name in signature.parameters]
     context = inspect.Parameter(
         "mozaiks_context", inspect.Parameter.KEYWORD_ONLY, annotation=Context
     )
-    visible = [p for name, p in signature.parameters.items() if name not in _INJECTED]
+    visible = [p for shown, p in signature.parameters.items() if shown not in _INJECTED]
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in visible):
         raise ToolLoadError(f"{function.__name__}: **{visible[-1].name} has no schema")
+    wanted = frozenset(_INJECTED) & signature.parameters.keys()
+    called = _Called(
+        function, wanted, bounds, bench or Workbench(), name or function.__name__
+    ).by_model
+    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in visible]
 
-    async def called(*, mozaiks_context: Any, **arguments: Any) -> Any:
-        scope: Scope = mozaiks_context.dependencies[SCOPE]
-        call: str = mozaiks_context.tool_call_id or ""
+    async def outer(*, mozaiks_context: Any, **arguments: Any) -> Any:
+        return await called(mozaiks_context, arguments)
 
-        async def run(patience: Patience) -> Any:
-            handed = {
-                "runtime": Runtime(scope, call, patience),
-                "context_variables": scope.variables,
-            }
-            work = partial(function, **arguments, **{name: handed[name] for name in wanted})
-            if inspect.iscoroutinefunction(function):
-                return await work()
-            return await in_thread(work)
+    described: Any = outer
+    described.__name__ = function.__name__
+    described.__doc__ = function.__doc__
+    described.__signature__ = signature.replace(
+        parameters=[*shown, context], return_annotation=inspect.Signature.empty
+    )
+    described.__annotations__ = {p.name: p.annotation for p in [*shown, context]}
+    return outer
 
-        return await bounds.run(
-            run,
+
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """A function of a workflow, and how it is run for a model."""
+
+    function: Callable[..., Any]
+    wanted: frozenset[str]
+    bounds: Bounds
+    bench: Workbench
+    name: str
+
+    async def by_model(self, context: Any, arguments: dict[str, Any]) -> Any:
+        scope: Scope = context.dependencies[SCOPE]
+        call: str = context.tool_call_id or ""
+        return await self.bounds.run(
+            lambda patience: self._once(Runtime(scope, call, self.name, patience), arguments),
             begin_again=partial(scope.begin_again, call),
             is_final=lambda: scope.fault is not None,
         )
 
-    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in visible]
-    outer: Any = called
-    outer.__name__ = function.__name__
-    outer.__doc__ = function.__doc__
-    outer.__signature__ = signature.replace(
-        parameters=[*shown, context], return_annotation=inspect.Signature.empty
-    )
-    outer.__annotations__ = {p.name: p.annotation for p in [*shown, context]}
-    return called
+    async def _once(self, runtime: Runtime, arguments: dict[str, Any]) -> Any:
+        handed = {"runtime": runtime, "context_variables": runtime.context_variables}
+        mine = {name: handed[name] for name in self.wanted}
+        try:
+            with printing(runtime.whose):
+                return await self._worked(partial(self.function, **arguments, **mine), runtime)
+        except asyncio.CancelledError:
+            if runtime.left_alone:
+                raise ToolCancelledError("the tool cancelled itself") from None
+            raise
+        finally:
+            await runtime.close()
+
+    async def _worked(self, work: Callable[[], Any], runtime: Runtime) -> Any:
+        left = self.bounds.left_behind
+        if inspect.iscoroutinefunction(self.function):
+            return await self.bench.run_async(partial(_async_to_its_end, work, runtime), left)
+        return await self.bench.run_blocking(partial(_to_its_end, work, runtime), left)
+
+
+async def _async_to_its_end(work: Callable[[], Awaitable[Any]], runtime: Runtime) -> Any:
+    try:
+        return await work()
+    finally:
+        runtime.settle()
+
+
+def _to_its_end(work: Callable[[], Any], runtime: Runtime) -> Any:
+    try:
+        return work()
+    finally:
+        runtime.settle()

@@ -26,7 +26,7 @@ from contracts.events.turn import ModelRequested, ModelResponded, ToolReturned
 from contracts.ids import AgentName, QuestionId
 from services.orchestrator.agents import codec
 from services.orchestrator.agents.limits import Bounds
-from services.orchestrator.agents.tools import _injecting
+from services.orchestrator.agents.tools import _injecting, on_human_input
 from services.orchestrator.agents.turn import Task, run_turn
 from services.orchestrator.decisions import Outcome, Waits
 from services.orchestrator.projection import conversation
@@ -57,6 +57,7 @@ class MemoryJournal:
         self.story = story
         self.batches: list[tuple[Event, ...]] = []
         self.shown: list[tuple[int, int, str]] = []
+        self.progress: list[tuple[str, str, float | None, str]] = []
         self.timers: dict[QuestionId, float] = {}
         self._refuses = refuses
         self._moved = asyncio.Event()
@@ -77,6 +78,19 @@ class MemoryJournal:
     async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
         assert (turn, agent) == (1, WRITER)
         self.shown.append((call, offset, text))
+
+    async def show_progress(
+        self,
+        *,
+        turn: int,
+        agent: AgentName,
+        tool_call_id: str,
+        tool_name: str,
+        percent: float | None,
+        message: str,
+    ) -> None:
+        assert (turn, agent) == (1, WRITER)
+        self.progress.append((tool_call_id, tool_name, percent, message))
 
     def answer(self, question: QuestionId) -> Answer | None:
         turn = self.story.state.open
@@ -159,7 +173,12 @@ class Stage:
         state = journal.story.state
         assert state.open is not None
         model = Model(self.lines, skip=len(state.open.responses))
-        agent = Agent(str(WRITER), config=model, tools=[_offered(one) for one in self.tools])
+        agent = Agent(
+            str(WRITER),
+            config=model,
+            tools=[_offered(one) for one in self.tools],
+            hitl_hook=on_human_input,
+        )
         task = Task(
             key=KEY,
             turn=state.open,

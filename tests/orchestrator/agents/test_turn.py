@@ -25,6 +25,7 @@ from services.orchestrator.agents.tools import build_handoff
 from services.orchestrator.decisions import Broke, Outcome, Spoke, Waits, pending
 from services.orchestrator.projection import messages
 from services.orchestrator.workflows.spec import Handoff
+from tests.orchestrator.agents.signals import Signal
 from tests.orchestrator.agents.stage import (
     BEGUN,
     MemoryJournal,
@@ -372,7 +373,7 @@ async def test_the_order_of_answers_does_not_change_what_the_model_is_told() -> 
 
 
 async def test_an_answer_that_comes_while_others_work_is_taken_at_once() -> None:
-    working = asyncio.Event()
+    working = Signal()
 
     async def work() -> str:
         await working.wait()
@@ -448,7 +449,7 @@ async def test_a_model_that_fails_breaks_the_turn_in_words() -> None:
 
 
 async def test_a_turn_cancelled_from_outside_is_cancelled_all_the_way_down() -> None:
-    reached, stopped = asyncio.Event(), asyncio.Event()
+    reached, stopped = Signal(), Signal()
 
     async def work() -> str:
         reached.set()
