@@ -1,12 +1,20 @@
 """Every shipped workflow and a new one, from the first word to the last, on the demo model."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from contracts.codec import Fact
-from contracts.events.turn import SELECTOR, SpeakerSelected, TurnCompleted, VariablesChanged
+from contracts.events.parts import text_of
+from contracts.events.turn import (
+    SELECTOR,
+    SpeakerSelected,
+    ToolReturned,
+    TurnCompleted,
+    VariablesChanged,
+)
 from contracts.ids import WorkflowName
 from services.chassis.bus import Bus
 from services.orchestrator.agents import demo
@@ -68,6 +76,19 @@ async def test_a_helpdesk_chooses_who_helps_and_closes_the_ticket(bus: Bus) -> N
     assert ("Billing", "auto") in speakers(facts)
     assert "TICKET_CLOSED" in str([fact.envelope.body for fact in facts])
     assert types(facts)[-1] == "chat.completed"
+
+
+async def test_a_clock_asks_an_mcp_server_and_says_what_it_answers(bus: Bus) -> None:
+    facts = await talk(bus, shipped(), "Clock", "What time is it in Vienna?", "And in Tokyo?")
+    results = [fact.event for fact in facts if isinstance(fact.event, ToolReturned)]
+    assert [(one.name, one.status) for one in results] == [
+        ("get_current_time", "ok"),
+        ("convert_time", "ok"),
+    ]
+    now = json.loads(text_of(results[0].parts))
+    assert now["timezone"] == "Europe/Vienna"
+    assert now["datetime"] in words(facts)
+    assert speakers(facts)[-1][0] == "user"
 
 
 async def test_a_new_workflow_runs_at_once(bus: Bus, tmp_path: Path) -> None:

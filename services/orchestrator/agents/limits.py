@@ -61,6 +61,11 @@ class Bounds:
             nullcontext() if slots is None else asyncio.Semaphore(slots)
         )
 
+    @property
+    def seconds(self) -> float:
+        """What one run may take."""
+        return self._limits.timeout_seconds
+
     async def run(
         self,
         work: Callable[[Patience], Awaitable[Any]],

@@ -52,7 +52,7 @@ def build_offer(root: Path, models: Models, environment: Mapping[str, str] = NOT
                 broken.append(found)
             case Loaded(workflow=workflow):
                 try:
-                    agents[workflow.name] = build_agents(found, models)
+                    agents[workflow.name] = build_agents(found, models, environment)
                 except ManifestError as trouble:
                     broken.append(_broken(found, trouble.problems))
                 else:

@@ -33,6 +33,7 @@ from services.orchestrator.workflows.manifest import (
     HandoffManifest,
     HandoffsManifest,
     HooksManifest,
+    McpManifest,
     OutputsManifest,
     PageManifest,
     ToolManifest,
@@ -53,6 +54,7 @@ from services.orchestrator.workflows.spec import (
     Agent,
     Handoff,
     Limits,
+    McpServer,
     ModelChoice,
     Rule,
     Tool,
@@ -307,7 +309,16 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
     head = sections.head
     names = [agent.name for agent in sections.agents.agents]
     rules = _Rules(tuple(sections.handoffs.handoff_rules), tuple(names))
-    tools = [(declared.agents, _tool(folder, declared)) for declared in sections.tools.tools]
+    tools = [
+        (declared.agents, _tool(folder, declared))
+        for declared in sections.tools.tools
+        if declared.mcp is None
+    ]
+    servers = [
+        (declared.agents, _server(folder, declared, declared.mcp))
+        for declared in sections.tools.tools
+        if declared.mcp is not None
+    ]
     told = {entry.agent: tuple(entry.variables) for entry in sections.variables.agents}
     built = {
         AgentName(agent.name): Agent(
@@ -321,6 +332,7 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
             max_consecutive_auto_reply=agent.max_consecutive_auto_reply,
             variables=told.get(agent.name, ()),
             model=_model(agent),
+            servers=tuple(server for agents, server in servers if agent.name in agents),
         )
         for agent in sections.agents.agents
     }
@@ -381,6 +393,25 @@ def _model(agent: AgentManifest) -> ModelChoice:
 def _tool(folder: Path, declared: ToolManifest) -> Tool:
     file = file_of(folder, declared.file)
     assert file is not None  # noqa: S101  `check` looked
-    limits = Limits(declared.timeout_seconds, declared.retries, declared.max_concurrent)
     name = declared.name or declared.function
-    return Tool(name, declared.description, file, declared.function, limits)
+    return Tool(name, declared.description, file, declared.function, _limits(declared))
+
+
+def _server(folder: Path, declared: ToolManifest, server: McpManifest) -> McpServer:
+    allowed = server.allowed_tools
+    secrets = server.headers_from if server.command is None else server.env_from
+    return McpServer(
+        name=server.name,
+        folder=folder.resolve(),
+        command=server.command,
+        args=tuple(server.args),
+        url=server.url,
+        secrets=tuple(secrets.items()),
+        allowed_tools=None if allowed is None else tuple(allowed),
+        blocked_tools=tuple(server.blocked_tools),
+        limits=_limits(declared),
+    )
+
+
+def _limits(declared: ToolManifest) -> Limits:
+    return Limits(declared.timeout_seconds, declared.retries, declared.max_concurrent)

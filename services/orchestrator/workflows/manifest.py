@@ -229,16 +229,43 @@ class ToolUi(Section):
     mode: Literal["inline", "artifact"] | None = None
 
 
+_VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+VariableName = Annotated[str, Field(pattern=_VARIABLE_NAME)]
+
+
+class McpManifest(Section):
+    """An MCP server: a program (`command`) that is started when an agent needs it, or an address (`url`).
+
+    `python` as a command is the interpreter that runs the product. Secrets stay in the environment:
+    `env_from` and `headers_from` name the variables that hold them. `allowed_tools` are the tools
+    that agents may call, all but `blocked_tools` where it is left out.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    command: str | None = Field(default=None, min_length=1)
+    args: list[str] = []
+    env_from: dict[VariableName, VariableName] = {}
+    url: str | None = Field(default=None, pattern="^https?://")
+    headers_from: dict[str, VariableName] = {}
+    allowed_tools: list[str] | None = Field(default=None, min_length=1)
+    blocked_tools: list[str] = []
+
+
 class ToolManifest(Section):
     """A function of a Python file in the workflow's folder or its `tools/`; models call it `name`.
 
-    One run may take `timeout_seconds`, the person's answers aside; a failed one is repeated
+    Or, by `mcp` instead of `file` and `function`, all the tools of an MCP server. One run may take `timeout_seconds`, the person's answers aside; a failed one is repeated
     `retries` times with growing pauses; `max_concurrent` calls run side by side in a process.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["file", "function"]}, {"required": ["mcp"]}]}
+    )
+
     agent: str | list[str] = Field(validation_alias=AliasChoices("agent", "caller"))
-    file: str
-    function: str
+    file: str = ""
+    function: str = ""
+    mcp: McpManifest | None = None
     name: str | None = None
     description: str = ""
     tool_type: Annotated[Literal["Agent_Tool", "UI_Tool"], spelled(_TOOL_TYPES)] = Field(

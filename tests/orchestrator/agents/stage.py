@@ -18,7 +18,7 @@ from ag2.events import (
     ToolCallsEvent,
 )
 from ag2.testing import TestConfig, Turn
-from ag2.tools.types import FunctionTool
+from ag2.tools.types import Tool
 
 from contracts.events import Event
 from contracts.events.chat import ChatStarted
@@ -164,7 +164,7 @@ class Stage:
     """One turn of the writer: what the model will say, and what it may call."""
 
     lines: Sequence[Turn]
-    tools: Sequence[Callable[..., Any] | FunctionTool] = ()
+    tools: Sequence[Callable[..., Any] | Tool] = ()
     heard: list[str] = field(default_factory=list)
     """The digests of all requests that any model of this stage got."""
 
@@ -202,12 +202,10 @@ class Stage:
         return outcome
 
 
-def _offered(one: Callable[..., Any] | FunctionTool) -> FunctionTool:
-    if isinstance(one, FunctionTool):
+def _offered(one: Callable[..., Any] | Tool) -> Tool:
+    if isinstance(one, Tool):
         return one
-    built: FunctionTool = tool(
-        _injecting(one, Bounds(Limits())), name=one.__name__, description="A tool."
-    )
+    built: Tool = tool(_injecting(one, Bounds(Limits())), name=one.__name__, description="A tool.")
     return built
 
 
