@@ -17,6 +17,7 @@ TAUGHT: tuple[type[BaseModel], ...] = (
     manifest.ToolManifest,
     manifest.LifecycleToolManifest,
     manifest.ToolUi,
+    manifest.McpManifest,
     manifest.OutputField,
     manifest.HookManifest,
 )
