@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from random import SystemRandom
+from typing import Annotated
 
 from faststream.asgi import AsgiFastStream
 from prometheus_client import CollectorRegistry, Gauge
@@ -15,12 +17,15 @@ from pydantic import Field, SecretStr
 from contracts import subjects
 from contracts.catalogue import WorkflowCard
 from contracts.ids import new_runner_id
+from contracts.prices import Price, priced
 from services.chassis.bus import Bus
 from services.chassis.listening import Listener, Queue
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.chassis.settings import Settings as ChassisSettings
-from services.orchestrator.agents.models import Provider, choose_models, shared_client
+from services.orchestrator.agents.models import Manner, Provider, choose_models, shared_client
 from services.orchestrator.agents.offer import Offer, build_offer, build_performer
+from services.orchestrator.agents.patience import Patience
+from services.orchestrator.agents.windows import WINDOWS
 from services.orchestrator.handlers import Handlers
 from services.orchestrator.runner import Runner
 
@@ -36,8 +41,16 @@ class Settings(ChassisSettings):
     openai_base_url: str | None = None
     default_llm_model: str = "gpt-4o-mini"
     default_llm_temperature: float | None = Field(default=None, ge=0, le=2)
+    openai_model_fallback: str | None = None
+    """The model that is asked where the server does not know the first, or refuses it."""
     model_retries: int = Field(default=4, ge=0, le=20)
-    """Of a model call that the provider refuses for now, with growing pauses or as long as it says."""
+    """Of a model call that fails for now, with growing pauses or as long as the provider says."""
+    model_wait_seconds: float = Field(default=600.0, ge=0)
+    """How long one call waits in all for a provider that says how long; beyond it the chat fails."""
+    model_pricing_json: dict[str, Price] = Field(default_factory=dict)
+    """Per thousand tokens: {"gpt-4o-mini": {"prompt": 0.00015, "completion": 0.0006}}."""
+    model_context_json: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    """How many tokens a model takes: {"gpt-4o-mini": 128000}."""
     orchestrator_slots: int = Field(default=64, ge=1)
     """Chats that run at the same time in this process."""
     model_calls_per_turn: int = Field(default=25, ge=1)
@@ -75,7 +88,11 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         async with connected(broker, settings) as bus, shared_client() as client:
             models = choose_models(
-                _provider(settings), client, settings.demo_pause_seconds, os.environ
+                _provider(settings),
+                client,
+                settings.demo_pause_seconds,
+                os.environ,
+                _manner(settings),
             )
             root = settings.workflows_path.resolve()
             offer = await asyncio.to_thread(build_offer, root, models, os.environ)
@@ -126,7 +143,17 @@ def _provider(settings: Settings) -> Provider | None:
         model=settings.default_llm_model,
         base_url=settings.openai_base_url,
         temperature=settings.default_llm_temperature,
-        retries=settings.model_retries,
+        fallback=settings.openai_model_fallback,
+    )
+
+
+def _manner(settings: Settings) -> Manner:
+    return Manner(
+        clock=lambda: datetime.now(UTC),
+        lot=SystemRandom().random,
+        patience=Patience(settings.model_retries, settings.model_wait_seconds),
+        prices=priced(settings.model_pricing_json),
+        windows={**WINDOWS, **settings.model_context_json},
     )
 
 

@@ -123,12 +123,15 @@ class ChatLog:
 
         await self.append(still_open, cause=f"turn:{turn}")
 
-    async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
+    async def show(
+        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
+    ) -> None:
+        runner = self._runner or ""
         chunk = TextStreamed(
             turn=turn,
             call=call,
             agent=agent,
-            runner=self._runner or RunnerId(""),
+            runner=RunnerId(f"{runner}.{attempt}" if attempt else runner),
             offset=offset,
             text=text,
         )

@@ -130,7 +130,6 @@ def input_of(part: Part) -> Input:
 def responded_of(
     response: ModelResponse, *, turn: int, call: int, agent: AgentName
 ) -> ModelResponded:
-    usage = response.usage
     return ModelResponded(
         turn=turn,
         call=call,
@@ -154,18 +153,22 @@ def responded_of(
             )
             for file in response.files
         ],
-        tokens=Tokens(
-            prompt=usage.prompt_tokens,
-            completion=usage.completion_tokens,
-            total=usage.total_tokens,
-            cache_read=usage.cache_read_input_tokens,
-            cache_creation=usage.cache_creation_input_tokens,
-            thinking=usage.thinking_tokens,
-        ),
+        tokens=tokens_of(response.usage),
         model=response.model,
         provider=response.provider,
         finish_reason=response.finish_reason,
         response_id=response.response_id,
+    )
+
+
+def tokens_of(usage: Usage) -> Tokens:
+    return Tokens(
+        prompt=usage.prompt_tokens,
+        completion=usage.completion_tokens,
+        total=usage.total_tokens,
+        cache_read=usage.cache_read_input_tokens,
+        cache_creation=usage.cache_creation_input_tokens,
+        thinking=usage.thinking_tokens,
     )
 
 

@@ -1,15 +1,25 @@
-"""Which model answers, over which connection, and what its failures mean."""
+"""Which model answers, over which connection, and how it is asked."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import httpx2
-import openai
-from ag2.config import ModelConfig, OpenAIConfig
+from ag2.config import LLMClient, ModelConfig, OpenAIConfig
+from ag2.config.config import ModelProvider
+from ag2.context import ConversationContext
+from ag2.events import BaseEvent, ModelResponse
+from ag2.tools.schemas import ToolSchema
 from pydantic import SecretStr
 
+from contracts.prices import PRICES, Prices, cost_of, known_of
 from services.orchestrator.agents import demo
-from services.orchestrator.agents.codec import told_of
+from services.orchestrator.agents.account import account_of
+from services.orchestrator.agents.codec import tokens_of
+from services.orchestrator.agents.faults import DENIED, UNKNOWN_MODEL, ModelFaultError
+from services.orchestrator.agents.patience import Clock, Lot, Patience, PatientClient
+from services.orchestrator.agents.windows import WINDOWS, Windows
 from services.orchestrator.workflows.demo import Script
 from services.orchestrator.workflows.spec import ModelChoice
 
@@ -20,14 +30,27 @@ ANSWER_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """An OpenAI-compatible server and the model that it is asked for."""
+    """An OpenAI-compatible server and the model that it is asked for.
+
+    `fallback` is asked where the server does not know that model, or refuses it.
+    """
 
     api_key: SecretStr
     model: str
     base_url: str | None = None
     temperature: float | None = None
-    retries: int = 4
-    """Of a call that the provider refuses for now; it waits as long as the provider says."""
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How this process asks its models: with which patience, at which prices, within which windows."""
+
+    clock: Clock
+    lot: Lot
+    patience: Patience = field(default_factory=Patience)
+    prices: Prices = field(default_factory=lambda: PRICES)
+    windows: Windows = field(default_factory=lambda: WINDOWS)
 
 
 class NoModelError(Exception):
@@ -57,6 +80,7 @@ def choose_models(
     client: httpx2.AsyncClient,
     demo_pause: float,
     environment: Mapping[str, str],
+    manner: Manner,
 ) -> Models:
     """The provider's model, or the agent's own; with no provider, the demo model by its scripts."""
     if provider is None:
@@ -65,11 +89,11 @@ def choose_models(
             demo=True,
             config_of=lambda script, _: demo.DemoConfig(script, demo_pause),
         )
-    return Models(
-        name=provider.model,
-        demo=False,
-        config_of=lambda _, choice: _openai_config(_chosen(provider, choice, environment), client),
-    )
+
+    def config_of(_: Script, choice: ModelChoice) -> ModelConfig:
+        return asked_of(_chosen(provider, choice, environment), client, manner)
+
+    return Models(name=provider.model, demo=False, config_of=config_of)
 
 
 def _chosen(provider: Provider, choice: ModelChoice, environment: Mapping[str, str]) -> Provider:
@@ -81,22 +105,31 @@ def _chosen(provider: Provider, choice: ModelChoice, environment: Mapping[str, s
             )
         key = SecretStr(own)
     temperature = provider.temperature if choice.temperature is None else choice.temperature
+    elsewhere = choice.base_url is not None or choice.api_key_env is not None
     return replace(
         provider,
         api_key=key,
         model=choice.model or provider.model,
         base_url=choice.base_url or provider.base_url,
         temperature=temperature,
+        fallback=None if elsewhere else provider.fallback,
     )
 
 
-def _openai_config(provider: Provider, client: httpx2.AsyncClient) -> ModelConfig:
+def asked_of(provider: Provider, client: httpx2.AsyncClient, manner: Manner) -> "AskedConfig":
+    """The provider's model as agents ask it, and after it the model to fall back to."""
+    first = _openai_config(provider, client)
+    others = [first.copy(model=provider.fallback)] if provider.fallback else []
+    return AskedConfig([first, *others], manner)
+
+
+def _openai_config(provider: Provider, client: httpx2.AsyncClient) -> OpenAIConfig:
     config = OpenAIConfig(
         provider.model,
         api_key=provider.api_key.get_secret_value(),
         base_url=provider.base_url,
         streaming=True,
-        max_retries=provider.retries,
+        max_retries=0,  # PatientClient's to do: it tells a full quota from a busy hour
         http_client=client,
     )
     if provider.temperature is None:
@@ -104,16 +137,78 @@ def _openai_config(provider: Provider, client: httpx2.AsyncClient) -> ModelConfi
     return config.copy(temperature=provider.temperature)
 
 
-def failure(trouble: Exception) -> tuple[str, str]:
-    """A code for programs and a sentence for the person who waits; no key, no path."""
-    match trouble:
-        case openai.AuthenticationError() | openai.PermissionDeniedError():
-            return "MODEL_ACCESS_DENIED", "The model provider refused access: check its API key."
-        case openai.RateLimitError():
-            return "MODEL_RATE_LIMITED", "The model provider's rate limit is reached."
-        case openai.APIConnectionError():
-            return "MODEL_UNREACHABLE", "The model provider does not answer."
-        case openai.APIError():
-            return "MODEL_FAILED", told_of(trouble)
-        case _:
-            return "TURN_FAILED", told_of(trouble)
+class AskedConfig(ModelConfig):
+    """One model, or the next where the provider has not got it; asked with patience, and charged."""
+
+    def __init__(self, wires: Sequence[ModelConfig], manner: Manner) -> None:
+        self.wires = tuple(wires)
+        self.manner = manner
+
+    @property
+    def provider(self) -> ModelProvider:
+        return self.wires[0].provider
+
+    @property
+    def model(self) -> str:
+        return self.wires[0].model
+
+    @property
+    def window(self) -> int | None:
+        """How many tokens the model can take; none where nobody knows."""
+        return known_of(self.model, self.manner.windows)
+
+    def copy(self) -> Self:
+        return self  # nothing in it changes
+
+    def create(self) -> LLMClient:
+        return _Charged(_Falling([self._patient(wire) for wire in self.wires]), self)
+
+    def _patient(self, wire: ModelConfig) -> LLMClient:
+        manner = self.manner
+        return PatientClient(wire.create(), wire.model, manner.patience, manner.clock, manner.lot)
+
+    def create_files_client(self) -> Any:
+        return self.wires[0].create_files_client()
+
+
+class _Falling(LLMClient):
+    """Asks the next model where one is not to be had; what is told then is why the first was not."""
+
+    def __init__(self, clients: Sequence[LLMClient]) -> None:
+        self._clients = clients
+
+    async def __call__(
+        self, messages: Sequence[BaseEvent], context: ConversationContext, **more: Any
+    ) -> ModelResponse:
+        first, *others = self._clients
+        try:
+            return await first(messages, context, **more)
+        except ModelFaultError as told:
+            if told.fault.code not in (UNKNOWN_MODEL, DENIED.code):
+                raise
+            for other in others:
+                with suppress(ModelFaultError):
+                    return await other(messages, context, **more)
+            raise
+
+
+class _Charged(LLMClient):
+    """Tells whoever asked what the answer cost."""
+
+    def __init__(self, inner: LLMClient, config: AskedConfig) -> None:
+        self._inner = inner
+        self._config = config
+
+    async def __call__(
+        self,
+        messages: Sequence[BaseEvent],
+        context: ConversationContext,
+        *,
+        tools: Iterable[ToolSchema],
+        **more: Any,
+    ) -> ModelResponse:
+        response = await self._inner(messages, context, tools=list(tools), **more)
+        model = response.model or self._config.model
+        cost = cost_of(model, tokens_of(response.usage), self._config.manner.prices)
+        account_of(context).charge(cost, cached=False)
+        return response

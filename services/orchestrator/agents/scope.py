@@ -30,6 +30,7 @@ from contracts.events.turn import SELECTOR, UsageRecorded, VariablesChanged
 from contracts.ids import AgentName, ChatKey, QuestionId
 from services.chassis.ending import end
 from services.orchestrator.agents import codec
+from services.orchestrator.agents.calls import note_call
 from services.orchestrator.state import Answer, Question, Turn
 
 
@@ -39,8 +40,10 @@ class Journal(Protocol):
     async def record(self, *events: Event) -> None: ...
 
     async def show(
-        self, *, turn: int, call: int, agent: AgentName, offset: int, text: str
-    ) -> None: ...
+        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
+    ) -> None:
+        """Show a chunk of the `attempt`-th (from 0) try of a model call."""
+        ...
 
     def answer(self, question: QuestionId) -> Answer | None: ...
 
@@ -111,12 +114,17 @@ class Scope:
         self.call = len(turn.responses) - 1
         self.duration = 0.0
         """Seconds that the newest model call took."""
+        self.cost: float | None = None
+        self.cached = False
+        self.digest = ""
+        """Of the newest model call's request."""
         self.fault: BaseException | None = None
         self.suspended = False
         self.last_text = turn.responses[-1].text if turn.responses else None
         self._calls = {asked.id for said in turn.responses for asked in said.tool_calls}
         self._known = codec.jsonable(variables)
         self._shown = 0
+        self._attempt = 0
         self._asked: dict[str, int] = {}
         self._logged: dict[str, int] = {}
         self._questions = {question.question_id for question in turn.questions}
@@ -168,7 +176,12 @@ class Scope:
         if turn.agent == SELECTOR:
             return
         await self.journal.show(
-            turn=turn.number, call=self.call, agent=turn.agent, offset=self._shown, text=text
+            turn=turn.number,
+            call=self.call,
+            attempt=self._attempt,
+            agent=turn.agent,
+            offset=self._shown,
+            text=text,
         )
         self._shown += len(text)
 
@@ -184,8 +197,11 @@ class Scope:
             provider=said.provider,
             tokens=said.tokens,
             duration=self.duration,
+            cost=self.cost,
+            cached=self.cached,
         )
         await self.record(said, spent)
+        note_call(self.key, self.digest, spent)
         self.last_text = said.text
         return codec.response_of(said)
 
@@ -224,8 +240,19 @@ class Scope:
     def begin_call(self) -> int:
         """The number of the model call that begins now."""
         self.call += 1
-        self._shown = 0
+        self._shown = self._attempt = 0
+        self.charge(None, cached=False)
         return self.call
+
+    # -- as the account of its model calls -------------------------------------------------------
+
+    def speak_again(self) -> None:
+        if self._shown:  # else nobody has heard a word of it
+            self._shown = 0
+            self._attempt += 1
+
+    def charge(self, cost: float | None, *, cached: bool) -> None:
+        self.cost, self.cached = cost, cached
 
     # -- what tools ask ------------------------------------------------------------------------
 

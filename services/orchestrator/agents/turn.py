@@ -15,7 +15,8 @@ from ag2.middleware import BaseMiddleware, LLMCall, Middleware, ToolExecution, T
 from contracts.events.turn import ModelRequested
 from contracts.ids import AgentName, ChatKey
 from services.orchestrator.agents import codec
-from services.orchestrator.agents.models import failure
+from services.orchestrator.agents.account import ACCOUNT
+from services.orchestrator.agents.faults import failure
 from services.orchestrator.agents.scope import Journal, Scope
 from services.orchestrator.agents.stream import DurableStream
 from services.orchestrator.agents.tools import HANDOFF, SCOPE
@@ -106,7 +107,7 @@ async def _resume(agent: Agent, task: Task, scope: Scope, call_limit: int) -> Mo
         stream=DurableStream(scope.keep),
         prompt=[task.prompt] if asked is None else asked.prompt,
         variables=scope.variables,
-        dependencies={SCOPE: scope},
+        dependencies={SCOPE: scope, ACCOUNT: scope},
         middleware=[Middleware(_Watch, scope=scope, request=request, call_limit=call_limit)],
     )
     return reply.response
@@ -141,16 +142,15 @@ class _Watch(BaseMiddleware):
         call = scope.begin_call()
         if call >= self._limit:
             raise CallLimitError(f"the model made {self._limit} calls in one turn")
+        scope.digest = codec.digest(context.prompt, events)
         if not any(isinstance(s, ModelRequested) and s.call == call for s in scope.turn.steps):
-            await scope.record(self._requested(call, events, context))
+            await scope.record(self._requested(call, context))
         began = time.perf_counter()
         response = await call_next(events, context)
         scope.duration = time.perf_counter() - began
         return response
 
-    def _requested(
-        self, call: int, events: Sequence[BaseEvent], context: ConversationContext
-    ) -> ModelRequested:
+    def _requested(self, call: int, context: ConversationContext) -> ModelRequested:
         turn = self._scope.turn
         return ModelRequested(
             turn=turn.number,
@@ -158,7 +158,7 @@ class _Watch(BaseMiddleware):
             agent=turn.agent,
             prompt=context.prompt,
             parts=[codec.part_of(part) for part in self._request.parts] if call == 0 else [],
-            digest=codec.digest(context.prompt, events),
+            digest=self._scope.digest,
         )
 
     async def on_tool_execution(

@@ -29,8 +29,10 @@ class MemoryChat(MemoryJournal):
 
     key = KEY
 
-    async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
-        del turn, offset
+    async def show(
+        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
+    ) -> None:
+        del turn, attempt, offset
         assert agent != SELECTOR
         self.shown.append((call, 0, text))
 
