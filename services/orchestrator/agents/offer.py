@@ -10,6 +10,7 @@ from contracts.catalogue import WorkflowCard
 from contracts.events.turn import SELECTOR
 from contracts.ids import AgentName, WorkflowName
 from services.orchestrator.agents.build import build_agents
+from services.orchestrator.agents.compaction import compacted
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.turn import Task, run_turn
 from services.orchestrator.chatlog import ChatLog
@@ -93,8 +94,12 @@ def build_performer(offer: Offer, call_limit: int) -> Performer:
         turn = state.open
         assert turn is not None  # noqa: S101  `pending` asked for it
         built = offer.agents[workflow.name][turn.agent]
-        task = _selection if turn.agent == SELECTOR else _reply
-        return await run_turn(built, task(workflow, state, turn, chat), chat, call_limit=call_limit)
+        task_in = _selection if turn.agent == SELECTOR else _reply
+        task = task_in(workflow, state, turn, chat)
+        shorter = await compacted(built, task, state, chat)
+        if shorter is not state:
+            task = task_in(workflow, shorter, turn, chat)
+        return await run_turn(built, task, chat, call_limit=call_limit)
 
     return perform
 
