@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
+from secrets import randbelow
 from typing import Annotated
 
 from faststream.asgi import AsgiFastStream
@@ -18,10 +19,11 @@ from contracts import subjects
 from contracts.catalogue import WorkflowCard
 from contracts.ids import new_runner_id
 from contracts.prices import Price, priced
-from services.chassis.bus import Bus
+from services.chassis.bus import HEADER_BYTES, Bus
 from services.chassis.listening import Listener, Queue
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.chassis.settings import Settings as ChassisSettings
+from services.orchestrator.agents.answers import Answers, recording
 from services.orchestrator.agents.models import Manner, Provider, choose_models, shared_client
 from services.orchestrator.agents.offer import Offer, build_offer, build_performer
 from services.orchestrator.agents.patience import Patience
@@ -51,6 +53,12 @@ class Settings(ChassisSettings):
     """Per thousand tokens: {"gpt-4o-mini": {"prompt": 0.00015, "completion": 0.0006}}."""
     model_context_json: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
     """How many tokens a model takes: {"gpt-4o-mini": 128000}."""
+    llm_cache: bool | None = None
+    """Whether recorded answers are used; unset, where one of the next two names a seed for all chats."""
+    llm_default_cache_seed: int | None = None
+    """The seed under which all chats record their answers, instead of each its own."""
+    randomize_default_cache_seed: bool = False
+    """Without such a seed: one that this process draws when it starts."""
     orchestrator_slots: int = Field(default=64, ge=1)
     """Chats that run at the same time in this process."""
     model_calls_per_turn: int = Field(default=25, ge=1)
@@ -92,7 +100,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 client,
                 settings.demo_pause_seconds,
                 os.environ,
-                _manner(settings),
+                _manner(settings, await _answers(bus, settings)),
             )
             root = settings.workflows_path.resolve()
             offer = await asyncio.to_thread(build_offer, root, models, os.environ)
@@ -147,13 +155,25 @@ def _provider(settings: Settings) -> Provider | None:
     )
 
 
-def _manner(settings: Settings) -> Manner:
+async def _answers(bus: Bus, settings: Settings) -> Answers | None:
+    how = recording(
+        wanted=settings.llm_cache,
+        seed=settings.llm_default_cache_seed,
+        drawn=randbelow(2**32) if settings.randomize_default_cache_seed else None,
+    )
+    if how is None:
+        return None
+    return Answers(await bus.bucket(subjects.ANSWERS), how, bus.nc.max_payload - HEADER_BYTES)
+
+
+def _manner(settings: Settings, answers: Answers | None) -> Manner:
     return Manner(
         clock=lambda: datetime.now(UTC),
         lot=SystemRandom().random,
         patience=Patience(settings.model_retries, settings.model_wait_seconds),
         prices=priced(settings.model_pricing_json),
         windows={**WINDOWS, **settings.model_context_json},
+        answers=answers,
     )
 
 

@@ -304,11 +304,12 @@ def _cut(text: str, limit: int) -> str:
 
 def digest(prompt: Sequence[str], events: Sequence[BaseEvent]) -> str:
     """SHA-256, in hex, of a prompt and a conversation: equal where a model was given the same."""
-    essence = [list(prompt), *(_essence(event) for event in events)]
-    return sha256(json.dumps(essence, default=str).encode()).hexdigest()
+    told = [list(prompt), *(essence(event) for event in events)]
+    return sha256(json.dumps(told, default=str).encode()).hexdigest()
 
 
-def _essence(event: BaseEvent) -> list[Any]:
+def essence(event: BaseEvent) -> list[Any]:
+    """What a model is given of an event: no times, no counts."""
     match event:
         case ModelRequest(parts=parts):
             return ["heard", [_content(part) for part in parts]]

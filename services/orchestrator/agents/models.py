@@ -11,11 +11,13 @@ from ag2.config.config import ModelProvider
 from ag2.context import ConversationContext
 from ag2.events import BaseEvent, ModelResponse
 from ag2.tools.schemas import ToolSchema
+from openai import Omit
 from pydantic import SecretStr
 
 from contracts.prices import PRICES, Prices, cost_of, known_of
 from services.orchestrator.agents import demo
 from services.orchestrator.agents.account import account_of
+from services.orchestrator.agents.answers import Answers, RememberingClient
 from services.orchestrator.agents.codec import tokens_of
 from services.orchestrator.agents.faults import DENIED, UNKNOWN_MODEL, ModelFaultError
 from services.orchestrator.agents.patience import Clock, Lot, Patience, PatientClient
@@ -51,6 +53,8 @@ class Manner:
     patience: Patience = field(default_factory=Patience)
     prices: Prices = field(default_factory=lambda: PRICES)
     windows: Windows = field(default_factory=lambda: WINDOWS)
+    answers: Answers | None = None
+    """Where answers are recorded and found again; none where each request is to be made."""
 
 
 class NoModelError(Exception):
@@ -161,14 +165,28 @@ class AskedConfig(ModelConfig):
         return self  # nothing in it changes
 
     def create(self) -> LLMClient:
-        return _Charged(_Falling([self._patient(wire) for wire in self.wires]), self)
+        return _Falling([self._client_of(wire) for wire in self.wires])
 
-    def _patient(self, wire: ModelConfig) -> LLMClient:
+    def _client_of(self, wire: ModelConfig) -> LLMClient:
         manner = self.manner
-        return PatientClient(wire.create(), wire.model, manner.patience, manner.clock, manner.lot)
+        patient = PatientClient(
+            wire.create(), wire.model, manner.patience, manner.clock, manner.lot
+        )
+        charged = _Charged(patient, wire.model, manner.prices)
+        if manner.answers is None:
+            return charged
+        return RememberingClient(charged, manner.answers, _identity(wire))
 
     def create_files_client(self) -> Any:
         return self.wires[0].create_files_client()
+
+
+def _identity(wire: ModelConfig) -> list[Any]:
+    """What tells a provider's model from every other that may be asked the same."""
+    if not isinstance(wire, OpenAIConfig):
+        return [wire.model]
+    warmth = None if isinstance(wire.temperature, Omit) else wire.temperature
+    return [wire.base_url, wire.model, warmth]
 
 
 class _Falling(LLMClient):
@@ -178,8 +196,14 @@ class _Falling(LLMClient):
         self._clients = clients
 
     async def __call__(
-        self, messages: Sequence[BaseEvent], context: ConversationContext, **more: Any
+        self,
+        messages: Sequence[BaseEvent],
+        context: ConversationContext,
+        *,
+        tools: Iterable[ToolSchema],
+        **more: Any,
     ) -> ModelResponse:
+        more["tools"] = list(tools)  # which may be read once only, and are needed for every try
         first, *others = self._clients
         try:
             return await first(messages, context, **more)
@@ -195,20 +219,16 @@ class _Falling(LLMClient):
 class _Charged(LLMClient):
     """Tells whoever asked what the answer cost."""
 
-    def __init__(self, inner: LLMClient, config: AskedConfig) -> None:
+    def __init__(self, inner: LLMClient, model: str, prices: Prices) -> None:
         self._inner = inner
-        self._config = config
+        self._model = model
+        self._prices = prices
 
     async def __call__(
-        self,
-        messages: Sequence[BaseEvent],
-        context: ConversationContext,
-        *,
-        tools: Iterable[ToolSchema],
-        **more: Any,
+        self, messages: Sequence[BaseEvent], context: ConversationContext, **more: Any
     ) -> ModelResponse:
-        response = await self._inner(messages, context, tools=list(tools), **more)
-        model = response.model or self._config.model
-        cost = cost_of(model, tokens_of(response.usage), self._config.manner.prices)
+        response = await self._inner(messages, context, **more)
+        tokens = tokens_of(response.usage)
+        cost = cost_of(response.model or self._model, tokens, self._prices)
         account_of(context).charge(cost, cached=False)
         return response

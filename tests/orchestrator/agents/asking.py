@@ -5,6 +5,7 @@ from dataclasses import replace
 from ag2 import Agent
 from pydantic import SecretStr
 
+from contracts.ids import ChatKey
 from services.orchestrator.agents.models import Manner, Provider, asked_of, shared_client
 from services.orchestrator.agents.patience import Patience
 from services.orchestrator.agents.turn import Task, run_turn
@@ -25,13 +26,14 @@ async def answer(
     manner: Manner = MANNER,
     provider: Provider = OURS,
     journal: MemoryJournal | None = None,
+    key: ChatKey = KEY,
 ) -> tuple[Outcome, MemoryJournal]:
     """What becomes of the writer's turn, and what was kept of it."""
     journal = journal or MemoryJournal(BEGUN)
     turn = journal.story.state.open
     assert turn is not None
     before = conversation(journal.story.state, WRITER, None)
-    task = Task(key=KEY, turn=turn, before=before, prompt="You write.", variables={})
+    task = Task(key=key, turn=turn, before=before, prompt="You write.", variables={})
     async with shared_client() as client:
         config = asked_of(replace(provider, base_url=stub.url), client, manner)
         agent = Agent(str(WRITER), config=config)
