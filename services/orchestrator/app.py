@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Annotated
 
 from faststream.asgi import AsgiFastStream
 from prometheus_client import CollectorRegistry, Gauge
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from contracts import subjects
 from contracts.catalogue import WorkflowCard
@@ -24,12 +24,19 @@ from services.chassis.listening import Listener, Queue
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.chassis.settings import Settings as ChassisSettings
 from services.orchestrator.agents.answers import Answers, recording
-from services.orchestrator.agents.models import Manner, Provider, choose_models, shared_client
+from services.orchestrator.agents.models import (
+    Manner,
+    Provider,
+    choose_models,
+    process_provider,
+    shared_client,
+)
 from services.orchestrator.agents.offer import Offer, build_offer, build_performer
 from services.orchestrator.agents.patience import Patience
 from services.orchestrator.agents.windows import WINDOWS
 from services.orchestrator.handlers import Handlers
 from services.orchestrator.runner import Runner
+from services.orchestrator.workflows.providers import ProviderName
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +46,12 @@ class Settings(ChassisSettings):
 
     orchestrator_port: int = 8002
     workflows_path: Path = Path("workflows")
-    openai_api_key: SecretStr | None = None
+    default_llm_provider: ProviderName = "openai"
+    """Whose key is read from its usual variable: OPENAI_API_KEY, MISTRAL_API_KEY, ..."""
+    default_llm_base_url: str | None = None
+    """Where the provider answers, instead of its usual address; it is sent the provider's key."""
     openai_base_url: str | None = None
+    """The same for `openai` alone: any server that speaks its wire."""
     default_llm_model: str = "gpt-4o-mini"
     default_llm_temperature: float | None = Field(default=None, ge=0, le=2)
     openai_model_fallback: str | None = None
@@ -96,7 +107,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         async with connected(broker, settings) as bus, shared_client() as client:
             models = choose_models(
-                _provider(settings),
+                _provider(settings, os.environ),
                 client,
                 settings.demo_pause_seconds,
                 os.environ,
@@ -142,14 +153,15 @@ async def _listener(bus: Bus, offer: Offer, settings: Settings) -> Listener:
     return Listener(bus, queue, handlers.on_command, handlers.on_given_up)
 
 
-def _provider(settings: Settings) -> Provider | None:
+def _provider(settings: Settings, environment: Mapping[str, str]) -> Provider | None:
     """The real model, where a key says so; none for the demo model."""
-    if settings.openai_api_key is None or not settings.openai_api_key.get_secret_value():
-        return None
-    return Provider(
-        api_key=settings.openai_api_key,
-        model=settings.default_llm_model,
-        base_url=settings.openai_base_url,
+    name = settings.default_llm_provider
+    openais = settings.openai_base_url if name == "openai" else None
+    return process_provider(
+        name,
+        settings.default_llm_model,
+        environment,
+        base_url=settings.default_llm_base_url or openais,
         temperature=settings.default_llm_temperature,
         fallback=settings.openai_model_fallback,
     )

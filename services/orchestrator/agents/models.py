@@ -23,6 +23,7 @@ from services.orchestrator.agents.faults import DENIED, UNKNOWN_MODEL, ModelFaul
 from services.orchestrator.agents.patience import Clock, Lot, Patience, PatientClient
 from services.orchestrator.agents.windows import WINDOWS, Windows
 from services.orchestrator.workflows.demo import Script
+from services.orchestrator.workflows.providers import ENDPOINTS, ProviderName
 from services.orchestrator.workflows.spec import ModelChoice
 
 CONNECT_SECONDS = 10.0
@@ -42,6 +43,7 @@ class Provider:
     base_url: str | None = None
     temperature: float | None = None
     fallback: str | None = None
+    name: ProviderName = "openai"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +102,78 @@ def choose_models(
     return Models(name=provider.model, demo=False, config_of=config_of)
 
 
+def process_provider(
+    name: ProviderName,
+    model: str,
+    environment: Mapping[str, str],
+    *,
+    base_url: str | None = None,
+    temperature: float | None = None,
+    fallback: str | None = None,
+) -> Provider | None:
+    """The provider of all agents that choose none; none at all where OpenAI is meant without a key.
+
+    Raises NoModelError where another was asked for by name and its key is missing.
+    """
+    endpoint = ENDPOINTS[name]
+    key = environment.get(endpoint.key_env or "", "" if endpoint.key_env else _NO_KEY)
+    if not key and name == "openai":
+        return None
+    if not key:
+        raise NoModelError(
+            f"DEFAULT_LLM_PROVIDER: {name} needs the environment variable {endpoint.key_env}"
+        )
+    return Provider(
+        SecretStr(key), model, base_url or endpoint.base_url, temperature, fallback, name
+    )
+
+
+_NO_KEY = "none"
+"""What the client sends where no key is wanted: it insists on one."""
+
+
 def _chosen(provider: Provider, choice: ModelChoice, environment: Mapping[str, str]) -> Provider:
-    key = provider.api_key
+    home = _home(provider, choice, environment)
+    key = home.api_key
     if choice.api_key_env is not None:
-        if not (own := environment.get(choice.api_key_env)):
-            raise NoModelError(
-                f"llm_config.api_key_env: the environment variable {choice.api_key_env} is not set"
-            )
-        key = SecretStr(own)
+        key = _key(choice.api_key_env, "api_key_env", environment)
     temperature = provider.temperature if choice.temperature is None else choice.temperature
     elsewhere = choice.base_url is not None or choice.api_key_env is not None
     return replace(
-        provider,
+        home,
         api_key=key,
-        model=choice.model or provider.model,
-        base_url=choice.base_url or provider.base_url,
+        model=choice.model or home.model,
+        base_url=choice.base_url or home.base_url,
         temperature=temperature,
-        fallback=None if elsewhere else provider.fallback,
+        fallback=None if elsewhere else home.fallback,
     )
+
+
+def _home(provider: Provider, choice: ModelChoice, environment: Mapping[str, str]) -> Provider:
+    """The process's provider, or the one that the agent names, as that one is by itself."""
+    name = choice.provider
+    if name is None or name == provider.name:
+        return provider
+    if choice.model is None:
+        raise NoModelError(f"llm_config.model: must be said for a provider of its own ({name})")
+    endpoint = ENDPOINTS[name]
+    key = SecretStr(_NO_KEY)
+    if endpoint.key_env is not None and choice.api_key_env is None:
+        key = _key(endpoint.key_env, "provider", environment)
+    return Provider(key, choice.model, endpoint.base_url, name=name)
+
+
+def _key(variable: str, field_: str, environment: Mapping[str, str]) -> SecretStr:
+    if not (key := environment.get(variable)):
+        raise NoModelError(f"llm_config.{field_}: the environment variable {variable} is not set")
+    return SecretStr(key)
 
 
 def asked_of(provider: Provider, client: httpx2.AsyncClient, manner: Manner) -> "AskedConfig":
     """The provider's model as agents ask it, and after it the model to fall back to."""
     first = _openai_config(provider, client)
     others = [first.copy(model=provider.fallback)] if provider.fallback else []
-    return AskedConfig([first, *others], manner)
+    return AskedConfig([first, *others], manner, provider.name)
 
 
 def _openai_config(provider: Provider, client: httpx2.AsyncClient) -> OpenAIConfig:
@@ -144,9 +193,13 @@ def _openai_config(provider: Provider, client: httpx2.AsyncClient) -> OpenAIConf
 class AskedConfig(ModelConfig):
     """One model, or the next where the provider has not got it; asked with patience, and charged."""
 
-    def __init__(self, wires: Sequence[ModelConfig], manner: Manner) -> None:
+    def __init__(
+        self, wires: Sequence[ModelConfig], manner: Manner, name: str | None = None
+    ) -> None:
+        """`name` is the provider's, where the wire is not all there is to know."""
         self.wires = tuple(wires)
         self.manner = manner
+        self._name = name
 
     @property
     def provider(self) -> ModelProvider:
@@ -172,7 +225,7 @@ class AskedConfig(ModelConfig):
         patient = PatientClient(
             wire.create(), wire.model, manner.patience, manner.clock, manner.lot
         )
-        charged = _Charged(patient, wire.model, manner.prices)
+        charged = _Charged(patient, wire.model, manner.prices, self._name)
         if manner.answers is None:
             return charged
         return RememberingClient(charged, manner.answers, _identity(wire))
@@ -217,17 +270,19 @@ class _Falling(LLMClient):
 
 
 class _Charged(LLMClient):
-    """Tells whoever asked what the answer cost."""
+    """Says whose the answer is, and tells whoever asked what it cost."""
 
-    def __init__(self, inner: LLMClient, model: str, prices: Prices) -> None:
+    def __init__(self, inner: LLMClient, model: str, prices: Prices, name: str | None) -> None:
         self._inner = inner
         self._model = model
         self._prices = prices
+        self._name = name
 
     async def __call__(
         self, messages: Sequence[BaseEvent], context: ConversationContext, **more: Any
     ) -> ModelResponse:
         response = await self._inner(messages, context, **more)
+        response.provider = self._name or response.provider
         tokens = tokens_of(response.usage)
         cost = cost_of(response.model or self._model, tokens, self._prices)
         account_of(context).charge(cost, cached=False)

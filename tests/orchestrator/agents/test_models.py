@@ -1,6 +1,7 @@
 """Which model answers for an agent, and what it costs."""
 
 from dataclasses import replace
+from typing import get_args
 
 import httpx2
 import pytest
@@ -13,9 +14,11 @@ from services.orchestrator.agents.models import (
     NoModelError,
     Provider,
     choose_models,
+    process_provider,
 )
 from services.orchestrator.agents.windows import WINDOWS
 from services.orchestrator.workflows.demo import DemoLine, Script
+from services.orchestrator.workflows.providers import ENDPOINTS, ProviderName
 from services.orchestrator.workflows.spec import ModelChoice
 from tests.orchestrator.agents.asking import MANNER
 
@@ -77,3 +80,59 @@ def test_the_fallback_stands_behind_every_model_of_its_own_server_only() -> None
 def test_a_model_has_the_window_of_the_table(model: str, window: int | None) -> None:
     manner = replace(MANNER, windows={**WINDOWS, "local": 4096})
     assert AskedConfig([OpenAIConfig(model)], manner).window == window
+
+
+def test_an_agent_may_answer_by_another_provider_with_that_ones_key_and_address() -> None:
+    config = chosen(ModelChoice("large", provider="mistral"), MISTRAL_API_KEY="m-key")
+    told = (config.model, config.base_url, config.api_key, config.temperature)
+    assert told == ("large", "https://api.mistral.ai/v1", "m-key", 0.5)
+    assert len(asked(ModelChoice("l", provider="groq"), GROQ_API_KEY="k").wires) == 1
+    elsewhere = ModelChoice("large", None, "http://proxy/v1", "PROXY_KEY", "mistral")
+    config = chosen(elsewhere, PROXY_KEY="p-key")
+    assert (config.base_url, config.api_key) == ("http://proxy/v1", "p-key")
+
+
+def test_the_provider_of_the_process_named_again_is_the_same() -> None:
+    config = chosen(ModelChoice(provider="openai"))
+    assert (config.model, config.base_url, config.api_key) == ("big", "http://ours/v1", "our-key")
+
+
+def test_a_provider_that_wants_no_key_is_sent_none() -> None:
+    config = chosen(ModelChoice("llama3.2", provider="ollama"))
+    assert (config.base_url, config.api_key) == ("http://127.0.0.1:11434/v1", "none")
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        (ModelChoice("l", provider="groq"), r"llm_config\.provider: .* GROQ_API_KEY is not set"),
+        (ModelChoice(provider="ollama"), r"llm_config\.model: must be said .*\(ollama\)"),
+    ],
+)
+def test_what_a_provider_lacks_is_named(choice: ModelChoice, told: str) -> None:
+    with pytest.raises(NoModelError, match=told):
+        chosen(choice)
+
+
+def test_the_process_has_the_provider_that_its_environment_names() -> None:
+    environment = {"OPENAI_API_KEY": "o-key", "XAI_API_KEY": "x-key"}
+    ours = process_provider("openai", "big", environment, base_url="http://ours/v1")
+    theirs = process_provider("xai", "grok", environment, temperature=0.1)
+    assert ours == Provider(SecretStr("o-key"), "big", "http://ours/v1")
+    assert theirs is not None
+    assert (theirs.name, theirs.base_url) == ("xai", "https://api.x.ai/v1")
+    assert theirs.api_key.get_secret_value() == "x-key"
+
+
+def test_no_key_means_the_demo_model_only_where_nobody_asked_for_a_provider() -> None:
+    assert process_provider("openai", "big", {"OPENAI_API_KEY": ""}) is None
+    assert process_provider("ollama", "llama3.2", {}) is not None
+    with pytest.raises(
+        NoModelError, match=r"DEFAULT_LLM_PROVIDER: mistral needs .* MISTRAL_API_KEY"
+    ):
+        process_provider("mistral", "large", {})
+
+
+def test_every_provider_but_openai_has_an_address() -> None:
+    assert [name for name, one in ENDPOINTS.items() if one.base_url is None] == ["openai"]
+    assert tuple(ENDPOINTS) == get_args(ProviderName)

@@ -145,6 +145,13 @@ async def test_a_call_says_what_it_cost_by_the_model_that_answered() -> None:
     assert not spent.cached
 
 
+async def test_a_call_says_which_provider_answered_whatever_wire_it_speaks() -> None:
+    with ProviderStub(ANSWERS).running() as stub:
+        _, journal = await answer(stub, provider=replace(OURS, name="mistral"))
+    assert journal.of(ModelResponded)[0].provider == "mistral"
+    assert journal.of(UsageRecorded)[0].provider == "mistral"
+
+
 async def test_each_call_is_one_line_of_the_log_without_what_was_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
