@@ -112,23 +112,28 @@ class RememberingClient(LLMClient):
         response_schema: ResponseProto[Any] | None,
         **more: Any,
     ) -> ModelResponse:
-        account = account_of(context)
         offered = list(tools)
         asked = {"tools": offered, "response_schema": response_schema, **more}
-        if account.key is None:
+        key = account_of(context).key
+        if key is None:
             return await self._inner(messages, context, **asked)
-        whom = [self._answers.seed_of(account.key), *self._identity]
+        whom = [self._answers.seed_of(key), *self._identity]
         digest = request_digest(whom, context.prompt, messages, offered, response_schema)
-        place = subjects.answer_key(account.key.app, digest)
+        place = subjects.answer_key(key.app, digest)
         known = await self._answers.find(place)
-        if known is None:
-            response = await self._inner(messages, context, **asked)
-            await self._answers.keep(place, response)
-            return response
-        if known.text:
-            await context.send(ModelMessageChunk(known.text))
-        account.charge(0.0, cached=True)
-        return codec.response_of(known.model_copy(update={"tokens": NOTHING_SPENT}))
+        if known is not None:
+            return await _said_again(known, context)
+        response = await self._inner(messages, context, **asked)
+        await self._answers.keep(place, response)
+        return response
+
+
+async def _said_again(known: ModelResponded, context: ConversationContext) -> ModelResponse:
+    """A recorded answer, in one piece and free of charge."""
+    if known.text:
+        await context.send(ModelMessageChunk(known.text))
+    account_of(context).charge(0.0, cached=True)
+    return codec.response_of(known.model_copy(update={"tokens": NOTHING_SPENT}))
 
 
 def request_digest(

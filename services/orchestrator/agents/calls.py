@@ -1,15 +1,31 @@
-"""The runtime log of model calls: one line each, with everything but what was said."""
+"""What is recorded of a model call: its usage as an event, and one line of the log that says as much."""
 
 import logging
 
-from contracts.events.turn import UsageRecorded
+from contracts.events.turn import ModelResponded, UsageRecorded
 from contracts.ids import ChatKey
 
 log = logging.getLogger(__name__)
 
 
+def usage_of(
+    said: ModelResponded, *, duration: float, cost: float | None, cached: bool
+) -> UsageRecorded:
+    return UsageRecorded(
+        turn=said.turn,
+        call=said.call,
+        agent=said.agent,
+        model=said.model,
+        provider=said.provider,
+        tokens=said.tokens,
+        duration=duration,
+        cost=cost,
+        cached=cached,
+    )
+
+
 def note_call(key: ChatKey, digest: str, spent: UsageRecorded) -> None:
-    """Say on the log what the events say of a call; `digest` is the one of its request."""
+    """Say on the log what the events say of a call, without a word of it; `digest` is its request's."""
     log.info(
         "a model answered",
         extra={

@@ -9,7 +9,6 @@ from math import ceil
 from typing import Protocol
 
 from ag2 import Agent
-from ag2.events import ModelResponse
 from pydantic_core import to_jsonable_python
 
 from contracts.events import Event
@@ -19,7 +18,7 @@ from contracts.events.turn import RUNTIME, SELECTOR, UsageRecorded
 from contracts.ids import ChatKey
 from services.orchestrator.agents import codec
 from services.orchestrator.agents.account import ACCOUNT, Tab
-from services.orchestrator.agents.calls import note_call
+from services.orchestrator.agents.calls import note_call, usage_of
 from services.orchestrator.agents.models import AskedConfig
 from services.orchestrator.agents.turn import Task
 from services.orchestrator.projection import (
@@ -41,7 +40,7 @@ NEAR = 0.8
 KEPT_TURNS = 4
 """How many of the newest turns stay as they are, where they fit into half of the window."""
 CHARS_PER_TOKEN = 4
-"""What a token comes to where no provider has counted: right for English, within a third elsewhere."""
+"""What a token comes to where no provider has counted yet; in some scripts it is less."""
 LINE_CHARS = 4000
 """How much of one line whoever summarises is told."""
 
@@ -69,6 +68,8 @@ class Due:
     through_turn: int
     tokens: int
     text: str
+    room: int
+    """How many characters the summary may have."""
 
 
 class NoSummaryError(Exception):
@@ -110,10 +111,11 @@ def due(state: ChatState, task: Task, tools: int, window: int) -> Due | None:
     tokens = estimate(task.before, len(task.prompt) + tools, since)
     if tokens < NEAR * window:
         return None
-    through = _cut(unsummarised(state), window * CHARS_PER_TOKEN // 2)
+    half = window * CHARS_PER_TOKEN // 2
+    through = _cut(unsummarised(state), half)
     if through is None:
         return None
-    return Due(through, tokens, _text(state, through, window * CHARS_PER_TOKEN // 2))
+    return Due(through, tokens, _text(state, through, half), room=half // 4)
 
 
 def estimate(before: Sequence[Passage], instructions: int, since: int) -> int:
@@ -179,26 +181,16 @@ def _text(state: ChatState, through: int, room: int) -> str:
 async def _summary(
     config: AskedConfig, found: Due, turn: Turn, key: ChatKey
 ) -> tuple[str, UsageRecorded]:
-    """A model call of the runtime's own, and what it cost."""
+    """A model call of the runtime's own, and what it took."""
     tab = Tab(key)
-    writer = Agent("summary", _TASK, config=config)
     began = time.perf_counter()
-    reply = await writer.ask(found.text, dependencies={ACCOUNT: tab})
-    response: ModelResponse = reply.response
-    said = codec.responded_of(response, turn=turn.number, call=0, agent=RUNTIME)
+    reply = await Agent("summary", _TASK, config=config).ask(
+        found.text, dependencies={ACCOUNT: tab}
+    )
+    duration = time.perf_counter() - began
+    said = codec.responded_of(reply.response, turn=turn.number, call=0, agent=RUNTIME)
     if not said.text:
         raise NoSummaryError
-    spent = UsageRecorded(
-        turn=said.turn,
-        call=said.call,
-        agent=said.agent,
-        model=said.model,
-        provider=said.provider,
-        tokens=said.tokens,
-        duration=time.perf_counter() - began,
-        cost=tab.cost,
-        cached=tab.cached,
-    )
+    spent = usage_of(said, duration=duration, cost=tab.cost, cached=tab.cached)
     note_call(key, codec.digest([_TASK, found.text], []), spent)
-    room = (config.window or 0) * CHARS_PER_TOKEN // 8
-    return said.text[:room], spent
+    return said.text[: found.room], spent

@@ -84,27 +84,31 @@ def fault_in(response: ModelResponse) -> Fault | None:
 
 
 def _refusal(status: int, trouble: openai.APIError, model: str) -> Fault:
-    if status == 402 or _EXHAUSTED & {trouble.code, trouble.type}:
+    """By the provider's own code where it has one that says more than the status."""
+    named = {trouble.code, trouble.type}
+    if status == 402 or _EXHAUSTED & named:
         return EXHAUSTED
-    if _FILTERED & {trouble.code, trouble.type}:
+    if _FILTERED & named:
         return FILTERED
     if _is_too_long(status, trouble):
         return TOO_LONG
     if status == 404 or trouble.code == "model_not_found":
         return Fault(UNKNOWN_MODEL, f"The model provider does not know the model {model}.")
+    return _by_status(status, trouble.code)
+
+
+def _by_status(status: int, code: str | None) -> Fault:
     match status:
         case 401 | 403:
             return DENIED
         case 429:
             return LIMITED
-        case 408 | 409:
+        case _ if status in (408, 409) or status >= 500:
             return Fault("MODEL_FAILED", f"The model provider failed ({status}).", passes=True)
-        case _ if status < 500:
-            why = _plain(trouble.code) or str(status)
+        case _:
+            why = _plain(code) or str(status)
             told = f"The model provider did not accept the request ({why})."
             return Fault("MODEL_REQUEST_INVALID", told)
-        case _:
-            return Fault("MODEL_FAILED", f"The model provider failed ({status}).", passes=True)
 
 
 _EXHAUSTED = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}

@@ -85,12 +85,12 @@ class PatientClient(LLMClient):
             fault = fault_of(trouble, self._model, self._clock())
             if fault is None:
                 raise
-            self._note(fault, trouble)
+            self._note(fault, trouble, context)
             return fault
         fault = fault_in(response)
         if fault is None:
             return response
-        self._note(fault, None)
+        self._note(fault, None, context)
         return fault
 
     def _is_final(self, fault: Fault, attempt: int, waited: float) -> bool:
@@ -103,9 +103,12 @@ class PatientClient(LLMClient):
         until = self._clock() + timedelta(seconds=fault.after)
         return replace(fault, message=f"{fault.message} It ends at {until:%Y-%m-%d %H:%M} UTC.")
 
-    def _note(self, fault: Fault, trouble: Exception | None) -> None:
+    def _note(self, fault: Fault, trouble: Exception | None, context: ConversationContext) -> None:
         """The evidence, without the provider's words: they may quote a key or the conversation."""
+        app, chat = account_of(context).key or (None, None)
         evidence: dict[str, object] = {
+            "app": app,
+            "chat": chat,
             "model": self._model,
             "fault": fault.code,
             "after": fault.after,

@@ -26,11 +26,11 @@ from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
 from contracts.events.parts import ToolCall
-from contracts.events.turn import SELECTOR, UsageRecorded, VariablesChanged
+from contracts.events.turn import SELECTOR, VariablesChanged
 from contracts.ids import AgentName, ChatKey, QuestionId
 from services.chassis.ending import end
 from services.orchestrator.agents import codec
-from services.orchestrator.agents.calls import note_call
+from services.orchestrator.agents.calls import note_call, usage_of
 from services.orchestrator.state import Answer, Question, Turn
 
 
@@ -189,17 +189,7 @@ class Scope:
         turn = self.turn
         said = codec.responded_of(response, turn=turn.number, call=self.call, agent=turn.agent)
         said = said.model_copy(update={"tool_calls": self._told_apart(said.tool_calls)})
-        spent = UsageRecorded(
-            turn=turn.number,
-            call=self.call,
-            agent=turn.agent,
-            model=said.model,
-            provider=said.provider,
-            tokens=said.tokens,
-            duration=self.duration,
-            cost=self.cost,
-            cached=self.cached,
-        )
+        spent = usage_of(said, duration=self.duration, cost=self.cost, cached=self.cached)
         await self.record(said, spent)
         note_call(self.key, self.digest, spent)
         self.last_text = said.text
