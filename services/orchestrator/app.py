@@ -3,27 +3,41 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from random import SystemRandom
+from secrets import randbelow
+from typing import Annotated
 
 from faststream.asgi import AsgiFastStream
 from prometheus_client import CollectorRegistry, Gauge
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from contracts import subjects
 from contracts.catalogue import WorkflowCard
 from contracts.ids import new_runner_id
-from services.chassis.bus import Bus
+from contracts.prices import Price, priced
+from services.chassis.bus import HEADER_BYTES, Bus
 from services.chassis.listening import Listener, Queue
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.chassis.settings import Settings as ChassisSettings
-from services.orchestrator.agents.models import Provider, choose_models, shared_client
+from services.orchestrator.agents.answers import Answers, recording
+from services.orchestrator.agents.models import (
+    Manner,
+    Provider,
+    choose_models,
+    process_provider,
+    shared_client,
+)
 from services.orchestrator.agents.offer import Offer, build_offer, build_performer
+from services.orchestrator.agents.patience import Patience
 from services.orchestrator.agents.prints import prints_in_the_log
+from services.orchestrator.agents.windows import WINDOWS
 from services.orchestrator.handlers import Handlers
 from services.orchestrator.runner import Runner
+from services.orchestrator.workflows.providers import ProviderName
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +47,30 @@ class Settings(ChassisSettings):
 
     orchestrator_port: int = 8002
     workflows_path: Path = Path("workflows")
-    openai_api_key: SecretStr | None = None
+    default_llm_provider: ProviderName = "openai"
+    """Whose key is read from its usual variable: OPENAI_API_KEY, MISTRAL_API_KEY, ..."""
+    default_llm_base_url: str | None = None
+    """Where the provider answers, instead of its usual address; it is sent the provider's key."""
     openai_base_url: str | None = None
+    """The same for `openai` alone: any server that speaks its wire."""
     default_llm_model: str = "gpt-4o-mini"
     default_llm_temperature: float | None = Field(default=None, ge=0, le=2)
+    openai_model_fallback: str | None = None
+    """The model that is asked where the server does not know the first, or refuses it."""
     model_retries: int = Field(default=4, ge=0, le=20)
-    """Of a model call that the provider refuses for now, with growing pauses or as long as it says."""
+    """Of a model call that fails for now, with growing pauses or as long as the provider says."""
+    model_wait_seconds: float = Field(default=600.0, ge=0)
+    """How long one call waits in all for a provider that says how long; beyond it the chat fails."""
+    model_pricing_json: dict[str, Price] = Field(default_factory=dict)
+    """Per thousand tokens: {"gpt-4o-mini": {"prompt": 0.00015, "completion": 0.0006}}."""
+    model_context_json: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    """How many tokens a model takes: {"gpt-4o-mini": 128000}."""
+    llm_cache: bool | None = None
+    """Whether recorded answers are used; unset, where one of the next two names a seed for all chats."""
+    llm_default_cache_seed: int | None = None
+    """The seed under which all chats record their answers, instead of each its own."""
+    randomize_default_cache_seed: bool = False
+    """Without such a seed: one that this process draws when it starts."""
     orchestrator_slots: int = Field(default=64, ge=1)
     """Chats that run at the same time in this process."""
     model_calls_per_turn: int = Field(default=25, ge=1)
@@ -80,7 +112,11 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             shared_client() as client,
         ):
             models = choose_models(
-                _provider(settings), client, settings.demo_pause_seconds, os.environ
+                _provider(settings, os.environ),
+                client,
+                settings.demo_pause_seconds,
+                os.environ,
+                _manner(settings, await _answers(bus, settings)),
             )
             root = settings.workflows_path.resolve()
             offer = await asyncio.to_thread(build_offer, root, models, os.environ)
@@ -122,16 +158,39 @@ async def _listener(bus: Bus, offer: Offer, settings: Settings) -> Listener:
     return Listener(bus, queue, handlers.on_command, handlers.on_given_up)
 
 
-def _provider(settings: Settings) -> Provider | None:
+def _provider(settings: Settings, environment: Mapping[str, str]) -> Provider | None:
     """The real model, where a key says so; none for the demo model."""
-    if settings.openai_api_key is None or not settings.openai_api_key.get_secret_value():
-        return None
-    return Provider(
-        api_key=settings.openai_api_key,
-        model=settings.default_llm_model,
-        base_url=settings.openai_base_url,
+    name = settings.default_llm_provider
+    openais = settings.openai_base_url if name == "openai" else None
+    return process_provider(
+        name,
+        settings.default_llm_model,
+        environment,
+        base_url=settings.default_llm_base_url or openais,
         temperature=settings.default_llm_temperature,
-        retries=settings.model_retries,
+        fallback=settings.openai_model_fallback,
+    )
+
+
+async def _answers(bus: Bus, settings: Settings) -> Answers | None:
+    how = recording(
+        wanted=settings.llm_cache,
+        seed=settings.llm_default_cache_seed,
+        drawn=randbelow(2**32) if settings.randomize_default_cache_seed else None,
+    )
+    if how is None:
+        return None
+    return Answers(await bus.bucket(subjects.ANSWERS), how, bus.nc.max_payload - HEADER_BYTES)
+
+
+def _manner(settings: Settings, answers: Answers | None) -> Manner:
+    return Manner(
+        clock=lambda: datetime.now(UTC),
+        lot=SystemRandom().random,
+        patience=Patience(settings.model_retries, settings.model_wait_seconds),
+        prices=priced(settings.model_pricing_json),
+        windows={**WINDOWS, **settings.model_context_json},
+        answers=answers,
     )
 
 

@@ -201,7 +201,7 @@ PLAN = {
 
 
 def ended(status: int, reason: str) -> dict[str, Any]:
-    totals = {"reason": reason, "duration_sec": 1.0, "total_tokens": 0}
+    totals = {"reason": reason, "duration_sec": 1.0, "total_tokens": 0, "cost": 0.0}
     return {"agent": "", "status": status, **totals}
 
 

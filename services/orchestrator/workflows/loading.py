@@ -480,7 +480,7 @@ class _Rules:
 
 def _model(agent: AgentManifest) -> ModelChoice:
     own = agent.llm_config
-    return ModelChoice(own.model, own.temperature, own.base_url, own.api_key_env)
+    return ModelChoice(own.model, own.temperature, own.base_url, own.api_key_env, own.provider)
 
 
 def _tool(folder: Path, declared: ToolManifest | LifecycleToolManifest) -> Tool:

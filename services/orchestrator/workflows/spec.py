@@ -11,6 +11,7 @@ from contracts.catalogue import StartupMode
 from contracts.events.human import Display
 from contracts.ids import AgentName, WorkflowName
 from services.orchestrator.workflows.expressions import Expression
+from services.orchestrator.workflows.providers import ProviderName
 
 USER = AgentName("user")
 """The speaker that is the person."""
@@ -180,13 +181,15 @@ class Rule:
 class ModelChoice:
     """By which model an agent answers; what is left out is the process's own.
 
-    `api_key_env` names the environment variable that holds the key of another provider.
+    `api_key_env` names the environment variable that holds the key, where it is not the provider's
+    usual one.
     """
 
     model: str | None = None
     temperature: float | None = None
     base_url: str | None = None
     api_key_env: str | None = None
+    provider: ProviderName | None = None
 
 
 @dataclass(frozen=True, slots=True)
