@@ -24,8 +24,8 @@ from services.chassis.listening import Listener, Queue
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.chassis.settings import Settings as ChassisSettings
 from services.orchestrator.agents.answers import Answers, recording
+from services.orchestrator.agents.asked import Manner
 from services.orchestrator.agents.models import (
-    Manner,
     Provider,
     choose_models,
     process_provider,

@@ -9,8 +9,9 @@ import pytest
 from contracts.events.chat import ChatFailed, HistoryCompacted
 from contracts.events.turn import ModelResponded
 from services.chassis.bus import Bus
+from services.orchestrator.agents.asked import Manner
 from services.orchestrator.agents.build import build_cast
-from services.orchestrator.agents.models import Manner, Models, asked_of, shared_client
+from services.orchestrator.agents.models import Models, asked_of, shared_client
 from services.orchestrator.agents.offer import Offer, build_performer
 from services.orchestrator.projection import SUMMARY, messages
 from services.orchestrator.runner import Runner

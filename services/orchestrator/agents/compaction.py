@@ -18,8 +18,8 @@ from contracts.events.turn import RUNTIME, SELECTOR, UsageRecorded
 from contracts.ids import ChatKey
 from services.orchestrator.agents import codec
 from services.orchestrator.agents.account import ACCOUNT, Tab
+from services.orchestrator.agents.asked import AskedConfig
 from services.orchestrator.agents.calls import note_call, usage_of
-from services.orchestrator.agents.models import AskedConfig
 from services.orchestrator.agents.turn import Task
 from services.orchestrator.projection import (
     SUMMARY,

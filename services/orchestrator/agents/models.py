@@ -1,27 +1,14 @@
-"""Which model answers, over which connection, and how it is asked."""
+"""Which model answers, and over which connection."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import httpx2
-from ag2.config import LLMClient, ModelConfig, OpenAIConfig
-from ag2.config.config import ModelProvider
-from ag2.context import ConversationContext
-from ag2.events import BaseEvent, ModelResponse
-from ag2.tools.schemas import ToolSchema
-from openai import Omit
+from ag2.config import ModelConfig, OpenAIConfig
 from pydantic import SecretStr
 
-from contracts.prices import PRICES, Prices, cost_of, known_of
 from services.orchestrator.agents import demo
-from services.orchestrator.agents.account import account_of
-from services.orchestrator.agents.answers import Answers, RememberingClient
-from services.orchestrator.agents.codec import tokens_of
-from services.orchestrator.agents.faults import DENIED, UNKNOWN_MODEL, ModelFaultError
-from services.orchestrator.agents.patience import Clock, Lot, Patience, PatientClient
-from services.orchestrator.agents.windows import WINDOWS, Windows
+from services.orchestrator.agents.asked import AskedConfig, Manner
 from services.orchestrator.workflows.demo import Script
 from services.orchestrator.workflows.providers import ENDPOINTS, ProviderName
 from services.orchestrator.workflows.spec import ModelChoice
@@ -44,19 +31,6 @@ class Provider:
     temperature: float | None = None
     fallback: str | None = None
     name: ProviderName = "openai"
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How this process asks its models: with which patience, at which prices, within which windows."""
-
-    clock: Clock
-    lot: Lot
-    patience: Patience = field(default_factory=Patience)
-    prices: Prices = field(default_factory=lambda: PRICES)
-    windows: Windows = field(default_factory=lambda: WINDOWS)
-    answers: Answers | None = None
-    """Where answers are recorded and found again; none where each request is to be made."""
 
 
 class NoModelError(Exception):
@@ -116,7 +90,7 @@ def process_provider(
     Raises NoModelError where another was asked for by name and its key is missing.
     """
     endpoint = ENDPOINTS[name]
-    key = environment.get(endpoint.key_env or "", "" if endpoint.key_env else _NO_KEY)
+    key = _NO_KEY if endpoint.key_env is None else environment.get(endpoint.key_env)
     if not key and name == "openai":
         return None
     if not key:
@@ -169,7 +143,7 @@ def _key(variable: str, field_: str, environment: Mapping[str, str]) -> SecretSt
     return SecretStr(key)
 
 
-def asked_of(provider: Provider, client: httpx2.AsyncClient, manner: Manner) -> "AskedConfig":
+def asked_of(provider: Provider, client: httpx2.AsyncClient, manner: Manner) -> AskedConfig:
     """The provider's model as agents ask it, and after it the model to fall back to."""
     first = _openai_config(provider, client)
     others = [first.copy(model=provider.fallback)] if provider.fallback else []
@@ -188,102 +162,3 @@ def _openai_config(provider: Provider, client: httpx2.AsyncClient) -> OpenAIConf
     if provider.temperature is None:
         return config
     return config.copy(temperature=provider.temperature)
-
-
-class AskedConfig(ModelConfig):
-    """One model, or the next where the provider has not got it; asked with patience, and charged."""
-
-    def __init__(
-        self, wires: Sequence[ModelConfig], manner: Manner, name: str | None = None
-    ) -> None:
-        """`name` is the provider's, where the wire is not all there is to know."""
-        self.wires = tuple(wires)
-        self.manner = manner
-        self._name = name
-
-    @property
-    def provider(self) -> ModelProvider:
-        return self.wires[0].provider
-
-    @property
-    def model(self) -> str:
-        return self.wires[0].model
-
-    @property
-    def window(self) -> int | None:
-        """How many tokens the model can take; none where nobody knows."""
-        return known_of(self.model, self.manner.windows)
-
-    def copy(self) -> Self:
-        return self  # nothing in it changes
-
-    def create(self) -> LLMClient:
-        return _Falling([self._client_of(wire) for wire in self.wires])
-
-    def _client_of(self, wire: ModelConfig) -> LLMClient:
-        manner = self.manner
-        patient = PatientClient(
-            wire.create(), wire.model, manner.patience, manner.clock, manner.lot
-        )
-        charged = _Charged(patient, wire.model, manner.prices, self._name)
-        if manner.answers is None:
-            return charged
-        return RememberingClient(charged, manner.answers, _identity(wire))
-
-    def create_files_client(self) -> Any:
-        return self.wires[0].create_files_client()
-
-
-def _identity(wire: ModelConfig) -> list[Any]:
-    """What tells a provider's model from every other that may be asked the same."""
-    if not isinstance(wire, OpenAIConfig):
-        return [wire.model]
-    warmth = None if isinstance(wire.temperature, Omit) else wire.temperature
-    return [wire.base_url, wire.model, warmth]
-
-
-class _Falling(LLMClient):
-    """Asks the next model where one is not to be had; what is told then is why the first was not."""
-
-    def __init__(self, clients: Sequence[LLMClient]) -> None:
-        self._clients = clients
-
-    async def __call__(
-        self,
-        messages: Sequence[BaseEvent],
-        context: ConversationContext,
-        *,
-        tools: Iterable[ToolSchema],
-        **more: Any,
-    ) -> ModelResponse:
-        more["tools"] = list(tools)  # which may be read once only, and are needed for every try
-        first, *others = self._clients
-        try:
-            return await first(messages, context, **more)
-        except ModelFaultError as told:
-            if told.fault.code not in (UNKNOWN_MODEL, DENIED.code):
-                raise
-            for other in others:
-                with suppress(ModelFaultError):
-                    return await other(messages, context, **more)
-            raise
-
-
-class _Charged(LLMClient):
-    """Says whose the answer is, and tells whoever asked what it cost."""
-
-    def __init__(self, inner: LLMClient, model: str, prices: Prices, name: str | None) -> None:
-        self._inner = inner
-        self._model = model
-        self._prices = prices
-        self._name = name
-
-    async def __call__(
-        self, messages: Sequence[BaseEvent], context: ConversationContext, **more: Any
-    ) -> ModelResponse:
-        response = await self._inner(messages, context, **more)
-        response.provider = self._name or response.provider
-        tokens = tokens_of(response.usage)
-        cost = cost_of(response.model or self._model, tokens, self._prices)
-        account_of(context).charge(cost, cached=False)
-        return response

@@ -6,8 +6,9 @@ from ag2 import Agent
 from pydantic import SecretStr
 
 from contracts.ids import ChatKey
+from services.orchestrator.agents.asked import Manner
 from services.orchestrator.agents.hooks import NO_HOOKS
-from services.orchestrator.agents.models import Manner, Provider, asked_of, shared_client
+from services.orchestrator.agents.models import Provider, asked_of, shared_client
 from services.orchestrator.agents.patience import Patience
 from services.orchestrator.agents.performing import Part, take_turn
 from services.orchestrator.projection import conversation

@@ -24,6 +24,7 @@ from contracts.events import Event
 from contracts.events.chat import ChatCompleted, ChatFailed, HistoryCompacted
 from contracts.events.parts import Tokens
 from contracts.events.turn import RUNTIME, ModelRequested, ModelResponded, UsageRecorded
+from services.orchestrator.agents.asked import AskedConfig
 from services.orchestrator.agents.build import build_cast
 from services.orchestrator.agents.compaction import (
     CHARS_PER_TOKEN,
@@ -34,7 +35,7 @@ from services.orchestrator.agents.compaction import (
     estimate,
 )
 from services.orchestrator.agents.faults import TOO_LONG, UNREACHABLE, ModelFaultError
-from services.orchestrator.agents.models import AskedConfig, Models, asked_of, shared_client
+from services.orchestrator.agents.models import Models, asked_of, shared_client
 from services.orchestrator.agents.offer import Offer
 from services.orchestrator.agents.turn import Task
 from services.orchestrator.projection import (

@@ -9,8 +9,8 @@ from ag2.config import OpenAIConfig
 from pydantic import SecretStr
 
 from services.orchestrator.agents import demo
+from services.orchestrator.agents.asked import AskedConfig
 from services.orchestrator.agents.models import (
-    AskedConfig,
     NoModelError,
     Provider,
     choose_models,
