@@ -1,10 +1,9 @@
 """Settings and wiring of the orchestrator: the only module here that knows concrete classes."""
 
 import asyncio
-import logging
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
@@ -16,30 +15,31 @@ from prometheus_client import CollectorRegistry, Gauge
 from pydantic import Field
 
 from contracts import subjects
-from contracts.catalogue import WorkflowCard
 from contracts.ids import new_runner_id
 from contracts.prices import Price, priced
 from services.chassis.bus import HEADER_BYTES, Bus
+from services.chassis.ending import end
 from services.chassis.listening import Listener, Queue
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.chassis.settings import Settings as ChassisSettings
 from services.orchestrator.agents.answers import Answers, recording
 from services.orchestrator.agents.asked import Manner
+from services.orchestrator.agents.catalogue import keep_fresh, publish
 from services.orchestrator.agents.models import (
     Provider,
     choose_models,
     process_provider,
     shared_client,
 )
-from services.orchestrator.agents.offer import Offer, build_offer, build_performer
 from services.orchestrator.agents.patience import Patience
 from services.orchestrator.agents.prints import prints_in_the_log
+from services.orchestrator.agents.shelf import Shelf
 from services.orchestrator.agents.windows import WINDOWS
 from services.orchestrator.handlers import Handlers
 from services.orchestrator.runner import Runner
+from services.orchestrator.workflows.archive import Archive
 from services.orchestrator.workflows.providers import ProviderName
-
-log = logging.getLogger(__name__)
+from services.orchestrator.workflows.watching import Watch
 
 
 class Settings(ChassisSettings):
@@ -76,21 +76,16 @@ class Settings(ChassisSettings):
     model_calls_per_turn: int = Field(default=25, ge=1)
     demo_pause_seconds: float = Field(default=0.03, ge=0)
     """The demo model's time between words."""
+    environment: str = "development"
+    clear_tool_cache_on_start: bool | None = None
+    """Whether workflows and their tools are loaded again when they change; by default yes, but in
+    production."""
 
-
-async def publish_offer(bus: Bus, offer: Offer) -> None:
-    """Show the workflows to the public; one whose folder is gone is shown no more."""
-    bucket = await bus.bucket(subjects.WORKFLOWS)
-    shown = {
-        subjects.workflow_key(WorkflowCard.model_validate_json(value).name)
-        for value in await bus.values_under(subjects.WORKFLOWS, "")
-    }
-    for card in offer.cards:
-        await bucket.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
-        if card.problems:
-            log.warning("workflow not loaded", extra={"workflow": card.name, "why": card.problems})
-    for key in shown - {subjects.workflow_key(card.name) for card in offer.cards}:
-        await bucket.delete(key)
+    @property
+    def follows_changes(self) -> bool:
+        if self.clear_tool_cache_on_start is None:
+            return self.environment.casefold() != "production"
+        return self.clear_tool_cache_on_start
 
 
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
@@ -119,32 +114,42 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 _manner(settings, await _answers(bus, settings)),
             )
             root = settings.workflows_path.resolve()
-            offer = await asyncio.to_thread(build_offer, root, models, os.environ)
-            await publish_offer(bus, offer)
-            listener = await _listener(bus, offer, settings)
+            watch = await asyncio.to_thread(Watch, root)  # before the load: nothing is missed
+            shelf = Shelf(root, models, os.environ, Archive(bus), settings.model_calls_per_turn)
+            await publish(bus, await shelf.load())
+            listener = await _listener(bus, shelf, settings)
             _count_runs(probes.registry, listener)
             listener.start()
             listening.append(listener)
             probes.details = lambda: {
-                "workflows": {c.name: c.problems for c in offer.cards},
-                "warnings": offer.warnings,
+                "workflows": {c.name: c.problems for c in shelf.offer.cards},
+                "warnings": shelf.offer.warnings,
             }
             probes.ready_when(
                 nats=nats_check(bus),
                 commands=lambda: None if listener.listening else "not taking commands",
             )
-            yield
+            async with _following(bus, shelf, watch) if settings.follows_changes else nullcontext():
+                yield
 
     app = AsgiFastStream(broker, lifespan=lifespan, on_shutdown=[hand_over], logger=None)
     return app, probes
 
 
-async def _listener(bus: Bus, offer: Offer, settings: Settings) -> Listener:
+@asynccontextmanager
+async def _following(bus: Bus, shelf: Shelf, watch: Watch) -> AsyncIterator[None]:
+    following = asyncio.create_task(keep_fresh(bus, shelf, watch), name="workflows on disk")
+    try:
+        yield
+    finally:
+        await end(following)
+
+
+async def _listener(bus: Bus, shelf: Shelf, settings: Settings) -> Listener:
     runner = Runner(
         bus=bus,
         leases=await bus.bucket(subjects.LEASES),
-        workflows=offer.workflows,
-        perform=build_performer(offer, settings.model_calls_per_turn),
+        repertoire=shelf,
         clock=lambda: datetime.now(UTC),
         process=new_runner_id(),
     )

@@ -40,8 +40,8 @@ def build_cast(loaded: Loaded, models: Models, environment: Mapping[str, str] = 
     """Raises ManifestError with every tool that does not load and every model without a key."""
     problems: list[str] = []
     bench = Workbench()  # this workflow's own: what blocks it holds up no other
-    functions = _functions(loaded.workflow, bench, problems)
-    hooks = _hooks(loaded.workflow, bench, problems)
+    functions = _functions(loaded, bench, problems)
+    hooks = _hooks(loaded, bench, problems)
     servers = _Servers(environment)
     agents: dict[AgentName, Ag2Agent] = {}
     for name, agent in loaded.workflow.agents.items():
@@ -58,13 +58,11 @@ def build_cast(loaded: Loaded, models: Models, environment: Mapping[str, str] = 
     return Cast(agents, functions, hooks)
 
 
-def _functions(
-    workflow: Workflow, bench: Workbench, problems: list[str]
-) -> Mapping[Tool, Function]:
+def _functions(loaded: Loaded, bench: Workbench, problems: list[str]) -> Mapping[Tool, Function]:
     built: dict[Tool, Function] = {}
-    for tool in called_in(workflow):
+    for tool in called_in(loaded.workflow):
         try:
-            built[tool] = build_function(tool, bench)
+            built[tool] = build_function(tool, loaded.code, bench)
         except ToolLoadError as broken:
             problems.append(f"tools.json: {broken}")
     return built
@@ -77,11 +75,11 @@ def called_in(workflow: Workflow) -> Iterable[Tool]:
     return dict.fromkeys([*called, *workflow.before_chat, *workflow.after_chat])
 
 
-def _hooks(workflow: Workflow, bench: Workbench, problems: list[str]) -> Mapping[AgentName, Hooks]:
+def _hooks(loaded: Loaded, bench: Workbench, problems: list[str]) -> Mapping[AgentName, Hooks]:
     built: dict[AgentName, Hooks] = {}
-    for name, agent in workflow.agents.items():
+    for name, agent in loaded.workflow.agents.items():
         try:
-            built[name] = build_hooks(agent.hooks, bench)
+            built[name] = build_hooks(agent.hooks, loaded.code, bench)
         except ToolLoadError as broken:
             problems.append(f"hooks.json: {broken}")
     return built

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -30,6 +30,18 @@ def transfer_name(target: AgentName) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """SHA-256 in hex: of a workflow's manifests, and of the tool code beside them."""
+
+    manifests: str
+    tools: str
+
+    @property
+    def shown(self) -> str:
+        return f"{self.manifests[:12]}+{self.tools[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """`timeout_seconds` is for one run, `retries` are further runs, `max_concurrent` is per process."""
 
@@ -50,13 +62,13 @@ class Interface:
 class Tool:
     """A Python function of the workflow's folder, for agents to call or for the runtime.
 
-    With `auto_invoke` the runtime calls it with the structured output of an agent that is in
-    `auto_tool_mode`.
+    `file` lies below the folder. With `auto_invoke` the runtime calls it with the structured output
+    of an agent that is in `auto_tool_mode`.
     """
 
     name: str
     description: str
-    file: Path
+    file: PurePath
     function: str
     limits: Limits = Limits()
     interface: Interface | None = None
@@ -76,7 +88,7 @@ class Hook:
     """A Python function of the workflow's folder that sees what an agent reads or says first."""
 
     kind: HookKind
-    file: Path
+    file: PurePath
     function: str
 
 
@@ -250,6 +262,7 @@ class Workflow:
     """`initial_message` is the hidden seed of an AgentDriven run.
 
     After the person's words `after_user_if` says who follows, then `after_user`, then the pattern.
+    `version` is none only where it was not read from a folder.
     """
 
     name: WorkflowName
@@ -269,3 +282,4 @@ class Workflow:
     triggers: tuple[Trigger, ...] = ()
     before_chat: tuple[Tool, ...] = ()
     after_chat: tuple[Tool, ...] = ()
+    version: Version | None = field(default=None, compare=False)
