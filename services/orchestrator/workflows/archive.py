@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+from base64 import urlsafe_b64decode
 
 from nats.errors import Error as NatsError
+from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
@@ -57,9 +59,16 @@ class Archive:
     async def _put(self, digest: str, parcel: Parcel) -> None:
         store = await self._store()
         try:
-            await store.get_info(digest)  # put again, it would be gone for a moment
+            held = _digest_of(await store.get_info(digest))
         except NotFoundError:
+            held = ""
+        if held != digest:  # what is well is not put again: it would be gone for a moment
             await store.put(digest, parcel.packed())
 
     async def _store(self) -> ObjectStore:
         return await self._bus.js.object_store(subjects.MANIFESTS)
+
+
+def _digest_of(info: ObjectInfo) -> str:
+    """SHA-256 in hex, as NATS found the object (ADR-20)."""
+    return urlsafe_b64decode((info.digest or "").removeprefix("SHA-256=")).hex()

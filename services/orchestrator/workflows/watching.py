@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 QUIET_MS = 100
 """How long nothing more may happen before a change is told: editors write in several steps."""
 LONGEST_MS = 400
-LOOK_MS = 2_000
+LOOK_MS = 500
 """How often one looks without having heard of anything: what the system forgot to tell is found."""
 POLL_SECONDS = 0.3
 """How often, where the system tells nothing at all."""
