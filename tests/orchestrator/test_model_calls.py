@@ -12,7 +12,7 @@ from services.chassis.bus import Bus
 from services.orchestrator.agents.asked import Manner
 from services.orchestrator.agents.build import build_cast
 from services.orchestrator.agents.models import Models, asked_of, shared_client
-from services.orchestrator.agents.offer import Offer, build_performer
+from services.orchestrator.agents.offer import Edition, build_performer
 from services.orchestrator.projection import SUMMARY, messages
 from services.orchestrator.runner import Runner
 from services.orchestrator.state import replay
@@ -38,8 +38,8 @@ async def newsroom(
             config = asked_of(replace(OURS, base_url=stub.url), client, manner)
             models = Models("m", demo=False, config_of=lambda _, __: config)
             name = workflow.name
-            agents = build_cast(Loaded(str(name), workflow, DemoScripts()), models)
-            perform = build_performer(Offer({name: workflow}, {name: agents}, ()), 25)
+            loaded = Loaded(str(name), workflow, DemoScripts())
+            perform = build_performer(Edition(loaded, build_cast(loaded, models)), 25)
             bucket = await leases(bus)
             yield stub, lambda: runner(bus, bucket, perform, {name: workflow})
 

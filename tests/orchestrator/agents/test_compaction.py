@@ -36,7 +36,7 @@ from services.orchestrator.agents.compaction import (
 )
 from services.orchestrator.agents.faults import TOO_LONG, UNREACHABLE, ModelFaultError
 from services.orchestrator.agents.models import Models, asked_of, shared_client
-from services.orchestrator.agents.offer import Offer
+from services.orchestrator.agents.offer import Edition, Offer
 from services.orchestrator.agents.turn import Task
 from services.orchestrator.projection import (
     SUMMARY,
@@ -155,9 +155,8 @@ async def played(loaded: Loaded, story: Story, wire: Wire) -> MemoryChat:
     """The chat from where the story ends to its end, on a model with a small window."""
     manner = replace(MANNER, windows={TINY: WINDOW})
     models = Models(TINY, demo=False, config_of=lambda _, __: AskedConfig([wire], manner))
-    workflow = loaded.workflow
-    agents = {workflow.name: build_cast(loaded, models)}
-    return await play(loaded, story, Offer({workflow.name: workflow}, agents, ()))
+    edition = Edition(loaded, build_cast(loaded, models))
+    return await play(loaded, story, Offer({loaded.workflow.name: edition}))
 
 
 @pytest.mark.parametrize("counts", [False, True])
