@@ -17,7 +17,7 @@ from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.patterns import candidates
 from services.orchestrator.workflows.functions import ToolLoadError
 from services.orchestrator.workflows.loading import NOTHING, Loaded, ManifestError
-from services.orchestrator.workflows.spec import Agent, McpServer, ModelChoice, Tool
+from services.orchestrator.workflows.spec import Agent, DataReference, McpServer, ModelChoice, Tool
 
 
 def build_agents(
@@ -26,7 +26,7 @@ def build_agents(
     """Raises ManifestError with every tool that does not load and every model without a key."""
     problems: list[str] = []
     agents: dict[AgentName, Ag2Agent] = {}
-    tools = _Tools(environment)
+    tools = _Tools(environment, loaded.workflow.references)
     for name, agent in loaded.workflow.agents.items():
         try:
             callable_ = tools.of(agent)
@@ -54,8 +54,9 @@ def build_agents(
 class _Tools:
     """A workflow's tools, each built once: its limits are for all agents that call it."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], references: Sequence[DataReference]) -> None:
         self._environment = environment
+        self._references = references
         self._bench = Workbench()  # this workflow's own: what blocks it holds up no other
         self._built: dict[Tool, FunctionTool] = {}
         self._limited: dict[McpServer, Bounds] = {}
@@ -68,7 +69,7 @@ class _Tools:
 
     def _function(self, declared: Tool) -> FunctionTool:
         if declared not in self._built:
-            self._built[declared] = build_tool(declared, self._bench)
+            self._built[declared] = build_tool(declared, self._bench, self._references)
         return self._built[declared]
 
     def _servers(self, agent: Agent, taken: Sequence[str]) -> list[ServerTools]:

@@ -13,8 +13,9 @@ from services.orchestrator.agents.build import build_agents
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.turn import Task, run_turn
 from services.orchestrator.chatlog import ChatLog
-from services.orchestrator.decisions import Outcome
+from services.orchestrator.decisions import Outcome, Waits
 from services.orchestrator.projection import conversation, prompt, selection, selector_prompt
+from services.orchestrator.references import due
 from services.orchestrator.runner import Performer
 from services.orchestrator.state import ChatState, Turn
 from services.orchestrator.workflows.diagnosis import warnings
@@ -90,6 +91,11 @@ def build_performer(offer: Offer, call_limit: int) -> Performer:
     """Hands a turn, with all that was said before it, to its AG2 agent."""
 
     async def perform(workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
+        if due(workflow, state):
+            await chat.refer(workflow)
+            if chat.state.open is None or chat.state.open.number != state.turns:
+                return Waits()  # the turn ended meanwhile
+            state = chat.state
         turn = state.open
         assert turn is not None  # noqa: S101  `pending` asked for it
         built = offer.agents[workflow.name][turn.agent]

@@ -1,7 +1,7 @@
 """One turn in progress: what AG2 does is kept here first, and what a tool asks goes out from here."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -32,6 +32,7 @@ from services.chassis.ending import end
 from services.orchestrator.agents import codec
 from services.orchestrator.agents.variables import Changes
 from services.orchestrator.state import Answer, Question, Turn
+from services.orchestrator.workflows.spec import DataReference
 
 
 class Journal(Protocol):
@@ -53,6 +54,12 @@ class Journal(Protocol):
         percent: float | None,
         message: str,
     ) -> None: ...
+
+    async def look_up(
+        self, reference: DataReference, variables: Mapping[str, Any], occasion: str
+    ) -> Any:
+        """The value of a variable that lies elsewhere, now; its default where there is none."""
+        ...
 
     def answer(self, question: QuestionId) -> Answer | None: ...
 
@@ -297,6 +304,13 @@ class Scope:
             percent=percent,
             message=message,
         )
+
+    async def refresh(self, tool_call: str, reference: DataReference) -> Any:
+        """Ask again for a variable that lies elsewhere; what is found is the variable's value."""
+        occasion = f"{self.turn.number}:{tool_call}"
+        found = await self.journal.look_up(reference, self.variables, occasion)
+        self.variables[reference.name] = found
+        return found
 
     def begin_again(self, tool_call: str) -> None:
         """The tool runs once more: what it asks and says is what it asked and said before."""

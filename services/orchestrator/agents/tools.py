@@ -19,7 +19,7 @@ from services.orchestrator.agents.progress import Progress, Step, step
 from services.orchestrator.agents.scope import Scope
 from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.workflows.functions import ToolLoadError, load_function
-from services.orchestrator.workflows.spec import Handoff, Tool, transfer_name
+from services.orchestrator.workflows.spec import DataReference, Handoff, Tool, transfer_name
 
 SCOPE = "mozaiks.scope"
 """Under which a turn's Scope travels in AG2's dependencies."""
@@ -50,8 +50,16 @@ class Runtime:
     Tools run beside the turn's loop: whatever they ask for is done over there.
     """
 
-    def __init__(self, scope: Scope, tool_call: str, name: str, patience: Patience) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        tool_call: str,
+        name: str,
+        patience: Patience,
+        references: Sequence[DataReference] = (),
+    ) -> None:
         self._scope = scope
+        self._references = {one.name: one for one in references}
         self._call = tool_call
         self._name = name
         self._patience = patience
@@ -126,6 +134,12 @@ class Runtime:
 
         await self._way.over(tell)
 
+    async def refresh(self, name: str) -> Any:
+        if (reference := self._references.get(name)) is None:
+            known = ", ".join(self._references) or "none"
+            raise ValueError(f"name: {name} is no variable with data elsewhere (accepted: {known})")
+        return await self._way.over(partial(self._scope.refresh, self._call, reference))
+
     def wait(self, asked: Coroutine[Any, Any, T]) -> T:
         return self._way.wait(lambda: asked)
 
@@ -152,12 +166,14 @@ class Runtime:
         await self._scope.show_progress(self._call, self._name, newest.percent, newest.message)
 
 
-def build_tool(declared: Tool, bench: Workbench | None = None) -> FunctionTool:
+def build_tool(
+    declared: Tool, bench: Workbench | None = None, references: Sequence[DataReference] = ()
+) -> FunctionTool:
     """The AG2 tool of a declared function. Raises ToolLoadError."""
     function = load_function(declared.file, declared.function)
     try:
         built: FunctionTool = tool(
-            _injecting(function, Bounds(declared.limits), bench, declared.name),
+            _injecting(function, Bounds(declared.limits), bench, declared.name, references),
             name=declared.name,
             description=declared.description or inspect.getdoc(function) or declared.name,
         )
@@ -179,7 +195,11 @@ def build_handoff(handoff: Handoff) -> FunctionTool:
 
 
 def _injecting(
-    function: Callable[..., Any], bounds: Bounds, bench: Workbench | None = None, name: str = ""
+    function: Callable[..., Any],
+    bounds: Bounds,
+    bench: Workbench | None = None,
+    name: str = "",
+    references: Sequence[DataReference] = (),
 ) -> Callable[..., Any]:
     """The function as AG2 sees it: injected parameters gone, a context in their place."""
     signature = inspect.signature(function, eval_str=True)
@@ -190,9 +210,8 @@ def _injecting(
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in visible):
         raise ToolLoadError(f"{function.__name__}: **{visible[-1].name} has no schema")
     wanted = frozenset(_INJECTED) & signature.parameters.keys()
-    called = _Called(
-        function, wanted, bounds, bench or Workbench(), name or function.__name__
-    ).by_model
+    own = name or function.__name__
+    called = _Called(function, wanted, bounds, bench or Workbench(), own, references).by_model
     shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in visible]
 
     async def outer(*, mozaiks_context: Any, **arguments: Any) -> Any:
@@ -217,12 +236,18 @@ class _Called:
     bounds: Bounds
     bench: Workbench
     name: str
+    references: Sequence[DataReference]
 
     async def by_model(self, context: Any, arguments: dict[str, Any]) -> Any:
         scope: Scope = context.dependencies[SCOPE]
         call: str = context.tool_call_id or ""
+
+        async def once(patience: Patience) -> Any:
+            runtime = Runtime(scope, call, self.name, patience, self.references)
+            return await self._once(runtime, arguments)
+
         return await self.bounds.run(
-            lambda patience: self._once(Runtime(scope, call, self.name, patience), arguments),
+            once,
             begin_again=partial(scope.begin_again, call),
             is_final=lambda: scope.fault is not None,
         )

@@ -48,6 +48,7 @@ from services.orchestrator.workflows.reading import (
     files_of,
     read,
 )
+from services.orchestrator.workflows.references import references_of
 from services.orchestrator.workflows.spec import (
     TERMINATE,
     USER,
@@ -353,6 +354,7 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
         after_user=rules.after_work(USER),
         visual_agents=tuple(dict.fromkeys(shown)),
         variables=values,
+        references=references_of(sections.variables),
     )
 
 

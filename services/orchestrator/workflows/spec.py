@@ -16,6 +16,7 @@ USER = AgentName("user")
 TERMINATE = AgentName("terminate")
 """Whom a rule names to end the conversation."""
 
+Refresh = Literal["once", "per_phase", "on_demand"]
 Pattern = Literal["DefaultPattern", "AutoPattern", "RoundRobinPattern", "RandomPattern"]
 
 
@@ -61,6 +62,23 @@ class McpServer:
     allowed_tools: tuple[str, ...] | None = None
     blocked_tools: tuple[str, ...] = ()
     limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class DataReference:
+    """A context variable whose value lies in a database elsewhere.
+
+    `query` compares fields with values, which may hold `{{runtime.app_id}}` and `{{var.path}}`.
+    `once` is asked before the first turn, `per_phase` before each, `on_demand` when a tool wants it.
+    """
+
+    name: str
+    database: str
+    collection: str
+    query: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    fields: tuple[str, ...] = ()
+    default: Any = None
+    refresh: Refresh = "once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +153,4 @@ class Workflow:
     after_user: AgentName | None = None
     visual_agents: tuple[AgentName, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    references: tuple[DataReference, ...] = ()

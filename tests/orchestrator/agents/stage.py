@@ -1,7 +1,7 @@
 """An agent's turn on AG2 with a scripted model, and a journal that keeps it in memory."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from services.orchestrator.agents.turn import Task, run_turn
 from services.orchestrator.decisions import Outcome, Waits
 from services.orchestrator.projection import conversation
 from services.orchestrator.state import Answer
-from services.orchestrator.workflows.spec import Limits
+from services.orchestrator.workflows.spec import DataReference, Limits
 from tests.story import ANA, KEY, NOON, WRITER, Story, answered, given, heard, speaks
 
 E = TypeVar("E", bound=Event)
@@ -58,6 +58,7 @@ class MemoryJournal:
         self.batches: list[tuple[Event, ...]] = []
         self.shown: list[tuple[int, int, str]] = []
         self.progress: list[tuple[str, str, float | None, str]] = []
+        self.elsewhere: dict[str, Any] = {}
         self.timers: dict[QuestionId, float] = {}
         self._refuses = refuses
         self._moved = asyncio.Event()
@@ -91,6 +92,12 @@ class MemoryJournal:
     ) -> None:
         assert (turn, agent) == (1, WRITER)
         self.progress.append((tool_call_id, tool_name, percent, message))
+
+    async def look_up(
+        self, reference: DataReference, variables: Mapping[str, Any], occasion: str
+    ) -> Any:
+        del variables, occasion
+        return self.elsewhere.get(reference.name, reference.default)
 
     def answer(self, question: QuestionId) -> Answer | None:
         turn = self.story.state.open

@@ -177,8 +177,8 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "context_variables.json: definitions.menu.source.triggers",
     ),
-    "a database": (
-        {"context_variables": variable(type="data_reference", collection="menus")},
+    "a service elsewhere": (
+        {"context_variables": variable(type="external", service="menus")},
         "context_variables.json: definitions.menu.source",
     ),
     "a variable that nobody defines": (
