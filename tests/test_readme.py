@@ -44,6 +44,21 @@ def test_the_first_workflow_of_the_readme_loads_and_its_tool_can_be_called(tmp_p
     assert (offered.name, list(offered.parameters["properties"])) == ("sell", ["bread"])
 
 
+def test_the_servers_and_the_data_elsewhere_of_the_readme_load(tmp_path: Path) -> None:
+    folder = tmp_path / "Shop"
+    folder.mkdir()
+    (folder / "workflow.json").write_text("{}")
+    (folder / "agents.json").write_text('{"agents": [{"name": "Clerk"}]}')
+    (folder / "tools.json").write_text(block("json", 3))
+    (folder / "context_variables.json").write_text(block("json", 4))
+    loaded = load(folder)
+    assert isinstance(loaded, Loaded), loaded
+    assert loaded.diagnosis == ()
+    (clerk,) = loaded.workflow.agents.values()
+    assert [server.name for server in clerk.servers] == ["time", "shop"]
+    assert [reference.name for reference in loaded.workflow.references] == ["soup"]
+
+
 def test_every_path_that_the_readme_names_is_there() -> None:
     named = re.findall(r"`((?:contracts|services|workflows|infra|tests|docs)/[\w/.]*)`", README)
     assert len(named) > 10

@@ -84,6 +84,10 @@ class ToolRuntime(Protocol):
         """
         ...
 
+    async def refresh(self, name: str) -> Any:
+        """Ask anew for a context variable whose source is a `data_reference`; its value now."""
+        ...
+
     def wait(self, asked: Coroutine[Any, Any, T]) -> T:
         """For a tool that is not async: `runtime.wait(runtime.ask("Shall I?"))` blocks its thread."""
         ...

@@ -31,6 +31,7 @@ from contracts.commands import Command
 from contracts.envelope import Envelope
 from contracts.ids import ChatKey, Seq, StreamSeq, new_message_id
 from contracts.live import DELTA, Delta, TextStreamed
+from contracts.lookups import DataFound, DataRequested
 
 PAGE = 500
 """Messages of one direct get: bounds what a reader holds before it has looked at them."""
@@ -294,6 +295,16 @@ class Bus:
         subject = subjects.timer(command.key, name)
         await self._publish(subject, command.model_dump_json().encode(), new_message_id(), headers)
 
+    async def ask(self, question: DataRequested) -> None:
+        """Ask for data that another service keeps. Raises UnavailableError, RefusedError."""
+        subject = subjects.lookup(question.key, question.request_id)
+        await self._publish(subject, question.model_dump_json().encode(), new_message_id())
+
+    async def answer(self, key: ChatKey, found: DataFound) -> None:
+        """Raises UnavailableError, RefusedError."""
+        subject = subjects.found(key, found.request_id)
+        await self._publish(subject, found.model_dump_json().encode(), new_message_id())
+
     async def show(self, key: ChatKey, delta: Delta) -> None:
         """Show what happens right now; not waited for, because a stored event supersedes it."""
         await self.nc.publish(subjects.delta(key), delta.model_dump_json().encode())
@@ -333,13 +344,32 @@ class Bus:
 
         Raises UnavailableError.
         """
+        async with self._hearing(subjects.live(key), on_message):
+            yield
+
+    @asynccontextmanager
+    async def awaiting(self, question: DataRequested) -> AsyncIterator[asyncio.Future[DataFound]]:
+        """Hear the answer to a question that is asked inside. Raises UnavailableError."""
+        answer: asyncio.Future[DataFound] = asyncio.get_running_loop().create_future()
+
+        async def hear(message: Msg) -> None:
+            if not answer.done():
+                answer.set_result(DataFound.model_validate_json(message.data))
+
+        async with self._hearing(subjects.found(question.key, question.request_id), hear):
+            yield answer
+
+    @asynccontextmanager
+    async def _hearing(
+        self, subject: str, on_message: Callable[[Msg], Awaitable[None]]
+    ) -> AsyncIterator[None]:
         try:
-            subscription = await self.nc.subscribe(subjects.live(key), cb=on_message)
+            subscription = await self.nc.subscribe(subject, cb=on_message)
             await self.nc.flush(timeout=ACK_SECONDS)  # from here on nothing is missed
             if not self.nc.is_connected:  # a flush also ends when the connection does
                 raise ConnectionReconnectingError
         except _AWAY as away:
-            raise UnavailableError(f"watch {key.app}/{key.chat}") from away
+            raise UnavailableError(f"subscribe to {subject}") from away
         try:
             yield
         finally:

@@ -1,7 +1,7 @@
 """One chat as its runner holds it: the folded state, and the only hand that appends to its log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,7 +28,10 @@ from contracts.ids import (
 )
 from contracts.live import TextStreamed, ToolProgressed
 from services.chassis.bus import Bus, PositionConflictError, live_position
+from services.orchestrator.lookups import look_up
+from services.orchestrator.references import due, missing, queries, question, settled, value
 from services.orchestrator.state import ChatState, evolve
+from services.orchestrator.workflows.spec import DataReference, Workflow
 
 Decide = Callable[[ChatState], Sequence[Event]]
 Clock = Callable[[], datetime]
@@ -175,6 +178,34 @@ class ChatLog:
         place = f"{self.state.turns}-{sha256(question.encode()).hexdigest()[:16]}"
         await self._bus.order_at(time, place, order)
         return time
+
+    async def look_up(
+        self, reference: DataReference, variables: Mapping[str, Any], occasion: str
+    ) -> Any:
+        """The value of a variable that lies elsewhere, now; its default where there is none."""
+        asked = question(reference, variables, self.key, self.state.user, occasion)
+        found = None if asked is None else await look_up(self._bus, asked)
+        return value(reference, found)
+
+    async def refer(self, workflow: Workflow) -> None:
+        """Settle the variables that lie elsewhere, as far as the open turn needs them.
+
+        Raises what `append` raises.
+        """
+        wanted = due(workflow, self.state)
+        while wanted:
+            await self._settle(wanted)
+            wanted = () if self.state.ended else missing(workflow, self.state)
+
+    async def _settle(self, wanted: Sequence[DataReference]) -> None:
+        asked = queries(wanted, self.state, self.key)
+        found = await asyncio.gather(*(look_up(self._bus, one) for one in asked))
+        known = settled(wanted, found, self.state)
+
+        def still_wanted(state: ChatState) -> Sequence[Event]:
+            return [] if state.ended else [known]
+
+        await self.append(still_wanted, cause=f"turn:{self.state.turns}")
 
     def changed(self) -> Coroutine[Any, Any, object]:
         return self._moved.wait()  # of this moment: what moves before it is awaited counts

@@ -1,8 +1,10 @@
 """The store in dictionaries: what MongoDB does, without MongoDB; passes the same suite."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from contracts.ids import AppId, ChatKey, Seq, WorkflowName
+from services.persistence.lookups import Asked
 from services.persistence.store import (
     Archived,
     Change,
@@ -77,3 +79,41 @@ class MemoryStore:
         self._sessions.clear()
         self._messages.clear()
         self._stats.clear()
+
+
+class MemoryFinder:
+    """Documents by `database.collection`, the newest last."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, list[dict[str, Any]]] = {}
+
+    async def newest(self, asked: Asked) -> dict[str, Any] | None:
+        wanted = [("app_id", asked.app), *asked.equal.items()]
+        kept = self.documents.get(f"{asked.database}.{asked.collection}", [])
+        found = next((one for one in reversed(kept) if _meets(one, wanted)), None)
+        if found is None or not asked.roots:
+            return found
+        return {name: found[name] for name in found if name in (*asked.roots, "_id")}
+
+
+def _meets(document: Mapping[str, Any], wanted: Sequence[tuple[str, Any]]) -> bool:
+    return all(
+        any(
+            value == held or (isinstance(held, list) and value in held)
+            for held in _held(document, path)
+        )
+        for path, value in wanted
+    )
+
+
+def _held(value: Any, path: str) -> Iterator[Any]:
+    """What lies at a dotted path, through every element of a list on the way."""
+    first, _, rest = path.partition(".")
+    match value:
+        case Mapping() if first in value:
+            yield from _held(value[first], rest) if rest else [value[first]]
+        case list():
+            for one in value:
+                yield from _held(one, path)
+        case _:
+            return

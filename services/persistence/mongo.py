@@ -12,15 +12,24 @@ from typing import Any
 
 from beanie import Document, init_beanie
 from bson import Binary
+from bson.errors import BSONError
 from pydantic import TypeAdapter
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    InvalidName,
+    OperationFailure,
+    PyMongoError,
+)
 
 from contracts import codec
 from contracts.ids import AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
 from contracts.subjects import token
+from services.persistence.lookups import Asked, UnaskableError
 from services.persistence.store import (
     PAGE,
     Archived,
@@ -263,6 +272,30 @@ class MongoStore:
             named = {"name": {"$regex": f"^{_STATS}"}}
             for name in await self._database.list_collection_names(filter=named):
                 await self._database[name].drop()
+
+
+class MongoFinder:
+    """Documents of other databases on the same server, read and never written."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def newest(self, asked: Asked) -> Record | None:
+        own: Record = {"app_id": {"$eq": asked.app}}
+        # What a value holds is compared, whatever it looks like: as an operand of $eq it is data.
+        query = {"$and": [own, *({name: {"$eq": value}} for name, value in asked.equal.items())]}
+        shown = dict.fromkeys(asked.roots, 1) or None
+        with _reaching_mongo():
+            try:
+                collection = self._client[asked.database][asked.collection]
+                return await collection.find_one(
+                    query, shown, sort=[("_id", DESCENDING)], max_time_ms=asked.milliseconds
+                )
+            except ExecutionTimeout as slow:
+                raise UnaskableError(f"took longer than {asked.milliseconds} ms") from slow
+            except (BSONError, OverflowError, OperationFailure, InvalidName) as refused:
+                why = type(refused).__name__
+                raise UnaskableError(f"MongoDB does not take this question: {why}") from refused
 
 
 def stats_name(app: AppId, workflow: WorkflowName) -> str:

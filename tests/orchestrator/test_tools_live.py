@@ -49,6 +49,11 @@ async def hang() -> str:
     await asyncio.Event().wait()
 
 
+async def block_for_longer_than_a_lease() -> str:
+    time.sleep(4)
+    return "late"
+
+
 async def block() -> str:
     time.sleep(2)
     return "late"
@@ -133,6 +138,24 @@ async def test_progress_is_shown_live_and_the_last_step_always(bus: Bus, tmp_pat
     assert results(facts) == {"work": "worked", "work_in_a_thread": "worked"}
     said = [f.event for f in facts if isinstance(f.event, VariablesChanged | BusinessLogged)]
     assert [event.type for event in said] == ["business.logged", "turn.variables_changed"]
+
+
+async def test_a_tool_that_blocks_stops_neither_its_lease_nor_other_chats(
+    bus: Bus, tmp_path: Path
+) -> None:
+    offer = folder(tmp_path, "block_for_longer_than_a_lease")
+    (tmp_path / "other").mkdir()
+    other = folder(tmp_path / "other", "work")
+    one, two = Person(workflow=WorkflowName("Bench")), Person(workflow=WorkflowName("Bench"))
+    blocking = asyncio.create_task(played(bus, offer, one))
+    async with asyncio.timeout(30):
+        while "turn.model_responded" not in types(await history(bus, one.key)):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # the log says when, and not to us
+        assert results(await played(bus, other, two)) == {"work": "worked"}
+        assert not blocking.done()
+        facts = await blocking
+    assert results(facts) == {"block_for_longer_than_a_lease": "late"}
+    assert len({fact.envelope.runner for fact in facts if fact.envelope.runner}) == 1
 
 
 async def test_tools_that_misbehave_are_told_of_and_the_chat_ends_as_it_should(

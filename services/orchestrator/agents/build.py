@@ -82,7 +82,7 @@ def _functions(loaded: Loaded, bench: Workbench, problems: list[str]) -> Mapping
     built: dict[Tool, Function] = {}
     for tool in called_in(loaded.workflow):
         try:
-            built[tool] = build_function(tool, loaded.code, bench)
+            built[tool] = build_function(tool, loaded.code, bench, loaded.workflow.references)
         except ToolLoadError as broken:
             problems.append(f"tools.json: {broken}")
     return built

@@ -13,8 +13,9 @@ from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.performing import call_around, part_of, take_turn
 from services.orchestrator.chatlog import ChatLog
 from services.orchestrator.decisions import CallAround, Effect, RunTurn
+from services.orchestrator.references import due
 from services.orchestrator.runner import Performer
-from services.orchestrator.turns import Outcome
+from services.orchestrator.turns import Noted, Outcome
 from services.orchestrator.workflows.diagnosis import warnings
 from services.orchestrator.workflows.loading import (
     NOTHING,
@@ -197,8 +198,11 @@ def build_performer(company: Company, call_limit: int) -> Performer:
             case CallAround(occasion):
                 return await call_around(occasion, workflow, cast.functions, chat)
             case RunTurn():
+                if due(workflow, chat.state):
+                    await chat.refer(workflow)
                 turn = chat.state.open
-                assert turn is not None  # noqa: S101  `pending` asked for it
+                if turn is None or turn.number != effect.turn:
+                    return Noted()  # it ended while others were asked
                 return await take_turn(part_of(workflow, cast, turn, chat.key, call_limit), chat)
 
     return perform

@@ -53,7 +53,7 @@ from services.orchestrator.turns import (
     around_chat,
     next_step,
 )
-from services.orchestrator.workflows.spec import Agent, Tool, Workflow
+from services.orchestrator.workflows.spec import Agent, DataReference, Tool, Workflow
 
 log = logging.getLogger(__name__)
 
@@ -258,6 +258,11 @@ class _Around:
         message: str,
     ) -> None:
         """Nobody watches here, either."""
+
+    async def look_up(
+        self, reference: DataReference, variables: Mapping[str, Any], occasion: str
+    ) -> Any:
+        return await self._chat.look_up(reference, variables, occasion)
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         raise NobodyToAskError(question, seconds)

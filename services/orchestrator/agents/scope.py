@@ -8,6 +8,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
@@ -42,6 +43,7 @@ from services.orchestrator.agents import codec
 from services.orchestrator.agents.calls import note_call, usage_of
 from services.orchestrator.agents.variables import Changes
 from services.orchestrator.state import Answer, ChatState, Question, Turn
+from services.orchestrator.workflows.spec import DataReference
 
 
 class Journal(Protocol):
@@ -70,6 +72,12 @@ class Journal(Protocol):
         percent: float | None,
         message: str,
     ) -> None: ...
+
+    async def look_up(
+        self, reference: DataReference, variables: Mapping[str, Any], occasion: str
+    ) -> Any:
+        """The value of a variable that lies elsewhere, now; its default where there is none."""
+        ...
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         """Set the timer of a question that is about to be asked; when it will end."""
@@ -382,6 +390,13 @@ class Scope:
             percent=percent,
             message=message,
         )
+
+    async def refresh(self, tool_call: str, reference: DataReference) -> Any:
+        """Ask again for a variable that lies elsewhere; what is found is the variable's value."""
+        occasion = f"{self.turn.number}:{tool_call}"
+        found = await self.journal.look_up(reference, self.variables, occasion)
+        self.variables[reference.name] = found
+        return found
 
     def begin_again(self, tool_call: str) -> None:
         """The tool runs once more: what it asks and says is what it asked and said before."""

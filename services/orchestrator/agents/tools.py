@@ -21,7 +21,13 @@ from services.orchestrator.agents.scope import Scope
 from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.turns import HANDOFF
 from services.orchestrator.workflows.functions import ToolCode, ToolLoadError
-from services.orchestrator.workflows.spec import Handoff, Interface, Tool, transfer_name
+from services.orchestrator.workflows.spec import (
+    DataReference,
+    Handoff,
+    Interface,
+    Tool,
+    transfer_name,
+)
 
 SCOPE = "mozaiks.scope"
 """Under which a turn's Scope travels in AG2's dependencies."""
@@ -49,8 +55,16 @@ class Runtime:
     Tools run beside the turn's loop: whatever they ask for is done over there.
     """
 
-    def __init__(self, scope: Scope, tool_call: str, declared: Tool, patience: Patience) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        tool_call: str,
+        declared: Tool,
+        patience: Patience,
+        references: Sequence[DataReference] = (),
+    ) -> None:
         self._scope = scope
+        self._references = {one.name: one for one in references}
         self._call = tool_call
         self._name = declared.name
         self._interface = declared.interface or Interface()
@@ -131,6 +145,12 @@ class Runtime:
 
         await self._way.over(tell)
 
+    async def refresh(self, name: str) -> Any:
+        if (reference := self._references.get(name)) is None:
+            known = ", ".join(self._references) or "none"
+            raise ValueError(f"name: {name} is no variable with data elsewhere (accepted: {known})")
+        return await self._way.over(partial(self._scope.refresh, self._call, reference))
+
     def wait(self, asked: Coroutine[Any, Any, T]) -> T:
         return self._way.wait(lambda: asked)
 
@@ -166,11 +186,17 @@ class Function:
     signature: inspect.Signature
     bounds: Bounds
     bench: Workbench
+    references: Sequence[DataReference] = ()
 
     async def call(self, scope: Scope, call: str, arguments: Mapping[str, Any]) -> Any:
         """What it returns for one call of a turn; raises what it raises."""
+
+        async def once(patience: Patience) -> Any:
+            runtime = Runtime(scope, call, self.declared, patience, self.references)
+            return await self._once(runtime, arguments)
+
         return await self.bounds.run(
-            lambda patience: self._once(Runtime(scope, call, self.declared, patience), arguments),
+            once,
             begin_again=partial(scope.begin_again, call),
             is_final=lambda: scope.fault is not None,
         )
@@ -217,14 +243,16 @@ def _to_its_end(work: Callable[[], Any], runtime: Runtime) -> Any:
         runtime.settle()
 
 
-def build_function(declared: Tool, code: ToolCode, bench: Workbench) -> Function:
+def build_function(
+    declared: Tool, code: ToolCode, bench: Workbench, references: Sequence[DataReference] = ()
+) -> Function:
     """Raises ToolLoadError."""
     work = code.function(declared.file, declared.function)
     try:
         signature = inspect.signature(work, eval_str=True)
     except Exception as broken:  # an annotation that means nothing
         raise _unfit(declared, broken) from broken
-    return Function(declared, work, signature, Bounds(declared.limits), bench)
+    return Function(declared, work, signature, Bounds(declared.limits), bench, references)
 
 
 def _unfit(declared: Tool, broken: Exception) -> ToolLoadError:

@@ -23,9 +23,11 @@ from services.orchestrator.workflows.expressions import (
 )
 from services.orchestrator.workflows.manifest import (
     IDLE,
+    RUNTIME_VALUES,
     AgentsManifest,
     AgentTextTrigger,
     CalledManifest,
+    DatabaseSource,
     DistantSource,
     FileSource,
     HandoffManifest,
@@ -35,6 +37,7 @@ from services.orchestrator.workflows.manifest import (
     OutputField,
     OutputsManifest,
     PageManifest,
+    ReferenceSource,
     StateSource,
     ToolManifest,
     ToolsManifest,
@@ -44,6 +47,7 @@ from services.orchestrator.workflows.manifest import (
 )
 from services.orchestrator.workflows.outputs import KNOWN_TYPES, types_of
 from services.orchestrator.workflows.reading import Source
+from services.orchestrator.workflows.references import is_field, placeholders
 from services.orchestrator.workflows.spec import TERMINATE, USER, transfer_name
 
 TOLD = ("workflow_name", "app_id", "chat_id", "user_id")
@@ -360,6 +364,8 @@ def _check_variables(report: Report, sections: Sections, names: list[str], folde
         if isinstance(variable.source, DistantSource):
             what = f"{variable.source.type} is not read by this release: the default is the value"
             report.add("context_variables", place, what, severity="warning")
+        if isinstance(variable.source, ReferenceSource | DatabaseSource):
+            _check_reference(report, place, variable.source, defined)
         if isinstance(variable.source, FileSource) and not variable.source.required:
             _check_optional_file(report, place, folder / variable.source.path)
     for number, told in enumerate(sections.variables.agents):
@@ -374,6 +380,25 @@ def _check_variables(report: Report, sections: Sections, names: list[str], folde
                 report.add("context_variables", place, what, severity="warning")
             else:
                 report.unknown("context_variables", place, "variable", name, defined)
+
+
+def _check_reference(
+    report: Report, place: Place, source: ReferenceSource | DatabaseSource, defined: list[str]
+) -> None:
+    section = "context_variables"
+    for field_ in source.query:
+        if not is_field(field_):
+            what = f"{field_} is no field: values are compared, there are no operators"
+            report.add(section, (*place, "query_template"), what)
+    for kind, path in placeholders(source.query):
+        name = path.partition(".")[0]
+        if kind == "runtime" and name not in RUNTIME_VALUES:
+            report.unknown(section, place, "value of the runtime", name, list(RUNTIME_VALUES))
+        elif kind == "var" and name not in (*defined, *TOLD):
+            report.unknown(section, place, "variable", name, defined)
+        elif kind not in ("runtime", "var"):
+            what = f"{{{{{kind}}}}} is none of the accepted values"
+            report.add(section, place, what, accepted=["{{runtime.…}}", "{{var.…}}"])
 
 
 def _check_optional_file(report: Report, place: Place, path: Path) -> None:

@@ -56,6 +56,7 @@ from services.orchestrator.workflows.reading import (
     files_of,
     read,
 )
+from services.orchestrator.workflows.references import references_of
 from services.orchestrator.workflows.spec import (
     TERMINATE,
     USER,
@@ -420,6 +421,7 @@ def _workflow(
         after_user=rules.after_work(USER),
         visual_agents=tuple(dict.fromkeys(shown)),
         variables=values,
+        references=references_of(sections.variables),
         triggers=triggers,
         before_chat=called.at("before_chat"),
         after_chat=called.at("after_chat"),

@@ -367,6 +367,11 @@ class HandoffsManifest(Section):
 # -- context variables --------------------------------------------------------------------------
 
 
+Refresh = Literal["once", "per_phase", "on_demand"]
+RUNTIME_VALUES = ("app_id", "chat_id", "user_id")
+_REFRESHES = {plain(word): word for word in ("once", "per_phase", "on_demand")}
+
+
 class TextMatch(Section):
     equals: str | None = None
     contains: str | None = None
@@ -448,10 +453,58 @@ class ComputedSource(Section):
     default: Any = None
 
 
+class ReferenceSource(Section):
+    """The newest document of a collection whose fields are equal to `query_template`.
+
+    Values may hold `{{runtime.app_id}}`, `{{runtime.chat_id}}`, `{{runtime.user_id}}` and
+    `{{var.name}}`. Of several `fields` the variable is an object, of one its value, of none the
+    document. It is `default` where nothing is found.
+    """
+
+    type: Literal["data_reference"]
+    database_name: str = Field(min_length=1)
+    collection: str = Field(min_length=1)
+    query_template: dict[str, Any] = {}
+    fields: list[str] = Field(default=[], max_length=100)
+    default: Any = None
+    refresh_strategy: Annotated[Refresh, spelled(_REFRESHES)] = "once"
+    db_type: Literal["mongodb"] = "mongodb"
+
+    @property
+    def query(self) -> dict[str, Any]:
+        return self.query_template
+
+
+class DatabaseSource(Section):
+    """The same in its older spelling: `search_by` is `app_id`, `chat_id`, `user_id` or a variable."""
+
+    type: Literal["database"]
+    database_name: str = Field(min_length=1)
+    collection: str = Field(min_length=1)
+    search_by: str | None = None
+    field: str | None = None
+    default: Any = None
+
+    @property
+    def query(self) -> dict[str, Any]:
+        if self.search_by is None:
+            return {}
+        kind = "runtime" if self.search_by in RUNTIME_VALUES else "var"
+        return {self.search_by: f"{{{{{kind}.{self.search_by}}}}}"}
+
+    @property
+    def fields(self) -> list[str]:
+        return [] if self.field is None else [self.field]
+
+    @property
+    def refresh_strategy(self) -> Refresh:
+        return "once"
+
+
 class DistantSource(Section):
     """Data elsewhere, which this release does not read: the variable keeps its default."""
 
-    type: Literal["data_reference", "data_entity", "database", "external"]
+    type: Literal["data_entity", "external"]
     default: Any = None
     db_type: str | None = None
     database_name: str | None = None
@@ -473,7 +526,14 @@ class DistantSource(Section):
 
 
 VariableSource = Annotated[
-    StaticSource | StateSource | ConfigSource | FileSource | ComputedSource | DistantSource,
+    StaticSource
+    | StateSource
+    | ConfigSource
+    | FileSource
+    | ComputedSource
+    | ReferenceSource
+    | DatabaseSource
+    | DistantSource,
     Field(discriminator="type"),
 ]
 

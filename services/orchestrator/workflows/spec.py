@@ -21,6 +21,7 @@ TERMINATE = AgentName("terminate")
 MATCHED_CHARS = 20_000
 """How much of a reply a regular expression is asked about: manifests may write slow ones."""
 
+Refresh = Literal["once", "per_phase", "on_demand"]
 Pattern = Literal["DefaultPattern", "AutoPattern", "RoundRobinPattern", "RandomPattern"]
 
 
@@ -174,6 +175,23 @@ class McpServer:
 
 
 @dataclass(frozen=True, slots=True)
+class DataReference:
+    """A context variable whose value lies in a database elsewhere.
+
+    `query` compares fields with values, which may hold `{{runtime.app_id}}` and `{{var.path}}`.
+    `once` is asked before the first turn, `per_phase` before each, `on_demand` when a tool wants it.
+    """
+
+    name: str
+    database: str
+    collection: str
+    query: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    fields: tuple[str, ...] = ()
+    default: Any = None
+    refresh: Refresh = "once"
+
+
+@dataclass(frozen=True, slots=True)
 class Handoff:
     """A model may hand over to `target` when `condition`, in words, holds."""
 
@@ -279,6 +297,7 @@ class Workflow:
     after_user: AgentName | None = None
     visual_agents: tuple[AgentName, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    references: tuple[DataReference, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     before_chat: tuple[Tool, ...] = ()
     after_chat: tuple[Tool, ...] = ()

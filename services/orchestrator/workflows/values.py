@@ -8,8 +8,10 @@ from typing import Any
 from services.orchestrator.workflows.manifest import (
     ComputedSource,
     ConfigSource,
+    DatabaseSource,
     DistantSource,
     FileSource,
+    ReferenceSource,
     StateSource,
     StaticSource,
     VariableManifest,
@@ -35,7 +37,11 @@ def value_of(variable: VariableManifest, folder: Path, environment: Mapping[str,
             return _read(source, folder)
         case StateSource(default=default) | ComputedSource(default=default):
             return default
-        case DistantSource(default=default):
+        case (
+            ReferenceSource(default=default)
+            | DatabaseSource(default=default)
+            | DistantSource(default=default)
+        ):
             return default
 
 

@@ -36,7 +36,7 @@ from services.orchestrator.projection import conversation
 from services.orchestrator.state import ChatState
 from services.orchestrator.turns import Outcome, Waits
 from services.orchestrator.workflows import spec
-from services.orchestrator.workflows.spec import Tool
+from services.orchestrator.workflows.spec import DataReference, Tool
 from tests.story import ANA, KEY, NOON, WRITER, Story, answered, given, heard, speaks
 
 E = TypeVar("E", bound=Event)
@@ -66,6 +66,7 @@ class MemoryJournal:
         self.attempts: list[int] = []
         """Which try of its call each chunk belongs to."""
         self.progress: list[tuple[str, str, float | None, str]] = []
+        self.elsewhere: dict[str, Any] = {}
         self.timers: dict[QuestionId, float] = {}
         self._refuses = refuses
         self._moved = asyncio.Event()
@@ -112,6 +113,12 @@ class MemoryJournal:
     ) -> None:
         assert (turn, agent) == (1, WRITER)
         self.progress.append((tool_call_id, tool_name, percent, message))
+
+    async def look_up(
+        self, reference: DataReference, variables: Mapping[str, Any], occasion: str
+    ) -> Any:
+        del variables, occasion
+        return self.elsewhere.get(reference.name, reference.default)
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         self.timers[question] = seconds

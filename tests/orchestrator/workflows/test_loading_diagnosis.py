@@ -204,8 +204,8 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
         {"agents": {"agents": {"Counter": {"image_generation_enabled": True}}}},
         "agents.json: agents.Counter.image_generation_enabled",
     ),
-    "a database": (
-        {"context_variables": variable(type="data_reference", collection="menus")},
+    "a service elsewhere": (
+        {"context_variables": variable(type="external", service="menus")},
         "context_variables.json: definitions.menu.source",
     ),
     "a variable that nobody defines": (
