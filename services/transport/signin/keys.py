@@ -1,7 +1,6 @@
 """The keys that the issuer signs with: read when needed, kept while it is away."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,6 +66,10 @@ class Trusted:
 class _Discovery(BaseModel):
     issuer: str
     jwks_uri: str
+
+
+class _KeySet(BaseModel):
+    keys: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +204,10 @@ def keys_in(document: bytes) -> dict[str, Key]:
     Raises UnreadableIssuerError where there is none.
     """
     try:
-        shown = json.loads(document)["keys"]
-        found = {one["kid"]: _key(one) for one in shown[:MOST_KEYS] if _is_for_signing(one)}
-    except (ValueError, TypeError, KeyError, RecursionError) as broken:
+        shown = _KeySet.model_validate_json(document).keys
+    except ValidationError as broken:
         raise UnreadableIssuerError("the key set is not a list of keys") from broken
+    found = {one["kid"]: _key(one) for one in shown[:MOST_KEYS] if _is_for_signing(one)}
     keys = {kid: key for kid, key in found.items() if key is not None}
     if not keys:
         raise UnreadableIssuerError("the key set has no key that signs")
