@@ -18,6 +18,7 @@ LONGEST_PAUSE = 15.0
 _ONLY: dict[Service, tuple[str, ...]] = {
     "orchestrator": ("OPENAI_", "DEFAULT_LLM_MODEL"),
     "persistence": ("MONGODB_",),
+    "metrics": ("METRICS_TOKEN",),
 }
 """Variables, by how they begin, that only one service is told: a secret goes where it is used."""
 
