@@ -100,9 +100,9 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         broker = process.build_broker(settings, SERVICE)
-        async with process.connected(broker, settings) as bus, httpx.AsyncClient() as http:
+        async with process.connected(broker, settings) as bus, _sign_in(settings) as sign_in:
             app.state.desk = desk = _desk(settings, bus, counts, stopping)
-            app.state.door = _door(settings, desk, http)
+            app.state.door = _door(settings, desk, sign_in)
             whole = asyncio.create_task(desk.rooms.keep_whole(), name="rooms keep whole")
             probes.ready_when(nats=process.nats_check(bus))
             try:
@@ -140,17 +140,24 @@ def _cors(origins: list[str]) -> CORSConfig:
     return CORSConfig(allow_origins=origins, expose_headers=["Retry-After", "WWW-Authenticate"])
 
 
-def _door(settings: Settings, desk: Desk, http: httpx.AsyncClient) -> Door:
-    ticks = asyncio.get_running_loop().time
-    ring = KeyRing(settings.issuer, http, settings.patience, ticks)
-    sign_in = SignIn(ring, settings.expected, settings.algorithms)
+@asynccontextmanager
+async def _sign_in(settings: Settings) -> AsyncIterator[SignIn | None]:
+    if not settings.signs_in:
+        yield None
+        return
+    async with httpx.AsyncClient() as http:
+        ring = KeyRing(settings.issuer, http, settings.patience, asyncio.get_running_loop().time)
+        yield SignIn(ring, settings.expected, settings.algorithms)
+
+
+def _door(settings: Settings, desk: Desk, sign_in: SignIn | None) -> Door:
     return Door(
-        sign_in if settings.signs_in else None,
+        sign_in,
         desk.tickets,
         desk.rates,
         listed(settings.cors_origins),
         _now,
-        ticks,
+        asyncio.get_running_loop().time,
         allow_query_token=settings.mozaiks_ws_allow_query_token,
     )
 

@@ -17,7 +17,8 @@ ALGORITHMS = frozenset(
 )
 """All of public keys: with a shared secret everyone who can check a token can also make one."""
 
-Given = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+_NOTHING = BeforeValidator(lambda value: None if value == "" else value)
+Given = Annotated[str | None, _NOTHING]
 """What is set to nothing is not given."""
 
 
@@ -29,7 +30,7 @@ class SignInSettings(chassis.Settings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    auth_enabled: bool | None = None
+    auth_enabled: Annotated[bool | None, _NOTHING] = None
     auth_issuer: Given = None
     auth_jwks_url: Given = None
     mozaiks_oidc_discovery_url: Given = None

@@ -38,6 +38,14 @@ def test_sign_in_is_on_where_an_issuer_is_given() -> None:
     assert not Settings(auth_issuer=ISSUER, auth_enabled=False).signs_in
 
 
+def test_a_variable_that_is_set_to_nothing_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AUTH_ENABLED", "AUTH_ISSUER", "MOZAIKS_OIDC_AUTHORITY"):
+        monkeypatch.setenv(name, "")
+    assert not Settings().signs_in
+    monkeypatch.setenv("AUTH_ISSUER", ISSUER)
+    assert Settings().signs_in
+
+
 def test_sign_in_without_all_that_it_needs_does_not_start() -> None:
     assert "needs AUTH_ISSUER, MOZAIKS_OIDC_DISCOVERY_URL" in refused(auth_enabled=True)
     assert "needs AUTH_ISSUER" in refused(auth_jwks_url=f"{ISSUER}keys")

@@ -167,7 +167,7 @@ async def test_whole_events_are_sent_to_operators_only(
 async def test_a_socket_ends_when_its_token_does_and_goes_on_with_the_next(
     guarded: str, anas: Chat, issuer: Issuer
 ) -> None:
-    soon = time.time() - 120 + 2  # within the clocks' difference, for two seconds more
+    soon = time.time() - 120 + 4  # within the clocks' difference, for four seconds more
     headers = bearing(issuer.token(exp=soon))
     ticket = await a_ticket(guarded, issuer.token(exp=soon))
     by_token = await sits(guarded, anas, additional_headers=headers)
@@ -188,7 +188,7 @@ async def test_a_socket_ends_when_its_token_does_and_goes_on_with_the_next(
 
 async def test_a_stream_ends_when_its_token_does(guarded: str, anas: Chat, issuer: Issuer) -> None:
     path = f"/api/chats/{anas.key.app}/{anas.key.chat}/events?user_id=ana"
-    headers = bearing(issuer.token(exp=time.time() - 120 + 2))
+    headers = bearing(issuer.token(exp=time.time() - 120 + 4))
     async with httpx.AsyncClient(base_url=f"http://{guarded}", timeout=20) as http:
         whole = (await http.get(path, headers=headers)).text  # to the end that the server makes
         assert "chat.resume_boundary" in whole
