@@ -10,7 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Settings that every service has. Raises pydantic.ValidationError naming the variable."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    # What is wrong is named without what was given: that may hold a password.
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     nats_url: str = "nats://127.0.0.1:4222"
     host: str = "127.0.0.1"

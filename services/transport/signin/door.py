@@ -66,10 +66,16 @@ class Door:
             return NOBODY
         who = await self._speaker(asked, self._sign_in)
         refuse_unfit(who, open_to)
-        app = _app_of(asked)
-        _refuse_stranger(who, asked, app)
-        self._rates.take(who, app, self._ticks())
+        self._let_pass(who, asked)
         return who
+
+    def _let_pass(self, who: Who, asked: Connection) -> None:
+        """Check whom the address names, and count it as theirs only then."""
+        app = _app_of(asked)
+        refuse_stranger(who, app, None)
+        for user in _users_of(asked):
+            refuse_stranger(who, None, user)
+        self._rates.take(who, app, self._ticks())
 
     async def _speaker(self, asked: Connection, sign_in: SignIn) -> Who:
         token, ticket = bearer(asked), None
@@ -96,12 +102,11 @@ class Door:
         return who
 
 
-def _refuse_stranger(who: Who, asked: Connection, app: AppId | None) -> None:
-    path = asked.path_params
-    users = [plain(path["user_id"], "user_id")] if "user_id" in path else []
-    refuse_stranger(who, app, None)
-    for user in (*users, *asked.query_params.getall("user_id", [])):
-        refuse_stranger(who, None, UserId(user))
+def _users_of(asked: Connection) -> list[UserId]:
+    """Every user that the address names: a page may look at any of them."""
+    named = asked.path_params.get("user_id")
+    in_path = [] if named is None else [plain(named, "user_id")]
+    return [UserId(user) for user in (*in_path, *asked.query_params.getall("user_id", []))]
 
 
 def _app_of(asked: Connection) -> AppId | None:

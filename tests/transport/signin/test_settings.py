@@ -68,3 +68,8 @@ def test_discovery_is_where_the_standard_has_it() -> None:
     assert Settings(auth_issuer=ISSUER).issuer.discovery_url == f"https://issuer.example{page}"
     assert entra.issuer.discovery_url == f"https://login.example/t-1/v2.0{page}"
     assert (told.issuer.discovery_url, told.issuer.name) == ("https://x.example/d", ISSUER)
+
+
+def test_a_transport_that_does_not_start_says_nothing_but_why() -> None:
+    said = refused(host="0.0.0.0", nats_url="nats://user:sesame@far")
+    assert "sesame" not in said
