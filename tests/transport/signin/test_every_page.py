@@ -133,6 +133,7 @@ async def ana(bus: Bus, chat: Chat) -> dict[str, str]:
         "workflow_name": WORKFLOW,
         "input_request_id": first,
         "event_id": second,
+        "client_request_id": f"of {chat.key.chat}",
     }
 
 
