@@ -21,6 +21,7 @@ _ONLY: dict[Service, tuple[str, ...]] = {
         *("XAI_", "LLM_"),
     ),
     "persistence": ("MONGODB_",),
+    "metrics": ("METRICS_TOKEN",),
 }
 """Variables, by how they begin, that only one service is told: a secret goes where it is used."""
 

@@ -7,13 +7,24 @@ from datetime import UTC, datetime
 
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
+_CHATTY = (
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "pymongo",
+    "uvicorn.access",
+    "uvicorn.error",  # tells the whole address of each socket, and with it what is in the query
+    "websockets",
+    "faststream",
+)
+
 
 def configure(service: str, level: str, *, as_json: bool) -> None:
     """Send every logger of the process to standard error in one form."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service) if as_json else Lines(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("httpx", "httpx2", "httpcore", "pymongo", "uvicorn.access", "faststream"):
+    for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -56,4 +56,6 @@ def _the_one(found: list[Chat]) -> Chat:
 
 def refuse(_: Request[Any, Any, Any], trouble: HTTPException) -> Response[dict[str, str]]:
     """Every refusal in one form: `{"detail": ...}`."""
-    return Response({"detail": trouble.detail}, status_code=trouble.status_code)
+    return Response(
+        {"detail": trouble.detail}, status_code=trouble.status_code, headers=trouble.headers
+    )

@@ -1,17 +1,18 @@
 """Every trouble of a request as one shape: a status and `{"detail": ...}`."""
 
 import logging
+from math import ceil
 from typing import Any
 
 from litestar import Request, Response
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, WebSocketException
 from litestar.types import ExceptionHandlersMap, Scope
 from nats.errors import Error as NatsError
 
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.transport.refusals import RefusalError, unavailable
+from services.transport.refusals import Code, RefusalError, unavailable
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,17 @@ def _detail(status: int, detail: str) -> Answer:
 
 
 def _refused(_: AnyRequest, refusal: RefusalError) -> Answer:
-    return _detail(refusal.status, str(refusal))
+    answer = _detail(refusal.status, str(refusal))
+    if refusal.status == 401:
+        answer.headers["WWW-Authenticate"] = _challenge(refusal.code)
+    if refusal.retry_after is not None:
+        answer.headers["Retry-After"] = str(ceil(refusal.retry_after))
+    return answer
+
+
+def _challenge(code: Code) -> str:
+    """RFC 6750: only a token that came is said to be wrong."""
+    return "Bearer" if code == "TOKEN_MISSING" else 'Bearer error="invalid_token"'
 
 
 def _invalid_id(_: AnyRequest, invalid: InvalidIdError) -> Answer:
@@ -45,9 +56,16 @@ def _unforeseen(request: AnyRequest, trouble: Exception) -> Answer:
     return _detail(500, "internal error")
 
 
+async def count_refusal(trouble: Exception, scope: Scope) -> None:
+    refusal = trouble.__cause__ if isinstance(trouble, WebSocketException) else trouble
+    if isinstance(refusal, RefusalError):
+        scope["litestar_app"].state.desk.refusals.labels(refusal.code).inc()
+
+
 async def note_broken_socket(trouble: Exception, scope: Scope) -> None:
     """A socket's trouble has no answer to carry it: Litestar only closes the socket."""
-    if scope["type"] == ScopeType.WEBSOCKET and not isinstance(trouble, HTTPException):
+    foreseen = isinstance(trouble, HTTPException | WebSocketException)
+    if scope["type"] == ScopeType.WEBSOCKET and not foreseen:
         log.error("a socket failed", exc_info=trouble, extra={"path": scope["path"]})
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Self
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -34,7 +35,8 @@ from contracts.subjects import InvalidSubjectError, token
 from services.chassis.bus import Bus, RefusedError, UnavailableError
 from services.transport.chatview import Asked, ChatView
 from services.transport.inbound import StartBody
-from services.transport.refusals import RefusalError, too_large, unavailable
+from services.transport.refusals import RefusalError, limit_reached, too_large, unavailable
+from services.transport.signin.principal import Who, refuse_stranger
 from services.transport.views import Views
 
 
@@ -48,13 +50,32 @@ class Started:
 
 
 class Chats:
-    """Turns what people ask into orders, after a look at what the log says."""
+    """Turns what somebody asks into orders, after a look at what the log says.
 
-    def __init__(self, bus: Bus, views: Views, patience: float, max_bytes: int) -> None:
+    There are no chats here but those that `who` may see.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        views: Views,
+        patience: float,
+        max_bytes: int,
+        most_running: int,
+        who: Who,
+    ) -> None:
         self._bus = bus
         self._views = views
         self._patience = patience
         self._max_bytes = max_bytes
+        self._most_running = most_running
+        self._who = who
+
+    def of(self, who: Who) -> Self:
+        """The same, for somebody."""
+        return type(self)(
+            self._bus, self._views, self._patience, self._max_bytes, self._most_running, who
+        )
 
     async def start(self, app: AppId, workflow: WorkflowName, body: StartBody) -> Started:
         """Begin a chat, or find the one that an equal request began.
@@ -63,12 +84,14 @@ class Chats:
         """
         user = UserId(body.user_id)
         token(user, "user_id")
+        refuse_stranger(self._who, app, user)
         asked = body.client_request_id
         chat = chat_id_of_start(app, workflow, user, asked) if asked else new_chat_id()
         key = ChatKey(app, chat)
         token(app, "app_id")
         if asked and await self._bus.first(key) is not None:
             return Started(key, reused=True, stated=True)
+        await self._refuse_beyond_limit(app)
         order = StartChat(
             command_id=CommandId(f"start-{chat}"),
             app_id=app,
@@ -85,12 +108,14 @@ class Chats:
     ) -> ChatView:
         """The chat, if it is this workflow's and this user's: the one place that says so.
 
+        Somebody else's chat is as absent as one that never was.
+
         Raises RefusalError, InvalidIdError, UnavailableError.
         """
         token(key.app, "app_id")
         token(key.chat, "chat_id")
-        view = await self._views.of(key)
-        if view is None:
+        view = await self._views.of(key) if self._who.may_enter(key.app) else None
+        if view is None or not self._who.may_act_for(key.app, view.user):
             raise RefusalError("CHAT_NOT_FOUND", "chat_id", "there is no such chat")
         if user is not None and view.user != user:
             raise RefusalError("NOT_ALLOWED", "user_id", "there is no such chat of this user")
@@ -105,11 +130,20 @@ class Chats:
         except RefusalError as refusal:
             if refusal.code != "CHAT_NOT_FOUND":
                 raise
-        await self._begins(key)
-        return await self.find(key, workflow, user)
+        begun = await self._begins(key)
+        try:
+            return await self.find(key, workflow, user)
+        except RefusalError:
+            if begun:  # somebody else's takes as long as one that never was
+                await asyncio.sleep(self._patience)
+            raise
 
     async def of_user(self, app: AppId, user: UserId) -> list[ChatSummary]:
-        """A user's chats, the one that changed last first. Raises InvalidIdError, UnavailableError."""
+        """A user's chats, the one that changed last first.
+
+        Raises RefusalError, InvalidIdError, UnavailableError.
+        """
+        refuse_stranger(self._who, app, user)
         prefix = subjects.user_summaries_prefix(app, user)
         found = await self._bus.values_under(subjects.CHATS, prefix)
         summaries = [one for value in found if (one := _summary(value)) is not None]
@@ -177,6 +211,13 @@ class Chats:
             return await self.find(subjects.chat_of_question(question))
         except (InvalidSubjectError, RefusalError) as unknown:
             raise RefusalError("QUESTION_NOT_OPEN", field, "no such question is open") from unknown
+
+    async def _refuse_beyond_limit(self, app: AppId) -> None:
+        if not self._most_running:
+            return
+        running = await self._bus.values_under(subjects.LEASES, subjects.running_prefix(app))
+        if len(running) >= self._most_running:
+            raise limit_reached("app_id", f"{len(running)} chats of this app run already")
 
     async def _begins(self, key: ChatKey, order: Command | None = None) -> bool:
         begun = asyncio.Event()

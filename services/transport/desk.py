@@ -2,16 +2,22 @@
 
 import asyncio
 import contextlib
+from collections import Counter as Tallies
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 from prometheus_client import Counter, Gauge
 
+from contracts.ids import AppId
 from services.chassis.bus import Bus
 from services.transport.chats import Chats
 from services.transport.refusals import limit_reached
 from services.transport.rooms import Rooms
+from services.transport.signin.principal import Who
+from services.transport.signin.rates import Rates
+from services.transport.signin.tickets import Tickets
 from services.transport.workflows import Workflows
 
 
@@ -31,23 +37,28 @@ class Stopping:
 class Crowd:
     """Everyone who watches something on this process, by whatever way they came."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_of_app: int) -> None:
         self._most = most
-        self._here = 0
+        self._most_of_app = most_of_app
+        self._here: Tallies[AppId] = Tallies()
 
     def __len__(self) -> int:
-        return self._here
+        return self._here.total()
 
     @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Raises RefusalError where the house is full."""
-        if self._here >= self._most:
+    def one_more(self, app: AppId) -> Iterator[None]:
+        """Raises RefusalError where the house is full, or has enough of this app."""
+        if len(self) >= self._most:
             raise limit_reached("service", f"{self._most} are watching here, try another time")
-        self._here += 1
+        if self._here[app] >= self._most_of_app > 0:
+            raise limit_reached("app_id", f"{self._most_of_app} of this app are watching here")
+        self._here[app] += 1
         try:
             yield
         finally:
-            self._here -= 1
+            self._here[app] -= 1
+            if not self._here[app]:
+                del self._here[app]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,11 @@ class Desk:
     workflows: Workflows
     sockets: Gauge
     frames: Counter
+    refusals: Counter
+    who: Who
+    """Whom the request speaks for; `chats` are only those that they may see."""
+    tickets: Tickets
+    rates: Rates
     max_message_bytes: int
     max_parallel_workflows: int
     send_seconds: float
@@ -67,3 +83,11 @@ class Desk:
     metrics_public_url: str | None
     begun: datetime
     clock: Callable[[], datetime]
+
+    def of(self, who: Who) -> Self:
+        """The desk as somebody finds it."""
+        return replace(self, who=who, chats=self.chats.of(who))
+
+    def count(self, app: AppId) -> None:
+        """Count one message of whoever this is. Raises RefusalError."""
+        self.rates.take(self.who, app, asyncio.get_running_loop().time())

@@ -31,6 +31,7 @@ class Line:
         self._desk.frames.inc()
 
     async def refuse(self, refusal: RefusalError) -> None:
+        self._desk.refusals.labels(refusal.code).inc()
         more = {"field": refusal.field}
         await self.send(feed.error(str(refusal), refusal.code, **more))
 

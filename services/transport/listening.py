@@ -67,6 +67,7 @@ class Listener:
         while True:
             text = await self._line.receive()
             try:
+                self._desk.count(self.view.key.app)
                 await self._obey(inbound.frame(text, self._desk.max_message_bytes))
             except RefusalError as refusal:
                 await self._line.refuse(refusal)

@@ -8,6 +8,8 @@ from typing import Any
 from litestar.handlers import HTTPRouteHandler
 from pydantic import BaseModel
 
+from services.transport.signin.principal import OpenTo, open_to
+
 VERSION = "3.1.0"
 
 Json = dict[str, Any]
@@ -25,10 +27,12 @@ EXAMPLES = {
 
 REFUSALS = {
     400: "user_id: is required in the query",
+    401: "token: has run out",
+    403: "app_id: is not an app of this token",
     404: "chat_id: there is no such chat",
     409: "chat_id: the chat is completed",
     413: "body: is too large",
-    429: "chat_id: too many are watching it",
+    429: "user_id: asks more than 600 times a minute",
     503: "service: NATS is away, try again shortly",
 }
 
@@ -55,11 +59,18 @@ class Told:
     refusals: tuple[int, ...] = ()
     status: int = 200
     media_type: str = "application/json"
+    open_to: OpenTo = "users"
+
+    @property
+    def all_refusals(self) -> list[int]:
+        """Its own, and those of the door."""
+        door = () if self.open_to == "everyone" else (401, 403, 429, 503)
+        return sorted({*self.refusals, *door})
 
 
 def told(page: Told) -> dict[str, Any]:
-    """How a page is told of: `@get(path, opt=told(...))`."""
-    return {"told": page}
+    """How a page is told of: `@get(path, opt=told(...))`; the door reads whom it is open to."""
+    return {"told": page, **open_to(page.open_to)}
 
 
 USER = Query("user_id", "Whose it is.", "ana", required=True)
@@ -83,8 +94,17 @@ def document(pages: Iterable[HTTPRouteHandler], title: str, version: str) -> Jso
         "openapi": VERSION,
         "info": {"title": title, "version": version},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {"bearer": _BEARER}},
+        "security": [{"bearer": []}],
     }
+
+
+_BEARER: Json = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token of the issuer, where sign-in is on.",
+}
 
 
 _REFUSAL: Json = {
@@ -103,6 +123,8 @@ def _operation(page: Told, name: str, path: str) -> Json:
         + [_in_query(one) for one in page.query],
         "responses": _answers(page),
     }
+    if page.open_to == "everyone":
+        operation["security"] = []
     if page.body is not None:
         ref = {"$ref": f"#/components/schemas/{page.body.__name__}"}
         content = {"application/json": {"schema": ref, "example": page.said}}
@@ -138,7 +160,7 @@ def _answers(page: Told) -> Json:
     if page.answer is not None:
         schema = {"type": "string" if isinstance(page.answer, str) else "object"}
         good["content"] = {page.media_type: {"schema": schema, "example": page.answer}}
-    return {str(page.status): good, **{str(one): _refusal(one) for one in page.refusals}}
+    return {str(page.status): good, **{str(one): _refusal(one) for one in page.all_refusals}}
 
 
 def _refusal(status: int) -> Json:

@@ -13,6 +13,13 @@ Code = Literal[
     "WORKFLOW_NOT_FOUND",
     "WORKFLOW_NOT_LOADED",
     "SERVICE_UNAVAILABLE",
+    "TOKEN_MISSING",
+    "TOKEN_INVALID",
+    "TOKEN_EXPIRED",
+    "SCOPE_MISSING",
+    "NOT_YOURS",
+    "ORIGIN_NOT_ALLOWED",
+    "RATE_LIMITED",
 ]
 
 # One chat's existence is nobody else's business: what is not allowed looks as if it were not there.
@@ -27,16 +34,27 @@ HTTP_STATUS: dict[Code, int] = {
     "WORKFLOW_NOT_FOUND": 404,
     "WORKFLOW_NOT_LOADED": 409,
     "SERVICE_UNAVAILABLE": 503,
+    "TOKEN_MISSING": 401,
+    "TOKEN_INVALID": 401,
+    "TOKEN_EXPIRED": 401,
+    "SCOPE_MISSING": 403,
+    "NOT_YOURS": 403,
+    "ORIGIN_NOT_ALLOWED": 403,
+    "RATE_LIMITED": 429,
 }
 
 
 class RefusalError(Exception):
     """A request that is answered with a reason; nothing has happened because of it."""
 
-    def __init__(self, code: Code, field: str, problem: str) -> None:
+    def __init__(
+        self, code: Code, field: str, problem: str, *, retry_after: float | None = None
+    ) -> None:
         super().__init__(f"{field}: {problem}")
         self.code = code
         self.field = field
+        self.retry_after = retry_after
+        """Seconds until it is worth while to ask again, where that is known."""
 
     @property
     def status(self) -> int:

@@ -9,14 +9,17 @@ from litestar.static_files import create_static_files_router
 
 from services.transport import openapi
 from services.transport.openapi import Told, told
-from services.transport.pages import chats, house, lists, talk, workflows
+from services.transport.pages import chats, house, lists, signin, talk, workflows
+from services.transport.signin.principal import open_to
 
 TITLE = "Mozaiks Runtime"
 VERSION = "1"
 
 
 @get(
-    "/schema", opt=told(Told("This document.", {"openapi": openapi.VERSION})), sync_to_thread=False
+    "/schema",
+    opt=told(Told("This document.", {"openapi": openapi.VERSION}, open_to="everyone")),
+    sync_to_thread=False,
 )
 def schema() -> dict[str, Any]:
     return openapi.document(HANDLERS, TITLE, VERSION)
@@ -27,10 +30,11 @@ HANDLERS: list[HTTPRouteHandler] = [
     *chats.HANDLERS,
     *lists.HANDLERS,
     *talk.HANDLERS,
+    *signin.HANDLERS,
     *house.HANDLERS,
     schema,
 ]
 
 
 def console_files() -> Router:
-    return create_static_files_router("/console", [house.CONSOLE])
+    return create_static_files_router("/console", [house.CONSOLE], opt=open_to("everyone"))

@@ -22,13 +22,15 @@ from services.transport.feed import Frame, Viewer
 from services.transport.line import Line
 from services.transport.listening import Listener
 from services.transport.refusals import RefusalError, malformed, unavailable
+from services.transport.signin.claims import expired
+from services.transport.signin.door import SUBPROTOCOL, offered_token
+from services.transport.signin.guard import POLICY_VIOLATION, TRY_AGAIN_LATER
+from services.transport.signin.lasting import run_out
+from services.transport.signin.principal import Who, refuse_unfit
 from services.transport.together import together
 from services.transport.viewing import LostEventsError, Viewing
 
 log = logging.getLogger(__name__)
-
-POLICY_VIOLATION = 1008
-TRY_AGAIN_LATER = 1013
 
 
 @websocket("/ws/{workflow_name:str}/{app_id:str}/{chat_id:str}/{user_id:str}")
@@ -40,14 +42,14 @@ async def on_socket(
     chat_id: FromPath[str],
     user_id: FromPath[str],
 ) -> None:
-    await socket.accept()
+    await socket.accept(subprotocols=SUBPROTOCOL if offered_token(socket) else None)
     line = Line(socket, desk)
     with desk.sockets.track_inprogress(), contextlib.suppress(WebSocketDisconnect, OSError):
         try:
-            viewer, after = _asked(socket)
+            viewer, after = _asked(socket, desk.who)
             key = key_of(app_id, chat_id)
             workflow, user = plain(workflow_name, "workflow_name"), plain(user_id, "user_id")
-            with desk.crowd.one_more():
+            with desk.crowd.one_more(key.app):
                 view = await desk.chats.find_soon(key, workflow, user)
                 await _attend(desk, line, view, await _as(desk, viewer, view), after)
         except RefusalError as refusal:
@@ -63,13 +65,15 @@ async def on_socket(
 
 async def _dismiss(line: Line, refusal: RefusalError) -> None:
     await line.refuse(refusal)
-    later = refusal.code in ("SERVICE_UNAVAILABLE", "LIMIT_REACHED")
+    later = refusal.code in ("SERVICE_UNAVAILABLE", "LIMIT_REACHED", "RATE_LIMITED")
     await line.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, refusal.code)
 
 
-def _asked(socket: WebSocket[Any, Any, Any]) -> tuple[Viewer, Seq]:
+def _asked(socket: WebSocket[Any, Any, Any], who: Who) -> tuple[Viewer, Seq]:
     after, events = socket.query_params.get("after"), socket.query_params.get("events")
-    viewer = Viewer(has_cursor=after is not None, everything=cursors.wants_everything(events))
+    everything = cursors.wants_everything(events)
+    refuse_unfit(who, "operators" if everything else "users")
+    viewer = Viewer(has_cursor=after is not None, everything=everything)
     return viewer, Seq(0) if after is None else cursors.cursor(after, "after")
 
 
@@ -82,7 +86,12 @@ async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after:
             chosen = listener.view
             await _show(desk, line, listener, chosen, await _as(desk, viewer, chosen), Seq(0))
 
-    await together(listener.run(), show())
+    await together(listener.run(), show(), _run_out(desk))
+
+
+async def _run_out(desk: Desk) -> None:
+    await run_out(desk.who, desk.clock)
+    raise expired()
 
 
 async def _as(desk: Desk, viewer: Viewer, view: ChatView) -> Viewer:

@@ -16,6 +16,7 @@ from services.transport.desk import Desk
 from services.transport.feed import Frame, Viewer
 from services.transport.refusals import unavailable
 from services.transport.rooms import Room, Seat
+from services.transport.signin.lasting import run_out
 from services.transport.together import together
 from services.transport.viewing import LostEventsError, Viewing
 
@@ -48,7 +49,7 @@ class EventStream(ASGIResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         places = self._desk.rooms.seat(self._view.key)
-        with self._desk.crowd.one_more(), contextlib.suppress(_StuckError):
+        with self._desk.crowd.one_more(self._view.key.app), contextlib.suppress(_StuckError):
             async with places as (room, seat):
                 await self._stream(room, seat, receive, send)
 
@@ -59,7 +60,13 @@ class EventStream(ASGIResponse):
         await wire.show(feed.meta(self._view))
         viewing = Viewing(desk.bus, room, seat, self._view, self._viewer, self._after, wire.show)
         try:
-            await together(viewing.run(), wire.beat(), _gone(receive), desk.stopping.wait_for_it())
+            await together(
+                viewing.run(),
+                wire.beat(),
+                _gone(receive),
+                desk.stopping.wait_for_it(),
+                run_out(desk.who, desk.clock),
+            )
         except LostEventsError as lost:
             log.error("a viewer is sent away", extra={"why": str(lost)})  # noqa: TRY400
         await wire.close()
@@ -162,7 +169,7 @@ async def page(
     """
     taken = _Page()
     patience = 0.0 if view.ended is not None else wait
-    with desk.crowd.one_more():
+    with desk.crowd.one_more(view.key.app):
         async with desk.rooms.seat(view.key) as (room, seat):
             viewing = Viewing(desk.bus, room, seat, view, viewer, after, taken.take)
             try:

@@ -33,3 +33,17 @@ def test_a_wrong_setting_is_refused_by_name(
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().host = "0.0.0.0"  # type: ignore[misc]  # the point of the test
+
+
+def test_a_refused_setting_shows_no_secret_of_the_others() -> None:
+    with pytest.raises(ValidationError, match="stream_replicas") as broken:
+        Settings(nats_url="nats://user:sesame@far", stream_replicas=9)
+    assert "sesame" not in str(broken.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours_alone"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("", False)],
+)
+def test_only_loopback_is_this_machine_alone(host: str, *, is_ours_alone: bool) -> None:
+    assert Settings(host=host).is_loopback is is_ours_alone

@@ -72,6 +72,13 @@ def test_the_database_goes_to_persistence_alone() -> None:
     assert [name for name, one in told.items() if "MONGODB_URI" in one] == ["persistence"]
 
 
+def test_the_token_of_the_numbers_goes_to_metrics_alone() -> None:
+    environ = {"METRICS_TOKEN": "secret"}
+    plan = build_plan(environ)
+    told = {name: environment_of(name, plan, environ, **ADDRESSES) for name in plan.ports}
+    assert [name for name, one in told.items() if "METRICS_TOKEN" in one] == ["metrics"]
+
+
 def test_every_service_is_told_its_port_and_the_bus() -> None:
     plan = build_plan({"PORT": "9000"})
     told = environment_of("transport", plan, {}, **ADDRESSES)

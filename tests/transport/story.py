@@ -172,6 +172,14 @@ class Client:
         self._socket = socket
         self.frames: list[dict[str, Any]] = []
 
+    @property
+    def subprotocol(self) -> str | None:
+        return self._socket.subprotocol
+
+    @property
+    def close_reason(self) -> str | None:
+        return self._socket.close_reason
+
     async def next(self) -> dict[str, Any]:
         frame: dict[str, Any] = json.loads(await asyncio.wait_for(self._socket.recv(), 10))
         self.frames.append(frame)

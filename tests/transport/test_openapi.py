@@ -49,6 +49,16 @@ def test_the_document_is_whole() -> None:
         assert ref in DOCUMENT["components"]["schemas"]
 
 
+def test_every_operation_needs_a_token_unless_it_is_open_to_everyone() -> None:
+    assert DOCUMENT["security"] == [{"bearer": []}]
+    assert DOCUMENT["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for _, path, operation in OPERATIONS:
+        refused = {"401", "403", "429"} & set(operation["responses"])
+        assert refused == (set() if operation.get("security") == [] else {"401", "403", "429"}), (
+            path
+        )
+
+
 @pytest.mark.parametrize("page", [p for p in routes.HANDLERS if "told" in p.opt], ids=str)
 def test_every_example_of_a_body_is_one(page: Any) -> None:
     own: Told = page.opt["told"]

@@ -20,9 +20,9 @@ export function samePlace(one, other) {
   return (one && hashOf(one)) === (other && hashOf(other));
 }
 
-/** The socket that tells everything after `cursor`. */
-export function socketOf(location, { app, workflow, chat }, user, cursor) {
+/** The socket that tells what comes after `cursor`; `whole`: each event as it is stored, too. */
+export function socketOf(location, { app, workflow, chat }, user, cursor, whole) {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const path = [workflow, app, chat, user].map(encodeURIComponent).join("/");
-  return `${scheme}://${location.host}/ws/${path}?after=${cursor}&events=1`;
+  return `${scheme}://${location.host}/ws/${path}?after=${cursor}&events=${whole ? 1 : 0}`;
 }

@@ -1,6 +1,9 @@
 /** What the page asks of the server, and says to it, over HTTP. */
 
+import { headersOf } from "./signin.js";
+
 const PATIENCE = 15_000;
+const HOW_TO_SIGN_IN = "Open the console with #access_token=... behind its address.";
 
 /** The server said no: `detail` is its sentence. */
 export class RefusalError extends Error {
@@ -9,6 +12,8 @@ export class RefusalError extends Error {
     this.status = status;
   }
 }
+
+export const me = () => ask("GET", ["api", "me"]);
 
 export const workflows = () => ask("GET", ["api", "workflows"]);
 
@@ -37,7 +42,7 @@ export const cancel = ({ app, chat }, user) =>
 async function ask(method, path, body) {
   const response = await reached(`/${path.map(encodeURIComponent).join("/")}`, {
     method,
-    headers: body ? { "Content-Type": "application/json" } : {},
+    headers: { ...headersOf(localStorage), ...(body ? { "Content-Type": "application/json" } : {}) },
     body: body && JSON.stringify(body),
     signal: AbortSignal.timeout(PATIENCE),
     cache: "no-store",
@@ -57,6 +62,7 @@ async function reached(url, request) {
 }
 
 function sentence(detail, status) {
+  if (status === 401) return `${detail}. ${HOW_TO_SIGN_IN}`;
   if (typeof detail === "string" && detail) return detail;
   return detail ? JSON.stringify(detail) : `The server answered ${status}.`;
 }

@@ -3,6 +3,7 @@
 import { hashOf, placeOf, samePlace, socketOf } from "./address.js";
 import * as api from "./api.js";
 import { Connection } from "./connection.js";
+import { appOf, isOperator, takeToken } from "./signin.js";
 import { cursor, EMPTY, fold, mustAskAgain, openQuestion } from "./state.js";
 import { View } from "./view.js";
 
@@ -14,6 +15,7 @@ const app = keptField("app", "local-dev");
 const user = keptField("user", "56132");
 const wishes = new Map(); // a start that failed on the way is asked for again under its own name
 
+let me = { signed_in: false };
 let cards = {};
 let chats = [];
 let place = null;
@@ -80,7 +82,7 @@ function turn() {
 function connect() {
   const here = place;
   connection = new Connection({
-    address: () => socketOf(window.location, here, user.value, cursor(state)),
+    address: () => socketOf(window.location, here, user.value, cursor(state), isOperator(me)),
     isOver: () => state.end !== null,
     onFrame: hear,
     onStatus: (status) => view.showConnection(status),
@@ -115,7 +117,7 @@ async function refreshWorkflows() {
   try {
     cards = await api.workflows();
     view.sidebar.showWorkflows(cards);
-    view.sidebar.showProblems(await api.diagnostics());
+    if (isOperator(me)) view.sidebar.showProblems(await api.diagnostics());
   } catch (error) {
     view.sidebar.workflowsFault(error.message);
   }
@@ -136,12 +138,22 @@ async function refreshChats() {
   }
 }
 
+/** Whom the token speaks for; what is wrong with it, the lists will say. */
+async function identify() {
+  me = await api.me().catch(() => me);
+  if (!me.signed_in) return;
+  user.value = me.user_id;
+  app.value = appOf(me, app.value);
+}
+
 /** One at a time, and not while nobody looks. */
 async function repeat(deed, pauseAfter) {
   const good = document.hidden ? true : await deed();
   setTimeout(() => repeat(deed, pauseAfter), pauseAfter(good));
 }
 
+takeToken(window.location, window.history, localStorage);
+await identify();
 window.addEventListener("hashchange", turn);
 window.addEventListener("online", () => connection?.now());
 turn();

@@ -1,9 +1,12 @@
 /** One chat's socket: it reads, and when it breaks it opens again where the reader left off. */
 
+import { protocolsOf } from "./signin.js";
+
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
 const LONGEST_OPENING = 10_000;
 const REFUSED = 1008;
+const RUN_OUT = "TOKEN_EXPIRED"; // another token may be there by now
 const DONE = 1000;
 
 /** Half of the pause is chance, so that a thousand pages do not come back in the same instant. */
@@ -75,7 +78,7 @@ export class Connection {
 
   #closed(socket, code, reason) {
     if (socket !== this.#socket) return;
-    if (code === REFUSED) return this.#rest({ state: "refused", reason });
+    if (code === REFUSED && reason !== RUN_OUT) return this.#rest({ state: "refused", reason });
     if (code === DONE && this.#isOver()) return this.#rest({ state: "closed" });
     return this.#lost(socket);
   }
@@ -120,7 +123,7 @@ function parsed(text) {
 
 function browser() {
   return {
-    socket: (address) => new WebSocket(address),
+    socket: (address) => new WebSocket(address, protocolsOf(localStorage)),
     later: (deed, milliseconds) => setTimeout(deed, milliseconds),
     never: (timer) => clearTimeout(timer),
     random: Math.random,

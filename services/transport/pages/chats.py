@@ -20,6 +20,7 @@ from services.transport.feed import Viewer
 from services.transport.inbound import StartBody
 from services.transport.openapi import EXAMPLES, USER, Query, Told, told
 from services.transport.refusals import RefusalError
+from services.transport.signin.principal import refuse_unfit
 from services.transport.streaming import EventStream, page
 
 AnyRequest = Request[Any, Any, Any]
@@ -147,6 +148,7 @@ async def events(
     # The header is the newer one: a browser that comes back repeats the address it began with.
     after = cursors.cursor(seen or asked.get("after") or "0", "after")
     everything = cursors.wants_everything(asked.get("events"))
+    refuse_unfit(desk.who, "operators" if everything else "users")
     patience = 0.0 if wait is None else cursors.seconds(wait, "wait", LONGEST_WAIT)
     view = await desk.chats.find(key_of(app_id, chat_id), user=user)
     viewer = Viewer(everything=everything, agents=await desk.workflows.heard(view.workflow))

@@ -12,6 +12,7 @@ from contracts import subjects
 from services.transport.desk import Desk
 from services.transport.openapi import Told, told
 from services.transport.refusals import RefusalError, unavailable
+from services.transport.signin.principal import open_to
 from services.transport.tally import Tally
 
 AnyRequest = Request[Any, Any, Any]
@@ -57,6 +58,7 @@ async def health(desk: NamedDependency[Desk]) -> Json:
             "How many chats are being worked on now, and how many there are.",
             {"active_count": 2, "total_runs": 40, "runs": [], "note": NOTE},
             refusals=(503,),
+            open_to="operators",
         )
     ),
 )
@@ -73,6 +75,7 @@ async def active_runs(desk: NamedDependency[Desk]) -> Json:
         Told(
             "What passed through this transport since it began.",
             {"status": "success", "data": {**Tally().told(), "created": BEGUN}, "timestamp": BEGUN},
+            open_to="operators",
         )
     ),
 )
@@ -87,7 +90,7 @@ async def events_seen(desk: NamedDependency[Desk]) -> Json:
     return {"status": "success", "data": data, "timestamp": now}
 
 
-@get(["/metrics/perf/{rest:path}", "/metrics/prometheus"])
+@get(["/metrics/perf/{rest:path}", "/metrics/prometheus"], opt=open_to("operators"))
 async def numbers(desk: NamedDependency[Desk], request: AnyRequest) -> Redirect:
     if not desk.metrics_public_url:
         why = "metrics are served by the metrics service; METRICS_PUBLIC_URL is not set"
@@ -97,7 +100,7 @@ async def numbers(desk: NamedDependency[Desk], request: AnyRequest) -> Redirect:
     return Redirect(desk.metrics_public_url.rstrip("/") + path, status_code=307)
 
 
-@get("/", media_type=MediaType.HTML, sync_to_thread=False)
+@get("/", media_type=MediaType.HTML, sync_to_thread=False, opt=open_to("everyone"))
 def console() -> File:
     return File(
         CONSOLE / "index.html",

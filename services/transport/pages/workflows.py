@@ -40,7 +40,14 @@ AVAILABLE = {
 
 @get(
     ["/api/workflows", "/api/workflows/config"],
-    opt=told(Told("Every workflow on offer, by name.", {"HelloWorld": CARD}, refusals=(503,))),
+    opt=told(
+        Told(
+            "Every workflow on offer, by name.",
+            {"HelloWorld": CARD},
+            refusals=(503,),
+            open_to="everyone",
+        )
+    ),
 )
 async def workflows(desk: NamedDependency[Desk]) -> Json:
     cards = await desk.workflows.cards()
@@ -54,6 +61,7 @@ async def workflows(desk: NamedDependency[Desk]) -> Json:
             "Workflows that did not load, or whose newest edit did not, and why.",
             {"Torn": ["agents.json: is not JSON"]},
             refusals=(503,),
+            open_to="operators",
         )
     ),
 )
@@ -137,6 +145,7 @@ async def available(
             "How ChatUI looks for an app.",
             {"app_id": "acme", "theme": themes.DEFAULT, "source": "default"},
             refusals=(400,),
+            open_to="everyone",
         )
     ),
 )

@@ -87,6 +87,14 @@ test("a refusal is final", () => {
   assert.deepEqual([said.at(-1), world.sockets.length], [{ state: "refused", reason: "chat_id: unknown" }, 1]);
 });
 
+test("a token that has run out is no refusal: the next one may be good", () => {
+  const { world, said, last } = opened();
+  last().onclose({ code: 1008, reason: "TOKEN_EXPIRED" });
+  assert.equal(said.at(-1).state, "waiting");
+  world.pass();
+  assert.equal(world.sockets.length, 2);
+});
+
 test("a chat that has ended may be closed by the server", () => {
   const { world, said, last } = opened({ isOver: () => true });
   last().onclose({ code: 1000 });

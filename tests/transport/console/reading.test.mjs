@@ -16,7 +16,7 @@ test("a hash that names no chat is no place", () => {
 });
 
 test("the socket is asked for everything after the cursor", () => {
-  const address = socketOf({ protocol: "https:", host: "h" }, { app: "a/b", workflow: "W", chat: "c" }, "u 1", 9);
+  const address = socketOf({ protocol: "https:", host: "h" }, { app: "a/b", workflow: "W", chat: "c" }, "u 1", 9, true);
   assert.equal(address, "wss://h/ws/W/a%2Fb/c/u%201?after=9&events=1");
 });
 
