@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -154,6 +155,13 @@ def test_a_folder_that_links_out_is_no_workflow_and_spoils_none(tmp_path: Path) 
     now = offered(tmp_path / "root", before, "Till")
     assert now.editions == before.editions
     assert not card(now, "Till").on_offer
+
+
+def test_a_folder_whose_name_is_no_text_is_a_workflow_as_any_other(tmp_path: Path) -> None:
+    folder = shop(tmp_path)
+    folder.rename(tmp_path / os.fsdecode(b"Sh\xffp"))
+    offer = offered(tmp_path)
+    assert (list(offer.workflows), card(offer, "Shop").problems) == ([SHOP], [])
 
 
 # -- what has changed ---------------------------------------------------------------------------

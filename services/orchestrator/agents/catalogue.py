@@ -30,13 +30,14 @@ async def publish(bus: Bus, offer: Offer, before: Offer | None = None) -> None:
         for value in await bus.values_under(subjects.WORKFLOWS, "")
     ]
     shown = {card.name: card for card in cards}
+    told = {} if before is None else {card.name: card for card in before.cards}
     for card in offer.cards:
         if shown.get(card.name) != card:
             await bucket.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
-        if card.problems:
+        if card.problems and told.get(card.name) != card:
             log.warning("workflow not loaded", extra={"workflow": card.name, "why": card.problems})
-    ours = shown if before is None else {card.name for card in before.cards}
-    for name in (shown.keys() & ours) - {card.name for card in offer.cards}:
+    ours = shown.keys() if before is None else shown.keys() & told.keys()
+    for name in ours - {card.name for card in offer.cards}:
         await bucket.delete(subjects.workflow_key(name))
 
 

@@ -114,27 +114,24 @@ class Shelf:
             return await self._edition(began, None)
 
     async def _edition(self, version: Version, code: ToolCode | None) -> Edition | None:
-        if version not in self._earlier:
-            manifests = await self._manifests(version.manifests)
-            code = code or await self._code(version.tools, manifests)
-            if manifests is None or code is None:
-                return None
-            restore = partial(
-                restored,
-                version,
-                manifests,
-                code,
-                self._root / manifests.folder,
-                self._models,
-                self._environment,
-            )
-            async with asyncio.timeout(LOAD_SECONDS):
-                found = await self._beside(restore)
-            self._earlier[version] = found
-            self._trim()
+        found = self._earlier.get(version) or await self._restored(version, code)
+        if found is None:
+            return None
+        self._earlier[version] = found
         self._earlier.move_to_end(version)
-        found = self._earlier[version]
+        self._trim()
         return found if isinstance(found, Edition) else None
+
+    async def _restored(self, version: Version, code: ToolCode | None) -> Edition | Broken | None:
+        """None where the archive has it not."""
+        manifests = await self._manifests(version.manifests)
+        code = code or await self._code(version.tools, manifests)
+        if manifests is None or code is None:
+            return None
+        home = self._root / manifests.folder
+        work = partial(restored, version, manifests, code, home, self._models, self._environment)
+        async with asyncio.timeout(LOAD_SECONDS):
+            return await self._beside(work)
 
     async def _manifests(self, digest: str) -> Parcel | None:
         for edition in self._earlier.values():

@@ -1,6 +1,7 @@
 """The Python functions of a workflow's folder, in modules of their own for each version of its code."""
 
 import ast
+import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -74,7 +75,7 @@ class ToolCode:
 
 def tool_code(root: Path, parcel: Parcel) -> ToolCode:
     """The code of these files, whose folder is, or was, `root`."""
-    digest = sha256(f"{root}\0{parcel.digest}".encode()).hexdigest()
+    digest = sha256(os.fsencode(root) + b"\0" + parcel.digest.encode()).hexdigest()
     package = f"{PREFIX}{digest[:32]}"
     with _MAKING:
         code = _ALIVE.get(package)
