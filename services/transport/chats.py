@@ -1,7 +1,9 @@
 """What people may ask of a chat: to begin, to be found, to hear an answer, to stop."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -17,6 +19,7 @@ from contracts.commands import (
     CancelChat,
     Command,
     SendMessage,
+    SetVariables,
     StartChat,
 )
 from contracts.ids import (
@@ -30,11 +33,12 @@ from contracts.ids import (
     new_chat_id,
     new_command_id,
 )
+from contracts.reserved import is_reserved
 from contracts.subjects import InvalidSubjectError, token
 from services.chassis.bus import Bus, RefusedError, UnavailableError
 from services.transport.chatview import Asked, ChatView
-from services.transport.inbound import StartBody
-from services.transport.refusals import RefusalError, too_large, unavailable
+from services.transport.inbound import StartBody, of_page
+from services.transport.refusals import RefusalError, malformed, too_large, unavailable
 from services.transport.views import Views
 
 
@@ -77,6 +81,7 @@ class Chats:
             workflow_name=workflow,
             client_request_id=asked,
             message=body.message or None,
+            variables=of_page(body.frontend_context),
         )
         return Started(key, reused=False, stated=await self._begins(key, order))
 
@@ -155,6 +160,22 @@ class Chats:
                 user_id=view.user,
                 question_id=asked,
                 response=response,
+            )
+        )
+
+    async def set_variables(self, view: ChatView, given: Mapping[str, Any], field: str) -> None:
+        """Raises RefusalError, which names the first variable that is the runtime's own."""
+        _must_be_open(view)
+        reserved = next(filter(is_reserved, given), None)
+        if reserved is not None:
+            raise malformed(f"{field}.{reserved}", "belongs to the runtime")
+        await self._order(
+            SetVariables(
+                command_id=new_command_id(),
+                app_id=view.key.app,
+                chat_id=view.key.chat,
+                user_id=view.user,
+                variables=dict(given),
             )
         )
 

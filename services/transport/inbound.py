@@ -1,7 +1,7 @@
 """What clients say, on a socket and in a body: parsed once, or refused by the name of the field."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,19 @@ def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
     return text
+
+
+VARIABLES = 100
+"""Most that one message may give."""
+LONGEST_NAME = 128
+
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+Given = Annotated[dict[Name, Any], Field(max_length=VARIABLES)]
+
+
+def of_page(context: Given | None) -> dict[str, Any]:
+    """What a page says of itself, as variables: by their prefix never those of the runtime."""
+    return {f"ui_{name}": value for name, value in (context or {}).items()}
 
 
 class SubmitInput(_Said):
@@ -74,6 +87,7 @@ class SwitchChat(_Said):
 
     type: Literal["chat.switch_workflow"]
     chat_id: str
+    frontend_context: Given | None = None
 
 
 class Run(_Said):
@@ -84,6 +98,7 @@ class Run(_Said):
     message: str | None = None
     prompt: str | None = None
     label: str | None = Field(default=None, max_length=256)
+    frontend_context: Given | None = None
     client_request_id: str | None = Field(default=None, min_length=1, max_length=256)
     auto_run: Literal[True] = True
     initial_agent: None = None
@@ -126,6 +141,7 @@ class StartBody(_Said):
     client_request_id: str | None = Field(default=None, min_length=1, max_length=256)
     force_new: bool | None = None
     message: str | None = None
+    frontend_context: Given | None = None
 
 
 class InputBody(_Said):
@@ -146,6 +162,19 @@ class ComponentBody(_Said):
     response_data: dict[str, Any]
 
 
+class ActionData(_Said):
+    set: Annotated[Given, Field(min_length=1)]
+
+
+class ComponentActionBody(_Said):
+    """What a component of the page makes of context variables, with nobody waiting for it."""
+
+    component_id: str
+    action_type: str
+    action_data: ActionData
+    user_id: str | None = None
+
+
 class CancelBody(_Said):
     user_id: str
     reason: str = ""
@@ -156,7 +185,9 @@ DEPTH = 32
 
 _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
-Body = TypeVar("Body", StartBody, InputBody, AnswerBody, ComponentBody, CancelBody)
+Body = TypeVar(
+    "Body", StartBody, InputBody, AnswerBody, ComponentBody, ComponentActionBody, CancelBody
+)
 
 
 def frame(text: str | None, limit: int) -> Inbound:

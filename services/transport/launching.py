@@ -38,6 +38,7 @@ async def _begun(desk: Desk, view: ChatView, run: Run) -> Launched:
             client_request_id=run.client_request_id,
             force_new=None,
             message=run.first_message,
+            frontend_context=run.frontend_context,
         )
         started = await desk.chats.start(view.key.app, run.workflow_name, body)
     except InvalidIdError as invalid:

@@ -88,9 +88,8 @@ class Listener:
             case Cancel(reason=reason):
                 self._must_be_here(said.chat_id)
                 await self._desk.chats.cancel(await self._now(), reason)
-            case SwitchChat(chat_id=chat):
-                key = ChatKey(self.view.key.app, ChatId(chat))
-                await self._switch(await self._desk.chats.find(key, user=self.view.user))
+            case SwitchChat():
+                await self._go(said)
             case StartWorkflow():
                 await self._start(said)
             case StartWorkflows():
@@ -99,6 +98,14 @@ class Listener:
     def _must_be_here(self, chat: str | None) -> None:
         if chat not in (None, self.view.key.chat):
             raise RefusalError("NOT_ALLOWED", "chat_id", "is not the chat of this socket")
+
+    async def _go(self, said: SwitchChat) -> None:
+        key = ChatKey(self.view.key.app, ChatId(said.chat_id))
+        view = await self._desk.chats.find(key, user=self.view.user)
+        if said.frontend_context and view.ended is None:
+            told = inbound.of_page(said.frontend_context)
+            await self._desk.chats.set_variables(view, told, "frontend_context")
+        await self._switch(view)
 
     async def _switch(self, view: ChatView) -> None:
         await self._line.send(feed.context_switched(self.view, view))

@@ -11,7 +11,10 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
+from contracts import subjects
+from contracts.catalogue import WorkflowCard
 from contracts.codec import Fact, Origin, seal
+from contracts.commands import COMMAND, Command
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCompleted, ChatStarted, UserMessageReceived
@@ -163,6 +166,19 @@ class Chat:
 
     def path(self, user: str = ANA, workflow: str = WORKFLOW) -> str:
         return f"/ws/{workflow}/{self.key.app}/{self.key.chat}/{user}"
+
+
+async def offer(bus: Bus, *cards: WorkflowCard) -> None:
+    """Put workflows on offer, as an orchestrator would have."""
+    offered = await bus.bucket(subjects.WORKFLOWS)
+    for card in cards:
+        await offered.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
+
+
+async def ordered(bus: Bus, key: ChatKey) -> Command:
+    """The newest order that was put into the queue for a chat."""
+    found = await bus.js.get_last_msg(subjects.COMMANDS, subjects.command(key, "*"))
+    return COMMAND.validate_json(found.data or b"")
 
 
 class Client:

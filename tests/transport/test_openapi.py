@@ -8,12 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts import subjects
 from contracts.catalogue import WorkflowCard
 from services.chassis.bus import Bus
 from services.transport import openapi, routes
 from services.transport.openapi import Told
-from tests.transport.story import STARTED, WORKFLOW, Chat
+from tests.transport.story import STARTED, WORKFLOW, Chat, offer
 
 DOCUMENT = openapi.document(routes.HANDLERS, "title", "1")
 OPERATIONS = [
@@ -58,9 +57,7 @@ def test_every_example_of_a_body_is_one(page: Any) -> None:
 
 @pytest.fixture
 async def http(transport: str, bus: Bus) -> AsyncIterator[httpx.AsyncClient]:
-    offered = await bus.bucket(subjects.WORKFLOWS)
-    card = WorkflowCard(name=WORKFLOW, pattern="DefaultPattern")
-    await offered.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
+    await offer(bus, WorkflowCard(name=WORKFLOW, pattern="DefaultPattern"))
     async with httpx.AsyncClient(base_url=f"http://{transport}", timeout=20) as http:
         yield http
 

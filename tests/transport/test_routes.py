@@ -26,6 +26,7 @@ from tests.transport.story import (
     Chat,
     asks,
     client,
+    offer,
     shows,
 )
 
@@ -37,9 +38,7 @@ BROKEN = WorkflowCard(name=WorkflowName("Torn"), problems=["agents.json: is not 
 
 @pytest.fixture
 async def http(transport: str, bus: Bus) -> AsyncIterator[httpx.AsyncClient]:
-    offered = await bus.bucket(subjects.WORKFLOWS)
-    for card in (CARD, BROKEN):
-        await offered.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
+    await offer(bus, CARD, BROKEN)
     async with httpx.AsyncClient(base_url=f"http://{transport}", timeout=20) as http:
         yield http
 

@@ -4,9 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts import subjects
-from contracts.commands import COMMAND, CancelChat, Command
-from contracts.ids import ChatKey
+from contracts.commands import CancelChat
 from contracts.subjects import question
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
@@ -28,16 +26,11 @@ from tests.transport.story import (
     chunk,
     client,
     many,
+    ordered,
     said,
 )
 
 pytestmark = pytest.mark.broker
-
-
-async def ordered(bus: Bus, key: ChatKey) -> Command:
-    """The newest order that was put into the queue for a chat."""
-    found = await bus.js.get_last_msg(subjects.COMMANDS, subjects.command(key, "*"))
-    return COMMAND.validate_json(found.data or b"")
 
 
 async def test_a_client_with_a_cursor_gets_every_event_past_it_in_order(
