@@ -21,6 +21,7 @@ from services.chassis.process import Asgi, Probes
 from services.chassis.settings import Settings as ChassisSettings
 from services.transport import answers, routes
 from services.transport.addresses import undecoded
+from services.transport.attachments import Attachments
 from services.transport.chats import Chats
 from services.transport.desk import Crowd, Desk, Stopping
 from services.transport.rooms import SEAT_SIZE, VIEWERS, Rooms
@@ -41,6 +42,9 @@ class Settings(ChassisSettings):
     )
     max_message_bytes: int = Field(default=262_144, ge=1024, le=786_432)
     """Stays below what NATS takes in one message (1 MiB), envelope included."""
+    upload_max_bytes: int = Field(default=26_214_400, ge=1)
+    upload_bundle_max_bytes: int = Field(default=10_485_760, ge=1)
+    """Of one file, and of one that is part of a bundle."""
     metrics_public_url: str | None = None
     cors_origins: str = ""
     start_wait_seconds: float = Field(default=5.0, gt=0, le=60)
@@ -126,6 +130,7 @@ def _desk(settings: Settings, bus: Bus, counts: Counts, stopping: Stopping) -> D
         rooms=Rooms(bus, settings.seat_size, settings.max_viewers_per_chat),
         crowd=Crowd(settings.max_viewers),
         workflows=Workflows(bus),
+        attachments=Attachments(bus, settings.upload_max_bytes, settings.upload_bundle_max_bytes),
         sockets=counts.sockets,
         frames=counts.frames,
         max_message_bytes=settings.max_message_bytes,

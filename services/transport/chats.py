@@ -16,12 +16,14 @@ from contracts.catalogue import ChatSummary
 from contracts.commands import (
     AnswerQuestion,
     AnswerUiTool,
+    AttachFile,
     CancelChat,
     Command,
     SendMessage,
     SetVariables,
     StartChat,
 )
+from contracts.events.chat import AttachmentUploaded
 from contracts.ids import (
     AppId,
     ChatKey,
@@ -38,8 +40,17 @@ from contracts.subjects import InvalidSubjectError, token
 from services.chassis.bus import Bus, RefusedError, UnavailableError
 from services.transport.chatview import Asked, ChatView
 from services.transport.inbound import StartBody, of_page
-from services.transport.refusals import RefusalError, malformed, too_large, unavailable
+from services.transport.refusals import (
+    RefusalError,
+    limit_reached,
+    malformed,
+    too_large,
+    unavailable,
+)
 from services.transport.views import Views
+
+MOST_FILES = 100
+"""That a chat may be given: its state carries what is known of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +190,19 @@ class Chats:
             )
         )
 
+    async def attach(self, view: ChatView, file: AttachmentUploaded) -> None:
+        """Make a file known whose bytes are kept already. Raises RefusalError, UnavailableError."""
+        must_take_files(view)
+        stored = subjects.attachment_key(view.key, file.attachment_id)
+        await self._order(
+            AttachFile(
+                command_id=CommandId(f"attach-{stored}"),
+                app_id=view.key.app,
+                chat_id=view.key.chat,
+                **file.model_dump(),
+            )
+        )
+
     async def cancel(self, view: ChatView, reason: str) -> None:
         """Raises RefusalError, UnavailableError."""
         _must_be_open(view)
@@ -231,6 +255,13 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def must_take_files(view: ChatView) -> None:
+    """Raises RefusalError where a chat has ended, or has files enough."""
+    _must_be_open(view)
+    if len(view.attachments) >= MOST_FILES:
+        raise limit_reached("chat_id", f"{MOST_FILES} files were given to it already")
 
 
 def _must_be_open(view: ChatView) -> None:

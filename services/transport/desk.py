@@ -9,6 +9,7 @@ from datetime import datetime
 from prometheus_client import Counter, Gauge
 
 from services.chassis.bus import Bus
+from services.transport.attachments import Attachments
 from services.transport.chats import Chats
 from services.transport.refusals import limit_reached
 from services.transport.rooms import Rooms
@@ -57,6 +58,7 @@ class Desk:
     rooms: Rooms
     crowd: Crowd
     workflows: Workflows
+    attachments: Attachments
     sockets: Gauge
     frames: Counter
     max_message_bytes: int

@@ -44,6 +44,7 @@ from contracts.events.turn import (
 )
 from contracts.ids import AgentName, ChatKey, Seq, UserId, WorkflowName
 from contracts.live import TextStreamed, ToolProgressed
+from contracts.subjects import attachment_key
 from services.transport.chatview import PERSON, STATUS_NUMBER, ChatView, Component
 
 Data = dict[str, Any]
@@ -440,6 +441,7 @@ def _attachment(envelope: Envelope, attached: AttachmentUploaded) -> Frame:
     data = {
         "attachment_id": attached.attachment_id,
         "filename": attached.filename,
+        "stored_path": attachment_key(envelope.key, attached.attachment_id),
         "size_bytes": attached.size_bytes,
         "content_type": attached.content_type,
         "intent": attached.intent,

@@ -1,6 +1,6 @@
 """What clients say, on a socket and in a body: parsed once, or refused by the name of the field."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -9,6 +9,7 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     field_validator,
 )
 
@@ -180,6 +181,33 @@ class CancelBody(_Said):
     reason: str = ""
 
 
+Intent = Literal["context", "bundle", "deliverable"]
+
+
+class OlderUploadForm(_Said):
+    """`bundle_path` is where the file belongs in its bundle: relative, below the bundle's folder."""
+
+    file: Annotated[Any, WithJsonSchema({"type": "string", "format": "binary"})]
+    chatId: str  # noqa: N815 - the wire's spelling
+    intent: Intent = "context"
+    bundle_path: str | None = Field(default=None, max_length=256)
+
+    @field_validator("bundle_path")
+    @classmethod
+    def _stays_below(cls, path: str | None) -> str | None:
+        if not path:
+            return None
+        steps = path.split("/")
+        if not path.isprintable() or "\\" in path or {"", ".", ".."}.intersection(steps):
+            raise ValueError("must be a relative path of plain steps, like docs/a.md")
+        return path
+
+
+class UploadForm(OlderUploadForm):
+    appId: str  # noqa: N815 - the wire's spelling
+    userId: str  # noqa: N815 - the wire's spelling
+
+
 DEPTH = 32
 """Levels of objects and lists, one in the other: more than any form has."""
 
@@ -215,6 +243,17 @@ def body(expected: type[Body], data: bytes, limit: int) -> Body:
         return expected.model_validate(_object("body", data))
     except ValidationError as broken:
         raise _named(broken) from broken
+
+
+def form(parts: Mapping[str, Any]) -> UploadForm:
+    """The parts of a form that has come in whole. Raises RefusalError."""
+    try:
+        said = UploadForm.model_validate(parts)
+    except ValidationError as broken:
+        raise _named(broken) from broken
+    if isinstance(said.file, str):
+        raise malformed("file", "must be a file, with its name")
+    return said
 
 
 def _object(field: str, data: str | bytes) -> dict[str, Any]:

@@ -19,6 +19,7 @@ EXAMPLES = {
     "workflow_name": "HelloWorld",
     "chat_id": "6f1c2b9e-6d0f-5c1e-9a55-0a7f5a3c2d11",
     "user_id": "ana",
+    "attachment_id": "att_5f2b9c1e6d0f5c1e9a550a7f5a3c2d11",
     "rest": "aggregate",
 }
 """Of the ids in a path."""
@@ -28,6 +29,7 @@ REFUSALS = {
     404: "chat_id: there is no such chat",
     409: "chat_id: the chat is completed",
     413: "body: is too large",
+    415: "file: is neither text nor of a type we know",
     429: "chat_id: too many are watching it",
     503: "service: NATS is away, try again shortly",
 }
@@ -55,6 +57,7 @@ class Told:
     refusals: tuple[int, ...] = ()
     status: int = 200
     media_type: str = "application/json"
+    sent_as: str = "application/json"
 
 
 def told(page: Told) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def _operation(page: Told, name: str, path: str) -> Json:
     }
     if page.body is not None:
         ref = {"$ref": f"#/components/schemas/{page.body.__name__}"}
-        content = {"application/json": {"schema": ref, "example": page.said}}
+        content = {page.sent_as: {"schema": ref, "example": page.said}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

@@ -102,6 +102,7 @@ AUTO_CALL = {
 ATTACHMENT = {
     "attachment_id": "att_1",
     "filename": "a.csv",
+    "stored_path": "acme.c-1.att_1",
     "size_bytes": 3,
     "content_type": "text/csv",
     "intent": "context",
