@@ -118,7 +118,7 @@ async def test_a_start_is_ordered_and_said_to_be_on_its_way(
 async def test_equal_starts_are_one_chat_also_in_parallel(
     http: httpx.AsyncClient, bus: Bus
 ) -> None:
-    asked = {"user_id": "ana", "client_request_id": "r-1"}
+    asked = {"user_id": "ana", "client_request_id": "from two tabs"}
     url = "/api/chats/acme/Generator/start"
     before = await bus.js.stream_info(subjects.COMMANDS)
     replies = await asyncio.gather(*(http.post(url, json=asked) for _ in range(4)))
