@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge
 from services.chassis.bus import Bus
 from services.transport.attachments import Attachments
 from services.transport.chats import Chats
+from services.transport.general import GeneralChats
 from services.transport.refusals import limit_reached
 from services.transport.rooms import Rooms
 from services.transport.workflows import Workflows
@@ -58,6 +59,7 @@ class Desk:
     rooms: Rooms
     crowd: Crowd
     workflows: Workflows
+    general: GeneralChats
     attachments: Attachments
     sockets: Gauge
     frames: Counter

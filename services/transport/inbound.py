@@ -41,20 +41,48 @@ def of_page(context: Given | None) -> dict[str, Any]:
     return {f"ui_{name}": value for name, value in (context or {}).items()}
 
 
+class Context(_Said):
+    """Where on its page the client was; `ask` is the mode without a workflow."""
+
+    conversation_mode: str | None = None
+    general_chat_id: str | None = None
+
+
 class SubmitInput(_Said):
-    """Words of the person: the answer to a question where one is named, else a message."""
+    """Words of the person: the answer to a question where one is named, else a message.
+
+    In the mode `ask` they are for a general chat, whatever `chat_id` says.
+    """
 
     type: Literal["user.input.submit"]
     chat_id: str
     text: str
     input_request_id: str | None = None
     request_id: str | None = None
+    context: Context | None = None
 
     _text = field_validator("text")(_not_blank)
 
     @property
     def question(self) -> str | None:
         return self.input_request_id or self.request_id
+
+    @property
+    def asks(self) -> bool:
+        mode = self.context.conversation_mode if self.context is not None else None
+        return self.question is None and mode == "ask"
+
+    @property
+    def general_chat(self) -> str | None:
+        return self.context.general_chat_id if self.context is not None else None
+
+
+class EnterGeneralMode(_Said):
+    type: Literal["chat.enter_general_mode"]
+
+
+class StartGeneralChat(_Said):
+    type: Literal["chat.start_general_chat"]
 
 
 class AnswerComponent(_Said):
@@ -123,7 +151,15 @@ class StartWorkflows(_Said):
 
 
 Inbound = (
-    SubmitInput | AnswerComponent | Resume | Cancel | SwitchChat | StartWorkflow | StartWorkflows
+    SubmitInput
+    | AnswerComponent
+    | Resume
+    | Cancel
+    | SwitchChat
+    | EnterGeneralMode
+    | StartGeneralChat
+    | StartWorkflow
+    | StartWorkflows
 )
 
 _BY_TYPE: dict[str, type[Inbound]] = {
@@ -132,6 +168,8 @@ _BY_TYPE: dict[str, type[Inbound]] = {
     "client.resume": Resume,
     "chat.cancel": Cancel,
     "chat.switch_workflow": SwitchChat,
+    "chat.enter_general_mode": EnterGeneralMode,
+    "chat.start_general_chat": StartGeneralChat,
     "chat.start_workflow": StartWorkflow,
     "chat.start_workflow_batch": StartWorkflows,
 }

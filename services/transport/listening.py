@@ -6,15 +6,18 @@ from dataclasses import replace
 from contracts.ids import ChatId, ChatKey, Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.transport import feed, inbound
+from services.transport import asking, feed, inbound
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.feed import Frame, Launched
+from services.transport.feed import Data, Frame, Launched
+from services.transport.general import GeneralChat
 from services.transport.inbound import (
     AnswerComponent,
     Cancel,
+    EnterGeneralMode,
     Inbound,
     Resume,
+    StartGeneralChat,
     StartWorkflow,
     StartWorkflows,
     SubmitInput,
@@ -29,11 +32,13 @@ from services.transport.rooms import Seat
 class Listener:
     """Takes what a client says and answers it; the chat itself answers by its events.
 
-    `view` is the chat that the client looks at: the one of its address until it chooses another.
+    `view` is the chat that the client looks at: the one of its address until it chooses another;
+    `general` is there while that is a general chat.
     """
 
     def __init__(self, desk: Desk, line: Line, view: ChatView) -> None:
         self.view = view
+        self.general: GeneralChat | None = None
         self.greeted = asyncio.Event()
         self._desk = desk
         self._line = line
@@ -42,6 +47,7 @@ class Listener:
         self._claimed = Seq(0)
         self._sent = Seq(0)
         self._another = asyncio.Event()
+        self._left: dict[ChatKey, Seq] = {}
 
     def attends(self, view: ChatView, seat: Seat) -> None:
         self._seat = seat
@@ -50,6 +56,17 @@ class Listener:
 
     async def chooses_another(self) -> None:
         await self._another.wait()
+
+    def leaves(self, view: ChatView, cursor: Seq) -> None:
+        """Note how far a chat was shown: it stays on the page behind a general one."""
+        if self.general is not None:
+            self._left[view.key] = cursor
+
+    def returns(self) -> Seq:
+        """How far the chosen chat is on the client's page already."""
+        cursor = self._left.get(self.view.key, Seq(0))
+        self._left.clear()
+        return cursor
 
     def greeting_is_over(self) -> None:
         self._greeting = False
@@ -80,6 +97,8 @@ class Listener:
             case Resume(lastClientIndex=index):
                 self._must_be_here(said.chat_id)
                 self._resume(Seq(max(index, 0)))
+            case SubmitInput() if said.asks:
+                await self._ask(said)
             case SubmitInput():
                 self._must_be_here(said.chat_id)
                 await self._submit(said)
@@ -90,6 +109,11 @@ class Listener:
                 await self._desk.chats.cancel(await self._now(), reason)
             case SwitchChat():
                 await self._go(said)
+            case EnterGeneralMode():
+                general, view = await self._desk.general.latest(self.view.key.app, self.view.user)
+                await self._turn_to(general, view, asking.mode_is_general(general))
+            case StartGeneralChat():
+                await self._begin_general()
             case StartWorkflow():
                 await self._start(said)
             case StartWorkflows():
@@ -108,12 +132,45 @@ class Listener:
         await self._switch(view)
 
     async def _switch(self, view: ChatView) -> None:
+        if self.general is not None:
+            await self._line.send(asking.mode_is_workflow(view.key.chat, view.workflow))
         await self._line.send(feed.context_switched(self.view, view))
         # What ChatUI has counted in one chat it holds against the next.
         self._claimed = max(self._claimed, self._sent)
-        self.view, self._greeting = view, True
+        self._greeting = True
+        self._look_at(view, None)
+
+    def _look_at(self, view: ChatView, general: GeneralChat | None) -> None:
+        self.view, self.general = view, general
         self.greeted.set()
         self._another.set()
+
+    async def _turn_to(self, general: GeneralChat, view: ChatView, told: Frame) -> None:
+        await self._line.send(told)
+        if self.view.key != view.key or self.general is None:
+            self._look_at(view, general)
+
+    async def _begin_general(self) -> None:
+        general, view = await self._desk.general.begin(self.view.key.app, self.view.user)
+        await self._turn_to(general, view, asking.session_created(general))
+
+    async def _ask(self, said: SubmitInput) -> None:
+        """Say something in the general chat that is meant, if need be in a new one."""
+        general, view = await self._meant(said.general_chat)
+        if view.ended is not None:
+            await self._begin_general()
+        elif self.general is None or self.view.key != view.key:
+            await self._turn_to(general, view, asking.mode_is_general(general))
+        await self._desk.chats.say(self.view, said.text)
+        await self._accept({"chat_id": self.view.key.chat, "status": "accepted"})
+
+    async def _meant(self, chat: str | None) -> tuple[GeneralChat, ChatView]:
+        app, user, chats = self.view.key.app, self.view.user, self._desk.general
+        if chat is not None:
+            return await chats.find(ChatKey(app, ChatId(chat)), user)
+        if self.general is not None:
+            return self.general, await self._now()
+        return await chats.latest(app, user)
 
     async def _start(self, said: StartWorkflow) -> None:
         await self._line.send(feed.launched(await launch(self._desk, self.view, said)))
@@ -141,7 +198,11 @@ class Listener:
         else:
             await self._desk.chats.answer(view, said.question, said.text)
         named = {"chat_id": view.key.chat, "status": "accepted", "input_request_id": said.question}
-        await self._line.send(Frame("chat.input_ack", {**named, "request_id": said.question}))
+        await self._accept(named)
+
+    async def _accept(self, named: Data) -> None:
+        question = named.get("input_request_id")
+        await self._line.send(Frame("chat.input_ack", {**named, "request_id": question}))
         await self._line.send(Frame("ack.input", named))
 
     async def _answer_component(self, said: AnswerComponent) -> None:

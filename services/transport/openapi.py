@@ -19,6 +19,7 @@ EXAMPLES = {
     "workflow_name": "HelloWorld",
     "chat_id": "6f1c2b9e-6d0f-5c1e-9a55-0a7f5a3c2d11",
     "user_id": "ana",
+    "general_chat_id": "6f1c2b9e-6d0f-5c1e-9a55-0a7f5a3c2d11",
     "attachment_id": "att_5f2b9c1e6d0f5c1e9a550a7f5a3c2d11",
     "rest": "aggregate",
 }

@@ -9,7 +9,7 @@ from litestar.static_files import create_static_files_router
 
 from services.transport import openapi
 from services.transport.openapi import Told, told
-from services.transport.pages import chats, files, house, lists, talk, workflows
+from services.transport.pages import chats, files, general, house, lists, talk, workflows
 
 TITLE = "Mozaiks Runtime"
 VERSION = "1"
@@ -28,6 +28,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *lists.HANDLERS,
     *talk.HANDLERS,
     *files.HANDLERS,
+    *general.HANDLERS,
     *house.HANDLERS,
     schema,
 ]

@@ -14,11 +14,12 @@ from litestar.params import FromPath
 from contracts.ids import Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.transport import cursors, feed
+from services.transport import asking, cursors, feed
 from services.transport.addresses import key_of, plain
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
 from services.transport.feed import Frame, Viewer
+from services.transport.general import GeneralChat
 from services.transport.line import Line
 from services.transport.listening import Listener
 from services.transport.refusals import RefusalError, malformed, unavailable
@@ -79,8 +80,12 @@ async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after:
     async def show() -> None:
         await _show(desk, line, listener, view, viewer, after)
         while True:
-            chosen = listener.view
-            await _show(desk, line, listener, chosen, await _as(desk, viewer, chosen), Seq(0))
+            chosen, general = listener.view, listener.general
+            if general is not None:
+                await _show_general(desk, line, listener, chosen, general)
+                continue
+            seen_as = await _as(desk, viewer, chosen)
+            await _show(desk, line, listener, chosen, seen_as, listener.returns())
 
     await together(listener.run(), show())
 
@@ -107,6 +112,24 @@ async def _show(
         else:
             await _greeting(listener.greeted, desk.handshake_seconds)
         viewing = Viewing(desk.bus, room, seat, view, viewer, after, send)
+        await together(viewing.run(), listener.chooses_another())
+        listener.leaves(view, viewing.cursor)
+
+
+async def _show_general(
+    desk: Desk, line: Line, listener: Listener, view: ChatView, general: GeneralChat
+) -> None:
+    """Show what is said in a general chat from now on; its transcript has the rest."""
+
+    async def send(frame: Frame) -> None:
+        shown = asking.asked(frame, general)
+        if shown is not None:
+            await line.send(shown)
+
+    async with desk.rooms.seat(view.key) as (room, seat):
+        listener.attends(view, seat)
+        viewer = Viewer(has_cursor=False)
+        viewing = Viewing(desk.bus, room, seat, view, viewer, view.last_seq, send)
         await together(viewing.run(), listener.chooses_another())
 
 

@@ -19,6 +19,8 @@ REQUIRED = {
     "error": ("message", "error_code"),
     "resume_boundary": (),
     "input_ack": (),
+    "mode_changed": ("mode",),
+    "general_session_created": ("general_chat_id",),
 }
 """What the page reads in each case that it handles; without it a person sees `undefined`."""
 
@@ -55,6 +57,7 @@ class ChatUi:
     question: str | None = None
     thinking: str | None = None
     completed: str | None = None
+    mode: str = "workflow"
     dividers: int = 0
     dropped: int = 0
 
@@ -66,6 +69,10 @@ class ChatUi:
             "lastClientIndex": self.last_sequence,
         }
         await self.socket.send(json.dumps(message))
+
+    async def submit(self, text: str, **context: Any) -> None:
+        said = {"chat_id": self.chat_id, "text": text, "context": context}
+        await self.socket.send(json.dumps({"type": "user.input.submit", **said}))
 
     async def next(self) -> None:
         frame: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), 10))
@@ -119,6 +126,10 @@ class ChatUi:
                 self.completed = data["reason"]
             case "resume_boundary":
                 self.dividers += 1
+            case "mode_changed":
+                self.mode = data["mode"]
+            case "general_session_created":
+                self.mode = "general"
             case _:
                 pass
 

@@ -136,9 +136,11 @@ def chunk(offset: int, text: str, runner: str = "r1", call: int = 0) -> TextStre
     )
 
 
-def sealed(*events: Event, key: ChatKey = KEY, after: int = 0) -> list[Fact]:
+def sealed(
+    *events: Event, key: ChatKey = KEY, after: int = 0, workflow: WorkflowName = WORKFLOW
+) -> list[Fact]:
     return [
-        seal(event, Seq(seq), Origin(key, WORKFLOW, NOON + timedelta(seconds=seq), cause="test"))
+        seal(event, Seq(seq), Origin(key, workflow, NOON + timedelta(seconds=seq), cause="test"))
         for seq, event in enumerate(events, start=after + 1)
     ]
 
@@ -151,9 +153,10 @@ class Chat:
     key: ChatKey = field(default_factory=lambda: ChatKey(AppId("acme"), new_chat_id()))
     seq: int = 0
     position: StreamSeq = StreamSeq(0)  # noqa: RUF009
+    workflow: WorkflowName = WORKFLOW
 
     async def append(self, *events: Event) -> None:
-        facts = sealed(*events, key=self.key, after=self.seq)
+        facts = sealed(*events, key=self.key, after=self.seq, workflow=self.workflow)
         self.position = await self.bus.append(
             [fact.envelope for fact in facts], after=self.position
         )
@@ -164,8 +167,8 @@ class Chat:
             await self.bus.show(self.key, one)
         await self.bus.nc.flush()
 
-    def path(self, user: str = ANA, workflow: str = WORKFLOW) -> str:
-        return f"/ws/{workflow}/{self.key.app}/{self.key.chat}/{user}"
+    def path(self, user: str = ANA, workflow: str | None = None) -> str:
+        return f"/ws/{workflow or self.workflow}/{self.key.app}/{self.key.chat}/{user}"
 
 
 async def offer(bus: Bus, *cards: WorkflowCard) -> None:

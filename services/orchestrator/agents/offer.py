@@ -17,6 +17,7 @@ from services.orchestrator.decisions import Outcome
 from services.orchestrator.projection import conversation, prompt, selection, selector_prompt
 from services.orchestrator.runner import Performer
 from services.orchestrator.state import ChatState, Turn
+from services.orchestrator.workflows.builtin import is_general, with_builtin
 from services.orchestrator.workflows.diagnosis import warnings
 from services.orchestrator.workflows.loading import (
     NOTHING,
@@ -41,11 +42,11 @@ class Offer:
 
 
 def build_offer(root: Path, models: Models, environment: Mapping[str, str] = NOTHING) -> Offer:
-    """Load every workflow below a folder. One that does not load becomes a card with its problems."""
+    """Load every workflow below a folder, and our own. One that does not load becomes a card with its problems."""
     workflows: dict[WorkflowName, Workflow] = {}
     agents: dict[WorkflowName, Mapping[AgentName, Ag2Agent]] = {}
     broken: list[Broken] = []
-    folders = load_all(root, environment)
+    folders = with_builtin(load_all(root, environment), environment)
     for found in folders:
         match found:
             case Broken():
@@ -83,6 +84,7 @@ def _card(workflow: Workflow, models: Models) -> WorkflowCard:
         visual_agents=list(workflow.visual_agents),
         model=models.name,
         demo=models.demo,
+        general=is_general(workflow.name),
     )
 
 

@@ -43,7 +43,7 @@ AVAILABLE = {
     opt=told(Told("Every workflow on offer, by name.", {"HelloWorld": CARD}, refusals=(503,))),
 )
 async def workflows(desk: NamedDependency[Desk]) -> Json:
-    cards = await desk.workflows.cards()
+    cards = await desk.workflows.listed()
     return {name: _card(card) for name, card in cards.items() if not card.problems}
 
 
@@ -127,7 +127,7 @@ async def available(
 ) -> Json:
     token(plain(app_id, "app_id"), "app_id")
     token(cursors.required(request.query_params.get("user_id"), "user_id"), "user_id")
-    return {"workflows": [_available(card) for card in (await desk.workflows.cards()).values()]}
+    return {"workflows": [_available(card) for card in (await desk.workflows.listed()).values()]}
 
 
 @get(
