@@ -43,7 +43,7 @@ async def _ours(bus: Bus, key: ChatKey, length: int) -> float:
     began = perf_counter()
     chat = ChatLog(bus, key, chats.clock)
     await chat.refresh()
-    pending(chat.state)
+    pending(chat.state, None)
     conversation(chat.state, chats.AGENT, None)
     taken = 1000 * (perf_counter() - began)
     if chat.state.seq != length:

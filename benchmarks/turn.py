@@ -20,6 +20,7 @@ from contracts.ids import ChatKey, WorkflowName, new_command_id
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.chassis.listening import Delivery
+from services.orchestrator.agents.build import Cast
 from services.orchestrator.agents.demo import DemoConfig
 from services.orchestrator.agents.offer import Offer, build_performer
 from services.orchestrator.chatlog import ChatLog
@@ -168,7 +169,7 @@ def _spoke(state: ChatState) -> str:
 
 
 async def _runner(bus: Bus, cases: Sequence[Case]) -> Runner:
-    agents = {case.workflow: {chats.AGENT: case.agent()} for case in cases}
+    casts = {case.workflow: Cast({chats.AGENT: case.agent()}) for case in cases}
     workflows: Mapping[WorkflowName, Workflow] = {
         case.workflow: Workflow(
             name=case.workflow,
@@ -181,7 +182,7 @@ async def _runner(bus: Bus, cases: Sequence[Case]) -> Runner:
         bus=bus,
         leases=await bus.bucket(subjects.LEASES),
         workflows=workflows,
-        perform=build_performer(Offer(workflows, agents, ()), CALL_LIMIT),
+        perform=build_performer(Offer(workflows, casts, ()), CALL_LIMIT),
         clock=chats.clock,
         process="bench",
     )

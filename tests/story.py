@@ -37,8 +37,9 @@ from contracts.ids import (
     WorkflowName,
 )
 from contracts.subjects import question
-from services.orchestrator.decisions import Outcome, conclude, decide
+from services.orchestrator.decisions import conclude, decide
 from services.orchestrator.state import ChatState, replay
+from services.orchestrator.turns import Outcome
 from services.orchestrator.workflows.spec import USER, Agent, Workflow
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

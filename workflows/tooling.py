@@ -7,6 +7,9 @@ from typing import Any, Literal, Protocol
 class ToolRuntime(Protocol):
     """Handed to a tool that has a parameter named `runtime`; models never see that parameter.
 
+    So it is to a tool that the runtime calls: with an agent's structured output, or around a chat or
+    a turn. Around a chat nobody can be asked.
+
     A tool that asks runs again from its start once the answer is there (perhaps weeks later, in
     another process), with earlier answers given at once: do nothing before an `ask` that must not
     happen twice, or guard it by `idempotency_key`.
@@ -15,6 +18,11 @@ class ToolRuntime(Protocol):
     @property
     def idempotency_key(self) -> str:
         """The same for every run of this one call, also after a crash."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """Whose turn it is; `runtime` before and after a chat."""
         ...
 
     @property
@@ -43,11 +51,14 @@ class ToolRuntime(Protocol):
         payload: dict[str, Any],
         *,
         component: str | None = None,
-        display: Literal["inline", "artifact"] = "inline",
+        display: Literal["inline", "artifact"] | None = None,
         expires_in: float | None = None,
         default: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Show a UI component and wait for what the person does with it; expires as with `ask`."""
+        """Show a UI component and wait for what the person does with it; expires as with `ask`.
+
+        Without `component` and `display`, the tool's `ui` in the manifest says how.
+        """
         ...
 
     async def emit_business_event(

@@ -62,12 +62,16 @@ class ModelRequested(EventBody):
 
 
 class ConversationProcessed(EventBody):
-    """What the workflow's hooks made of the conversation before turn `turn`, in strict AG2 format."""
+    """What the workflow's hooks made of the conversation before turn `turn`, in strict AG2 format.
+
+    `prompt` is the system prompt as they left it.
+    """
 
     type: ClassVar[str] = "turn.conversation_processed"
     turn: int
     agent: AgentName
     messages: list[dict[str, Any]]
+    prompt: str
 
 
 class ModelResponded(EventBody):

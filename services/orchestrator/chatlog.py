@@ -27,7 +27,7 @@ from contracts.ids import (
 )
 from contracts.live import TextStreamed
 from services.chassis.bus import Bus, PositionConflictError, live_position
-from services.orchestrator.state import Answer, ChatState, evolve
+from services.orchestrator.state import ChatState, evolve
 
 Decide = Callable[[ChatState], Sequence[Event]]
 Clock = Callable[[], datetime]
@@ -150,9 +150,6 @@ class ChatLog:
         place = f"{self.state.turns}-{sha256(question.encode()).hexdigest()[:16]}"
         await self._bus.order_at(time, place, order)
         return time
-
-    def answer(self, question: QuestionId) -> Answer | None:
-        return None if self.state.open is None else self.state.open.answers.get(question)
 
     def changed(self) -> Coroutine[Any, Any, object]:
         return self._moved.wait()  # of this moment: what moves before it is awaited counts

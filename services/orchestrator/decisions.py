@@ -38,7 +38,7 @@ from contracts.events.turn import (
     TurnFailed,
     VariablesChanged,
 )
-from contracts.ids import AgentName, QuestionId
+from contracts.ids import QuestionId
 from contracts.reserved import is_reserved
 from contracts.seed import cache_seed
 from services.orchestrator.patterns import (
@@ -50,7 +50,8 @@ from services.orchestrator.patterns import (
     next_speaker,
 )
 from services.orchestrator.state import ChatState, Question, apply, close_selection
-from services.orchestrator.workflows.spec import USER, Workflow
+from services.orchestrator.turns import AroundChat, Broke, Noted, Outcome, Spoke, Waits, around_chat
+from services.orchestrator.workflows.spec import USER, AnswerTrigger, TextTrigger, Workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +61,15 @@ class RunTurn:
     turn: int
 
 
-Effect = RunTurn
-
-
 @dataclass(frozen=True, slots=True)
-class Spoke:
-    """An agent's turn came to its end."""
+class CallAround:
+    """Call what the workflow has called before its first turn, or when all is over."""
 
-    text: str
-    handoff: AgentName | None
-
-
-@dataclass(frozen=True, slots=True)
-class Broke:
-    """An agent's turn cannot be finished."""
-
-    code: str
-    message: str
+    occasion: AroundChat
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """An agent's turn goes on when a person has answered."""
+Effect = RunTurn | CallAround
 
-
-Outcome = Spoke | Broke | Waits
 
 UNAVAILABLE = Broke(
     "WORKFLOW_UNAVAILABLE", "The workflow of this chat is not available, or does not load."
@@ -113,7 +98,7 @@ def conclude(outcome: Outcome, state: ChatState, workflow: Workflow | None) -> l
     if turn is None or state.ended:
         return []
     match outcome:
-        case Waits():
+        case Waits() | Noted():
             return []
         case Broke():
             return fail(outcome, state)
@@ -121,7 +106,8 @@ def conclude(outcome: Outcome, state: ChatState, workflow: Workflow | None) -> l
             return _selected(text, close_selection(state), workflow)
         case Spoke(text, handoff):
             done = TurnCompleted(turn=turn.number, agent=turn.agent, text=text, handoff=handoff)
-            return _with_what_follows([done], state, workflow, "")
+            set_off = [] if workflow is None else _triggered_by_text(text, state, workflow)
+            return _with_what_follows([*set_off, done], state, workflow, "")
 
 
 def fail(broke: Broke, state: ChatState) -> list[Event]:
@@ -137,8 +123,12 @@ def fail(broke: Broke, state: ChatState) -> list[Event]:
     return failed
 
 
-def pending(state: ChatState) -> Effect | None:
+def pending(state: ChatState, workflow: Workflow | None) -> Effect | None:
     """What the chat waits for from us; none while it waits for a person, or for nothing at all."""
+    if workflow is not None and state.started:
+        occasion: AroundChat = "after_chat" if state.ended else "before_chat"
+        if around_chat(occasion, state, workflow):
+            return CallAround(occasion)
     turn = state.open
     if state.ended or turn is None or turn.agent == USER or turn.waits:
         return None
@@ -162,9 +152,12 @@ def _heard(command: Command, state: ChatState, workflow: Workflow | None) -> lis
         case AnswerUiTool(question_id=question, response=given):
             if not _is_open(state, question, UiToolRequested):
                 return []
-            return [UiToolAnswered(question_id=question, user_id=command.user_id, response=given)]
+            return [
+                UiToolAnswered(question_id=question, user_id=command.user_id, response=given),
+                *_triggered_by_answer(question, given, state, workflow),
+            ]
         case ExpireQuestion(question_id=question):
-            return _expired(question, state)
+            return _expired(question, state, workflow)
         case SetVariables(variables=given):
             return _set(given, state)
         case AttachFile():
@@ -180,7 +173,7 @@ def _started(command: StartChat, workflow: Workflow | None) -> list[Event]:
             user_id=command.user_id,
             seed=cache_seed(command.app_id, command.chat_id),
             client_request_id=command.client_request_id,
-            variables={**declared, **command.variables},
+            variables={**declared, **_seeded(command), **_own(command)},
         )
     ]
     if command.message:
@@ -218,7 +211,62 @@ def _attached(command: AttachFile, state: ChatState) -> list[Event]:
     ]
 
 
-def _expired(question: QuestionId, state: ChatState) -> list[Event]:
+def _seeded(command: StartChat) -> dict[str, Any]:
+    return {name: value for name, value in command.variables.items() if not is_reserved(name)}
+
+
+def _own(command: StartChat) -> dict[str, Any]:
+    """What the runtime itself tells every chat."""
+    return {
+        "workflow_name": command.workflow_name,
+        "app_id": command.app_id,
+        "chat_id": command.chat_id,
+        "user_id": command.user_id,
+    }
+
+
+def _triggered_by_text(text: str, state: ChatState, workflow: Workflow) -> list[Event]:
+    """The variables that an agent's words set."""
+    turn = state.open
+    assert turn is not None  # noqa: S101  whose turn ends here
+    changed = {
+        trigger.variable: trigger.value
+        for trigger in workflow.triggers
+        if isinstance(trigger, TextTrigger)
+        and trigger.agent == turn.agent
+        and trigger.matches(text)
+    }
+    if not changed:
+        return []
+    return [VariablesChanged(turn=turn.number, agent=turn.agent, changed=changed)]
+
+
+def _triggered_by_answer(
+    question: QuestionId, given: Mapping[str, Any], state: ChatState, workflow: Workflow | None
+) -> list[Event]:
+    """The variables that what the person did with a UI tool sets."""
+    asked = next((q for q in _unanswered(state) if q.question_id == question), None)
+    if workflow is None or not isinstance(asked, UiToolRequested):
+        return []
+    changed = {}
+    for trigger in workflow.triggers:
+        if isinstance(trigger, AnswerTrigger) and trigger.tool == asked.ui_tool_id:
+            answered = _under(given, trigger.key)
+            if answered is not None:
+                changed[trigger.variable] = answered if trigger.value is None else trigger.value
+    if not changed:
+        return []
+    return [VariablesChanged(turn=asked.turn, agent=asked.agent, changed=changed)]
+
+
+def _under(value: Any, path: str) -> Any:
+    """What lies under a dotted path, none where nothing does."""
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _expired(question: QuestionId, state: ChatState, workflow: Workflow | None) -> list[Event]:
     """The default answer to a question that nobody answered in time, or the end of its turn."""
     asked = next((q for q in _unanswered(state) if q.question_id == question), None)
     match asked:
@@ -232,7 +280,8 @@ def _expired(question: QuestionId, state: ChatState) -> list[Event]:
             return [
                 UiToolAnswered(
                     question_id=question, user_id=state.user, response=given, by_default=True
-                )
+                ),
+                *_triggered_by_answer(question, given, state, workflow),
             ]
         case _:
             return [QuestionExpired(question_id=question), *fail(EXPIRED, state)]

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from contracts.events.parts import text_of
-from contracts.events.turn import SELECTOR, ModelResponded, ToolReturned
+from contracts.events.parts import TextPart, ToolCall, text_of
+from contracts.events.turn import SELECTOR, ModelRequested, ModelResponded, ToolReturned
 from contracts.ids import AgentName
 from services.orchestrator.patterns import candidates
 from services.orchestrator.state import ChatState, Line, Said, Turn
@@ -55,10 +55,23 @@ def conversation(state: ChatState, me: AgentName, seed: str | None) -> list[Pass
     return heard if isinstance(heard[-1], Heard) else [*heard, Heard(CONTINUE)]
 
 
-def prompt(agent: Agent, variables: Mapping[str, Any]) -> str:
-    """The agent's system prompt, with the context variables that it is to be told of."""
+def prompt(agent: Agent, state: ChatState) -> str:
+    """The agent's system prompt, with what it is to be told of: context variables and attachments."""
+    blocks = [agent.prompt, _known_variables(agent, state.variables), _attachments(state)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _attachments(state: ChatState) -> str:
+    told = [
+        f"- {one.filename} ({one.content_type}, {one.size_bytes} bytes), id {one.attachment_id}"
+        for one in state.attachments
+    ]
+    return "\n".join(["The person's files:", *told]) if told else ""
+
+
+def _known_variables(agent: Agent, variables: Mapping[str, Any]) -> str:
     told = [f"- {name}: {json.dumps(variables.get(name))}" for name in agent.variables]
-    return "\n".join([agent.prompt, "", "Context variables:", *told]) if told else agent.prompt
+    return "\n".join(["Context variables:", *told]) if told else ""
 
 
 def selection(workflow: Workflow, state: ChatState) -> list[Passage]:
@@ -86,14 +99,23 @@ _SELECTOR_TASK = (
 
 
 def recorded(turn: Turn) -> list[Passage]:
-    """A turn's own responses and results so far, answered calls only where all are answered."""
+    """A turn's own responses and results so far, answered calls only where all are answered.
+
+    Where an answer was not accepted, what the model was told of it stands behind the answer.
+    """
     results = turn.returned
     passages: list[Passage] = []
-    for response in turn.responses:
-        passages.append(Spoke(response))
-        done = tuple(results[c.id] for c in response.tool_calls if c.id in results)
-        if response.tool_calls and len(done) == len(response.tool_calls):
-            passages.append(Returned(done))
+    for step in turn.steps:
+        match step:
+            case ModelRequested(call=call, parts=parts) if call > 0 and parts:
+                passages.append(Heard(text_of(parts)))
+            case ModelResponded() as response:
+                passages.append(Spoke(response))
+                done = tuple(results[c.id] for c in response.tool_calls if c.id in results)
+                if response.tool_calls and len(done) == len(response.tool_calls):
+                    passages.append(Returned(done))
+            case _:
+                pass
     return passages
 
 
@@ -131,26 +153,108 @@ def _is_selection(line: Line) -> bool:
 
 def _messages_of(line: Line) -> Iterator[dict[str, Any]]:
     if isinstance(line, Said):
-        yield {"role": "user", "name": USER, "content": line.text}
+        yield _message(Heard(line.text))
         return
     results = line.returned
     for response in line.responses:
-        spoken: dict[str, Any] = {"role": "assistant", "name": line.agent, "content": response.text}
-        if response.tool_calls:
-            spoken["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments},
-                }
-                for call in response.tool_calls
-            ]
-        yield spoken
+        yield _spoken(response, line.agent)
         for call in response.tool_calls:
             if (result := results.get(call.id)) is not None:
-                yield {
-                    "role": "tool",
-                    "name": call.name,
-                    "tool_call_id": call.id,
-                    "content": text_of(result.parts),
-                }
+                yield _result(result, call.name)
+
+
+def as_messages(passages: Iterable[Passage], me: AgentName) -> list[dict[str, Any]]:
+    """What the agent `me` remembers, in strict AG2 format."""
+    told: list[dict[str, Any]] = []
+    for passage in passages:
+        match passage:
+            case Heard():
+                told.append(_message(passage))
+            case Spoke(response):
+                told.append(_spoken(response, me))
+            case Returned(results):
+                told.extend(_result(one, one.name) for one in results)
+    return told
+
+
+def as_passages(messages: Iterable[Mapping[str, Any]], me: AgentName) -> list[Passage]:
+    """The way back: messages in strict AG2 format as what the agent `me` remembers.
+
+    Results stand behind the response that called for them. Raises InvalidMessageError.
+    """
+    passages: list[Passage] = []
+    for message in messages:
+        match message:
+            case {"role": "tool", "tool_call_id": str(call), "content": str(text)}:
+                _give_back(passages, call, str(message.get("name", "")), text, me)
+            case {"role": "assistant", "content": str() | None as text}:
+                calls = [_call_of(one) for one in message.get("tool_calls") or ()]
+                said = ModelResponded(turn=0, call=0, agent=me, text=text, tool_calls=calls)
+                passages.append(Spoke(said))
+            case {"role": "user" | "system", "content": str(text)}:
+                passages.append(Heard(text))
+            case _:
+                raise InvalidMessageError(message)
+    return passages
+
+
+class InvalidMessageError(ValueError):
+    """A message that is not in strict AG2 format: its role and keys, without what it says."""
+
+    def __init__(self, message: Any) -> None:
+        keys = sorted(map(str, message)) if isinstance(message, Mapping) else type(message).__name__
+        super().__init__(f"not a message in strict AG2 format: {keys}")
+
+
+def _call_of(told: Any) -> ToolCall:
+    match told:
+        case {"id": str(call), "function": {"name": str(name), "arguments": str(arguments)}}:
+            return ToolCall(id=call, name=name, arguments=arguments)
+        case _:
+            raise InvalidMessageError(told)
+
+
+def _give_back(passages: list[Passage], call: str, name: str, text: str, me: AgentName) -> None:
+    result = ToolReturned(
+        turn=0,
+        call=0,
+        agent=me,
+        tool_call_id=call,
+        name=name,
+        status="ok",
+        parts=[TextPart(text=text)],
+    )
+    last = passages[-1] if passages else None
+    if isinstance(last, Returned):
+        passages[-1] = Returned((*last.results, result))
+    elif isinstance(last, Spoke) and last.response.tool_calls:
+        passages.append(Returned((result,)))
+    else:
+        raise InvalidMessageError({"role": "tool", "without": "a call before it"})
+
+
+def _message(heard: Heard) -> dict[str, Any]:
+    return {"role": "user", "name": USER, "content": heard.text}
+
+
+def _spoken(response: ModelResponded, agent: AgentName) -> dict[str, Any]:
+    spoken: dict[str, Any] = {"role": "assistant", "name": agent, "content": response.text}
+    if response.tool_calls:
+        spoken["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in response.tool_calls
+        ]
+    return spoken
+
+
+def _result(result: ToolReturned, name: str) -> dict[str, Any]:
+    return {
+        "role": "tool",
+        "name": name,
+        "tool_call_id": result.tool_call_id,
+        "content": text_of(result.parts),
+    }

@@ -14,14 +14,15 @@ from services.orchestrator.chatlog import ChatLog, Clock, FencedError, TurnOverE
 from services.orchestrator.decisions import (
     TOO_LARGE,
     UNAVAILABLE,
-    Outcome,
+    CallAround,
+    Effect,
     RunTurn,
-    Waits,
     conclude,
     pending,
 )
 from services.orchestrator.leases import Lease, take_lease
 from services.orchestrator.state import ChatState
+from services.orchestrator.turns import Outcome
 from services.orchestrator.workflows.spec import Workflow
 
 log = logging.getLogger(__name__)
@@ -31,14 +32,14 @@ HELD_SECONDS = 0.25
 
 
 class StandstillError(Exception):
-    """A turn ended without a word although nobody is to answer: a fault of ours, not of the chat's."""
+    """What was to be done left nothing in the log, and would be done again and again."""
 
 
 class Performer(Protocol):
-    """Lets an agent take its turn (the AG2 adapter)."""
+    """Does what a chat waits for (the AG2 adapter)."""
 
     def __call__(
-        self, workflow: Workflow, state: ChatState, chat: ChatLog, /
+        self, effect: Effect, workflow: Workflow, chat: ChatLog, /
     ) -> Coroutine[Any, Any, Outcome]: ...
 
 
@@ -74,7 +75,7 @@ class Runner:
         `patient` (this work was begun before and its runner may be dead), waits for the lease's end.
         Raises FencedError when another took over meanwhile.
         """
-        while pending(chat.state) is not None:
+        while self._pending(chat) is not None:
             lease = await take_lease(self._leases, chat.key, self._process)
             if lease is not None:
                 await self._run_under(lease, chat)
@@ -85,15 +86,18 @@ class Runner:
             # Whatever came in while the lease was let go is ours to see: only then is it quiet.
             await chat.refresh()
 
+    def _pending(self, chat: ChatLog) -> Effect | None:
+        return pending(chat.state, self.workflow(chat.state.workflow))
+
     async def _run_under(self, lease: Lease, chat: ChatLog) -> None:
         async with lease, chat.run_by(lease.runner):
-            while (effect := pending(chat.state)) is not None:
+            while (effect := self._pending(chat)) is not None:
                 reached = chat.state.seq
-                await self._run_turn(effect, lease, chat)
-                if pending(chat.state) == effect and chat.state.seq == reached:
-                    raise StandstillError(f"{chat.key.app}/{chat.key.chat} turn {effect.turn}")
+                await self._do(effect, lease, chat)
+                if self._pending(chat) == effect and chat.state.seq == reached:
+                    raise StandstillError(f"{chat.key.app}/{chat.key.chat}: {effect}")
 
-    async def _run_turn(self, effect: RunTurn, lease: Lease, chat: ChatLog) -> None:
+    async def _do(self, effect: Effect, lease: Lease, chat: ChatLog) -> None:
         workflow = self.workflow(chat.state.workflow)
         if workflow is None:
             await chat.append(
@@ -101,16 +105,17 @@ class Runner:
             )
             return
         outcome = await _unless(
-            self._perform(workflow, chat.state, chat),
+            self._perform(effect, workflow, chat),
             chat.until(lambda state: _is_over(state, effect)),
             lease.lost.wait(),
         )
         if chat.fenced or lease.lost.is_set():
             raise FencedError(f"{chat.key.app}/{chat.key.chat} is run elsewhere")
-        if outcome is None or isinstance(outcome, Waits):
-            return
-        concluded: Outcome = outcome
-        await chat.append(lambda state: conclude(concluded, state, workflow), cause=_cause(effect))
+        if outcome is not None:
+            concluded: Outcome = outcome
+            await chat.append(
+                lambda state: conclude(concluded, state, workflow), cause=_cause(effect)
+            )
 
 
 async def _unless(
@@ -133,9 +138,19 @@ async def _unless(
         await end(working, *ends)
 
 
-def _is_over(state: ChatState, effect: RunTurn) -> bool:
-    return state.ended is not None or state.open is None or state.open.number != effect.turn
+def _is_over(state: ChatState, effect: Effect) -> bool:
+    match effect:
+        case CallAround("after_chat"):
+            return False
+        case CallAround():
+            return state.ended is not None
+        case RunTurn(turn):
+            return state.ended is not None or state.open is None or state.open.number != turn
 
 
-def _cause(effect: RunTurn) -> str:
-    return f"turn:{effect.turn}"
+def _cause(effect: Effect) -> str:
+    match effect:
+        case CallAround(occasion):
+            return occasion
+        case RunTurn(turn):
+            return f"turn:{turn}"

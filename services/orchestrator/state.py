@@ -94,6 +94,10 @@ class Turn:
     handoff: AgentName | None = None
 
     @property
+    def requests(self) -> tuple[ModelRequested, ...]:
+        return tuple(step for step in self.steps if isinstance(step, ModelRequested))
+
+    @property
     def responses(self) -> tuple[ModelResponded, ...]:
         return tuple(step for step in self.steps if isinstance(step, ModelResponded))
 
@@ -243,8 +247,6 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return replace(state, ended="failed", open=None)
         case ChatCancelled():
             return replace(state, ended="cancelled", open=None)
-        case ToolInvoked(occasion="before_chat" | "after_chat"):
-            return state
         case ToolReturned(occasion="before_chat" | "after_chat") as result:
             return replace(state, around={**state.around, result.tool_call_id: result})
         case (

@@ -8,7 +8,7 @@ from contracts.events import Event
 from contracts.events.turn import SELECTOR, UsageRecorded
 from contracts.ids import AgentName, WorkflowName
 from services.orchestrator.agents import demo
-from services.orchestrator.agents.build import build_agents
+from services.orchestrator.agents.build import build_cast
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.offer import Offer
 from services.orchestrator.state import ChatState, Said
@@ -107,7 +107,7 @@ def offered(loaded: Loaded) -> Offer:
     """What a process offers that has loaded this one, played by the demo model without a pause."""
     models = Models(demo.MODEL, demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
     name = loaded.workflow.name
-    return Offer({name: loaded.workflow}, {name: build_agents(loaded, models)}, ())
+    return Offer({name: loaded.workflow}, {name: build_cast(loaded, models)}, ())
 
 
 def more(state: ChatState) -> str:

@@ -16,7 +16,7 @@ from contracts.commands import Command
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.orchestrator.agents.offer import build_performer
-from services.orchestrator.decisions import pending
+from services.orchestrator.decisions import RunTurn, pending
 from services.orchestrator.projection import messages
 from services.orchestrator.runner import Runner
 from services.orchestrator.state import ChatState, evolve, replay
@@ -41,8 +41,8 @@ def known(facts: list[Fact]) -> dict[str, Any]:
     state = ChatState()
     for fact in facts:
         state = evolve(state, fact)
-        effect = pending(state)
-        open_turns.append(None if effect is None else effect.turn)
+        effect = pending(state, None)
+        open_turns.append(effect.turn if isinstance(effect, RunTurn) else None)
     assert state == replay(facts)
     return {
         "messages": messages(state),

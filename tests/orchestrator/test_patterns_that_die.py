@@ -10,9 +10,10 @@ from contracts.events import Event
 from services.chassis.bus import Bus
 from services.orchestrator.agents.offer import build_performer
 from services.orchestrator.chatlog import ChatLog
-from services.orchestrator.decisions import Outcome, pending
+from services.orchestrator.decisions import Effect, pending
 from services.orchestrator.runner import Performer
-from services.orchestrator.state import ChatState, replay
+from services.orchestrator.state import replay
+from services.orchestrator.turns import Outcome
 from services.orchestrator.workflows.spec import Workflow
 from tests.orchestrator.agents.test_resuming import PATTERNS, play
 from tests.orchestrator.casts import cast, more, offered, timeless
@@ -41,9 +42,9 @@ class Mortal:
 
 
 def dying(perform: Performer) -> Performer:
-    async def die(workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
+    async def die(effect: Effect, workflow: Workflow, chat: ChatLog) -> Outcome:
         mortal: Any = Mortal(chat)
-        return await perform(workflow, state, mortal)
+        return await perform(effect, workflow, mortal)
 
     return die
 
@@ -69,7 +70,7 @@ async def test_a_chat_whose_runners_die_is_the_chat_that_nobody_interrupted(
         state = replay(facts := await history(bus, person.key))
         if state.ended is not None:
             break
-        assert pending(state) is None
+        assert pending(state, loaded.workflow) is None
         order = person.says(more(state))
     assert deaths > 6
     events = [fact.event for fact in facts]

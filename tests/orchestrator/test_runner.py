@@ -25,12 +25,14 @@ from contracts.events.human import HumanAnswered, HumanAsked
 from contracts.ids import ChatKey, StreamSeq, WorkflowName, new_command_id
 from services.chassis.bus import Bus, PositionConflictError
 from services.chassis.listening import LeftToAnotherError, Listener, Queue
+from services.orchestrator.agents.build import Cast
 from services.orchestrator.agents.offer import Offer, build_performer
 from services.orchestrator.chatlog import ChatLog
-from services.orchestrator.decisions import Outcome, Spoke, Waits
+from services.orchestrator.decisions import Effect
 from services.orchestrator.handlers import Handlers
 from services.orchestrator.runner import Runner
 from services.orchestrator.state import ChatState
+from services.orchestrator.turns import Outcome, Spoke, Waits
 from services.orchestrator.workflows.spec import Workflow
 from tests.orchestrator.world import (
     Person,
@@ -55,10 +57,10 @@ def note(text: str) -> BusinessLogged:
     return BusinessLogged(log_event_type="NOTE", message=text)
 
 
-async def speak(_: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
+async def speak(_: Effect, __: Workflow, chat: ChatLog) -> Outcome:
     """A turn that is over at once."""
-    assert state.open is not None
-    await chat.record(note(f"turn {state.open.number}"))
+    assert chat.state.open is not None
+    await chat.record(note(f"turn {chat.state.open.number}"))
     return Spoke("Done.", None)
 
 
@@ -70,8 +72,8 @@ class Gate:
         self.opened = asyncio.Event()
         self.turns = 0
 
-    async def __call__(self, workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
-        del workflow, state
+    async def __call__(self, effect: Effect, workflow: Workflow, chat: ChatLog) -> Outcome:
+        del effect, workflow
         self.turns += 1
         await chat.record(note("before the gate"))
         self.reached.set()
@@ -277,9 +279,8 @@ class _EndlessClient(LLMClient):
 
 async def test_a_cancel_from_elsewhere_reaches_the_model_stream_at_once(bus: Bus) -> None:
     person, model = Person(), Endless()
-    offer = Offer(
-        {NEWSROOM.name: ALONE}, {NEWSROOM.name: {WRITER: Agent("Writer", config=model)}}, ()
-    )
+    alone = Cast({WRITER: Agent("Writer", config=model)})
+    offer = Offer({NEWSROOM.name: ALONE}, {NEWSROOM.name: alone}, ())
     bucket = await leases(bus)
     here = runner(bus, bucket, build_performer(offer, 5), offer.workflows)
     elsewhere = runner(bus, bucket, speak, offer.workflows)
@@ -319,10 +320,10 @@ async def test_two_starts_in_parallel_are_one_chat(bus: Bus) -> None:
     person = Person()
     turns: list[int] = []
 
-    async def count(workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
-        assert state.open is not None
-        turns.append(state.open.number)
-        return await speak(workflow, state, chat)
+    async def count(effect: Effect, workflow: Workflow, chat: ChatLog) -> Outcome:
+        assert chat.state.open is not None
+        turns.append(chat.state.open.number)
+        return await speak(effect, workflow, chat)
 
     bucket = await leases(bus)
     runners = [runner(bus, bucket, count, {NEWSROOM.name: NEWSROOM}) for _ in range(4)]
@@ -390,7 +391,7 @@ async def test_a_chat_that_waits_for_a_person_holds_no_task_no_lease_and_no_comm
 
 
 async def test_poison_ends_as_a_dead_letter_and_a_failed_chat(queue: Bus) -> None:
-    async def poison(_: Workflow, __: ChatState, chat: ChatLog) -> Outcome:
+    async def poison(_: Effect, __: Workflow, chat: ChatLog) -> Outcome:
         raise ZeroDivisionError(f"secret of {chat.key.chat}")
 
     person = Person()
@@ -416,7 +417,7 @@ async def test_poison_ends_as_a_dead_letter_and_a_failed_chat(queue: Bus) -> Non
 
 
 async def test_a_turn_that_stands_still_is_poison_too(queue: Bus) -> None:
-    async def idle(_: Workflow, __: ChatState, ___: ChatLog) -> Outcome:
+    async def idle(_: Effect, __: Workflow, ___: ChatLog) -> Outcome:
         return Waits()
 
     person = Person()
@@ -490,10 +491,10 @@ class Asking:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    async def __call__(self, workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
-        del workflow
-        assert state.open is not None
-        answers = list(state.open.answers.values())
+    async def __call__(self, effect: Effect, workflow: Workflow, chat: ChatLog) -> Outcome:
+        del effect, workflow
+        assert chat.state.open is not None
+        answers = list(chat.state.open.answers.values())
         if answers:
             self.heard += [answer.text for answer in answers if isinstance(answer, HumanAnswered)]
             return Spoke("Done.", None)

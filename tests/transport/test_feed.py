@@ -59,7 +59,7 @@ FAILED = ChatFailed(code="MODEL_AWAY", message="the model is away")
 CANCELLED = ChatCancelled(user_id=ANA)
 
 COMPACTED = HistoryCompacted(through_turn=1, summary="They greeted.", tokens_before=9)
-PROCESSED = ConversationProcessed(turn=1, agent=PLANNER, messages=[])
+PROCESSED = ConversationProcessed(turn=1, agent=PLANNER, messages=[], prompt="You plan.")
 INVOKED = ToolInvoked(
     turn=1,
     agent=PLANNER,

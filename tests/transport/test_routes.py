@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from contracts import subjects
-from contracts.catalogue import ChatSummary, WorkflowCard
+from contracts.catalogue import ChatSummary, ToolCard, WorkflowCard
 from contracts.codec import Origin, seal
 from contracts.commands import StartChat
-from contracts.ids import AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
 from contracts.seed import cache_seed
 from contracts.subjects import question
 from services.chassis.bus import Bus
@@ -32,7 +32,21 @@ from tests.transport.story import (
 
 pytestmark = pytest.mark.broker
 
-CARD = WorkflowCard(name=WORKFLOW, pattern="DefaultPattern", demo=True, agents=[], model="demo")
+PLANNER, DRAWER = AgentName("Planner"), AgentName("Drawer")
+TOOLS = [
+    ToolCard(name="look", description="Look.", agents=[PLANNER, DRAWER]),
+    ToolCard(name="draw", agents=[DRAWER], component="Drawing", mode="artifact"),
+    ToolCard(name="pick", agents=[PLANNER, DRAWER], component="Picker", mode="inline"),
+]
+CARD = WorkflowCard(
+    name=WORKFLOW,
+    pattern="DefaultPattern",
+    demo=True,
+    agents=[PLANNER, DRAWER],
+    model="demo",
+    tools=TOOLS,
+    outputs={PLANNER: "Plan"},
+)
 BROKEN = WorkflowCard(name=WorkflowName("Torn"), problems=["agents.json: is not JSON"])
 
 
@@ -55,10 +69,22 @@ async def test_only_workflows_that_loaded_are_on_offer(http: httpx.AsyncClient) 
 async def test_what_a_page_asks_of_a_workflow_is_answered(http: httpx.AsyncClient) -> None:
     everything, again = [await http.get(f"/api/workflows{end}") for end in ("", "/config")]
     assert everything.json() == again.json()
-    tools = await http.get("/api/workflows/Generator/tools")
-    assert tools.json() == {"workflow_name": WORKFLOW, "tools": []}
+    config = everything.json()[WORKFLOW]
+    assert config["structured_outputs"] == {"registry": {"Planner": "Plan"}}
+    assert list(config["tools"]) == ["look", "draw", "pick"]
+    assert set(config["ui_tools"]) == {"draw", "pick"}
+    assert config["inline_component_agents"] == ["Planner", "Drawer"]
+    assert config["artifact_component_agents"] == ["Drawer"]
+    tools = (await http.get("/api/workflows/Generator/tools")).json()["tools"]
+    assert tools == [{**tool.model_dump(mode="json"), "workflow": WORKFLOW} for tool in TOOLS]
     counted = (await http.get("/api/workflows/Generator/ui-tools")).json()
-    assert (counted["ui_tools_count"], counted["ui_tools"]) == (0, [])
+    assert counted["ui_tools_count"] == 3
+    shown = {(one["ui_tool_id"], one["agent"], one["mode"]) for one in counted["ui_tools"]}
+    assert shown == {
+        ("draw", "Drawer", "artifact"),
+        ("pick", "Planner", "inline"),
+        ("pick", "Drawer", "inline"),
+    }
     offered = (await http.get("/api/workflows/acme/available?user_id=ana")).json()["workflows"]
     assert [(one["workflow_name"], one["available"], one["reason"]) for one in offered] == [
         ("Generator", True, None),

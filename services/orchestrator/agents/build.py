@@ -1,47 +1,103 @@
 """Build a workflow's agents once: AG2 agents with their tools, ready for any number of turns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ag2 import Agent as Ag2Agent
-from ag2.response import ResponseSchema
+from ag2.response import ResponseProto, ResponseSchema
 
 from contracts.events.turn import SELECTOR
 from contracts.ids import AgentName
+from services.orchestrator.agents.hooks import Hooks, build_hooks
 from services.orchestrator.agents.models import Models, NoModelError
-from services.orchestrator.agents.tools import build_handoff, build_tool, on_human_input
+from services.orchestrator.agents.tools import (
+    Function,
+    build_function,
+    build_handoff,
+    build_tool,
+    on_human_input,
+)
 from services.orchestrator.patterns import candidates
 from services.orchestrator.workflows.functions import ToolLoadError
 from services.orchestrator.workflows.loading import Loaded, ManifestError
-from services.orchestrator.workflows.spec import ModelChoice
+from services.orchestrator.workflows.spec import Agent, ModelChoice, Tool, Workflow
 
 
-def build_agents(loaded: Loaded, models: Models) -> Mapping[AgentName, Ag2Agent]:
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Everyone who plays in a workflow: AG2's agents, and what the runtime calls around them."""
+
+    agents: Mapping[AgentName, Ag2Agent]
+    functions: Mapping[Tool, Function] = field(default_factory=dict)
+    hooks: Mapping[AgentName, Hooks] = field(default_factory=dict)
+
+
+def build_cast(loaded: Loaded, models: Models) -> Cast:
     """Raises ManifestError with every tool that does not load and every model without a key."""
     problems: list[str] = []
+    functions = _functions(loaded.workflow, problems)
+    hooks = _hooks(loaded.workflow, problems)
     agents: dict[AgentName, Ag2Agent] = {}
     for name, agent in loaded.workflow.agents.items():
         try:
-            tools = [build_tool(tool) for tool in agent.tools]
+            agents[name] = _agent(loaded, agent, functions, models)
         except ToolLoadError as broken:
             problems.append(f"tools.json: {broken}")
-            continue
-        try:
-            config = models.config_of(loaded.demo.script(name), agent.model)
         except NoModelError as broken:
             problems.append(f"agents.json: {name}: {broken}")
-            continue
-        handoffs = [build_handoff(handoff) for handoff in agent.handoffs]
-        agents[name] = Ag2Agent(
-            str(name),
-            config=config,
-            tools=[*tools, *handoffs],
-            hitl_hook=on_human_input,
-        )
     if problems:
         raise ManifestError(*dict.fromkeys(problems))
     if loaded.workflow.pattern == "AutoPattern":
         agents[SELECTOR] = _selector(loaded, models)
-    return agents
+    return Cast(agents, functions, hooks)
+
+
+def _functions(workflow: Workflow, problems: list[str]) -> Mapping[Tool, Function]:
+    built: dict[Tool, Function] = {}
+    for tool in called_in(workflow):
+        try:
+            built[tool] = build_function(tool)
+        except ToolLoadError as broken:
+            problems.append(f"tools.json: {broken}")
+    return built
+
+
+def called_in(workflow: Workflow) -> Iterable[Tool]:
+    """Every tool that models or the runtime may call, each once."""
+    agents = workflow.agents.values()
+    called = [tool for one in agents for tool in (*one.tools, *one.before, *one.after)]
+    return dict.fromkeys([*called, *workflow.before_chat, *workflow.after_chat])
+
+
+def _hooks(workflow: Workflow, problems: list[str]) -> Mapping[AgentName, Hooks]:
+    built: dict[AgentName, Hooks] = {}
+    for name, agent in workflow.agents.items():
+        try:
+            built[name] = build_hooks(agent.hooks)
+        except ToolLoadError as broken:
+            problems.append(f"hooks.json: {broken}")
+    return built
+
+
+def _agent(
+    loaded: Loaded, agent: Agent, functions: Mapping[Tool, Function], models: Models
+) -> Ag2Agent:
+    """An agent in `auto_tool_mode` calls no tool itself: the runtime does, with its output."""
+    offered = () if agent.auto_tool_mode else agent.tools
+    tools = [build_tool(functions[tool]) for tool in offered if tool in functions]
+    bound = agent.output if agent.output_required else None
+    return Ag2Agent(
+        str(agent.name),
+        config=models.config_of(loaded.demo.script(agent.name), agent.model),
+        tools=[*tools, *(build_handoff(handoff) for handoff in agent.handoffs)],
+        hitl_hook=on_human_input,
+        response_schema=None if bound is None else _schema(bound.schema_name, bound.schema),
+    )
+
+
+def _schema(name: str, schema: Mapping[str, Any]) -> ResponseProto[str]:
+    return ResponseSchema.from_schema(dict(schema), name=name)
 
 
 def _selector(loaded: Loaded, models: Models) -> Ag2Agent:
@@ -56,5 +112,5 @@ def _selector(loaded: Loaded, models: Models) -> Ag2Agent:
     return Ag2Agent(
         str(SELECTOR),
         config=models.config_of(loaded.demo.script(SELECTOR), ModelChoice()),
-        response_schema=ResponseSchema.from_schema(answer, name="next_speaker"),
+        response_schema=_schema("next_speaker", answer),
     )

@@ -1,23 +1,20 @@
-"""What this process can run: the workflows it loaded, their AG2 agents, and their public cards."""
+"""What this process can run: the workflows it loaded, their casts, and their public cards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ag2 import Agent as Ag2Agent
-
 from contracts.catalogue import WorkflowCard
-from contracts.events.turn import SELECTOR
-from contracts.ids import AgentName, WorkflowName
-from services.orchestrator.agents.build import build_agents
+from contracts.ids import WorkflowName
+from services.orchestrator.agents.build import Cast, build_cast
 from services.orchestrator.agents.models import Models
-from services.orchestrator.agents.turn import Task, run_turn
+from services.orchestrator.agents.performing import call_around, part_of, take_turn
 from services.orchestrator.chatlog import ChatLog
-from services.orchestrator.decisions import Outcome
-from services.orchestrator.projection import conversation, prompt, selection, selector_prompt
+from services.orchestrator.decisions import CallAround, Effect, RunTurn
 from services.orchestrator.runner import Performer
-from services.orchestrator.state import ChatState, Turn
+from services.orchestrator.turns import Outcome
 from services.orchestrator.workflows.builtin import is_general, with_builtin
+from services.orchestrator.workflows.cards import outputs, tools
 from services.orchestrator.workflows.diagnosis import warnings
 from services.orchestrator.workflows.loading import (
     NOTHING,
@@ -35,7 +32,7 @@ class Offer:
     """What this process can run, and how each workflow is shown."""
 
     workflows: Mapping[WorkflowName, Workflow]
-    agents: Mapping[WorkflowName, Mapping[AgentName, Ag2Agent]]
+    casts: Mapping[WorkflowName, Cast]
     cards: tuple[WorkflowCard, ...]
     warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By folder, what was accepted without having the effect that its author may expect."""
@@ -44,7 +41,7 @@ class Offer:
 def build_offer(root: Path, models: Models, environment: Mapping[str, str] = NOTHING) -> Offer:
     """Load every workflow below a folder, and our own. One that does not load becomes a card with its problems."""
     workflows: dict[WorkflowName, Workflow] = {}
-    agents: dict[WorkflowName, Mapping[AgentName, Ag2Agent]] = {}
+    casts: dict[WorkflowName, Cast] = {}
     broken: list[Broken] = []
     folders = with_builtin(load_all(root, environment), environment)
     for found in folders:
@@ -53,7 +50,7 @@ def build_offer(root: Path, models: Models, environment: Mapping[str, str] = NOT
                 broken.append(found)
             case Loaded(workflow=workflow):
                 try:
-                    agents[workflow.name] = build_agents(found, models)
+                    casts[workflow.name] = build_cast(found, models)
                 except ManifestError as trouble:
                     broken.append(_broken(found, trouble.problems))
                 else:
@@ -64,7 +61,7 @@ def build_offer(root: Path, models: Models, environment: Mapping[str, str] = NOT
         cards[name] = WorkflowCard(name=name, problems=list(one.problems))
     warned = {one.folder: tuple(p.line for p in warnings(one.diagnosis)) for one in folders}
     told = {folder: lines for folder, lines in warned.items() if lines}
-    return Offer(workflows, agents, tuple(cards.values()), told)
+    return Offer(workflows, casts, tuple(cards.values()), told)
 
 
 def _broken(found: Loaded, problems: tuple[str, ...]) -> Broken:
@@ -85,38 +82,22 @@ def _card(workflow: Workflow, models: Models) -> WorkflowCard:
         model=models.name,
         demo=models.demo,
         general=is_general(workflow.name),
+        tools=tools(workflow),
+        outputs=outputs(workflow),
     )
 
 
 def build_performer(offer: Offer, call_limit: int) -> Performer:
-    """Hands a turn, with all that was said before it, to its AG2 agent."""
+    """Hands what a chat waits for to those who play in its workflow."""
 
-    async def perform(workflow: Workflow, state: ChatState, chat: ChatLog) -> Outcome:
-        turn = state.open
-        assert turn is not None  # noqa: S101  `pending` asked for it
-        built = offer.agents[workflow.name][turn.agent]
-        task = _selection if turn.agent == SELECTOR else _reply
-        return await run_turn(built, task(workflow, state, turn, chat), chat, call_limit=call_limit)
+    async def perform(effect: Effect, workflow: Workflow, chat: ChatLog) -> Outcome:
+        cast = offer.casts[workflow.name]
+        match effect:
+            case CallAround(occasion):
+                return await call_around(occasion, workflow, cast.functions, chat)
+            case RunTurn():
+                turn = chat.state.open
+                assert turn is not None  # noqa: S101  `pending` asked for it
+                return await take_turn(part_of(workflow, cast, turn, chat.key, call_limit), chat)
 
     return perform
-
-
-def _reply(workflow: Workflow, state: ChatState, turn: Turn, chat: ChatLog) -> Task:
-    agent = workflow.agents[turn.agent]
-    return Task(
-        key=chat.key,
-        turn=turn,
-        before=conversation(state, turn.agent, workflow.initial_message),
-        prompt=prompt(agent, state.variables),
-        variables=dict(state.variables),
-    )
-
-
-def _selection(workflow: Workflow, state: ChatState, turn: Turn, chat: ChatLog) -> Task:
-    return Task(
-        key=chat.key,
-        turn=turn,
-        before=selection(workflow, state),
-        prompt=selector_prompt(workflow),
-        variables={},
-    )

@@ -1,8 +1,18 @@
 """One turn in progress: what AG2 does is kept here first, and what a tool asks goes out from here."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -26,23 +36,34 @@ from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
 from contracts.events.parts import ToolCall
-from contracts.events.turn import SELECTOR, UsageRecorded, VariablesChanged
+from contracts.events.turn import (
+    RUNTIME,
+    SELECTOR,
+    ToolReturned,
+    UsageRecorded,
+    VariablesChanged,
+)
 from contracts.ids import AgentName, ChatKey, QuestionId
 from services.chassis.ending import end
 from services.orchestrator.agents import codec
-from services.orchestrator.state import Answer, Question, Turn
+from services.orchestrator.state import Answer, ChatState, Question, Turn
+
+_GONE = object()
 
 
 class Journal(Protocol):
     """Where a turn writes its facts. Every `record` returns only once they are stored."""
+
+    @property
+    def state(self) -> ChatState:
+        """What is known of the chat by now."""
+        ...
 
     async def record(self, *events: Event) -> None: ...
 
     async def show(
         self, *, turn: int, call: int, agent: AgentName, offset: int, text: str
     ) -> None: ...
-
-    def answer(self, question: QuestionId) -> Answer | None: ...
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         """Set the timer of a question that is about to be asked; when it will end."""
@@ -58,6 +79,10 @@ class SuspendedError(asyncio.CancelledError):
 
     A cancellation, so that neither AG2 nor a tool's own `except Exception` takes it for a failure.
     """
+
+
+class NobodyToAskError(RuntimeError):
+    """A tool asks the person where no turn is open that could wait for the answer."""
 
 
 class _Floor:
@@ -98,25 +123,45 @@ class _Floor:
         return self._open <= self._waiting
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What becomes of an agent's words on their way out.
+
+    `hides` says whether a text is for the runtime alone; `may_become` whether the beginning of one
+    may yet be; `edited` is the text as the workflow's hooks leave it.
+    """
+
+    hides: Callable[[str], bool] = lambda _: False
+    may_become: Callable[[str], bool] = lambda _: False
+    edited: Callable[[str], Awaitable[str]] | None = None
+
+
 class Scope:
     """The write-ahead side of one agent's turn."""
 
     def __init__(
-        self, key: ChatKey, turn: Turn, variables: dict[str, Any], journal: Journal
+        self,
+        key: ChatKey,
+        turn: Turn,
+        variables: dict[str, Any],
+        journal: Journal,
+        manner: Manner = Manner(),
     ) -> None:
         self.key = key
         self.turn = turn
         self.journal = journal
         self.variables = variables
+        self._manner = manner
         self.call = len(turn.responses) - 1
         self.duration = 0.0
         """Seconds that the newest model call took."""
         self.fault: BaseException | None = None
         self.suspended = False
-        self.last_text = turn.responses[-1].text if turn.responses else None
         self._calls = {asked.id for said in turn.responses for asked in said.tool_calls}
         self._known = codec.jsonable(variables)
+        self._taken_in: Mapping[str, Any] = journal.state.variables
         self._shown = 0
+        self._held = ""
         self._asked: dict[str, int] = {}
         self._logged: dict[str, int] = {}
         self._questions = {question.question_id for question in turn.questions}
@@ -164,18 +209,28 @@ class Scope:
             raise self.fault
 
     async def _show(self, text: str) -> None:
-        turn = self.turn
-        if turn.agent == SELECTOR:
+        """Show a chunk, or hold it back as long as the whole may turn out to be for nobody's eyes."""
+        turn, manner = self.turn, self._manner
+        self._held += text
+        if turn.agent == SELECTOR or manner.edited or manner.may_become(self._held):
             return
+        shown, self._held = self._held, ""
         await self.journal.show(
-            turn=turn.number, call=self.call, agent=turn.agent, offset=self._shown, text=text
+            turn=turn.number, call=self.call, agent=turn.agent, offset=self._shown, text=shown
         )
-        self._shown += len(text)
+        self._shown += len(shown)
 
     async def _keep_response(self, response: ModelResponse) -> ModelResponse:
         turn = self.turn
         said = codec.responded_of(response, turn=turn.number, call=self.call, agent=turn.agent)
-        said = said.model_copy(update={"tool_calls": self._told_apart(said.tool_calls)})
+        text = await self._edited(said.text)
+        said = said.model_copy(
+            update={
+                "tool_calls": self._told_apart(said.tool_calls),
+                "text": text,
+                "hidden": bool(text) and self._manner.hides(text or ""),
+            }
+        )
         spent = UsageRecorded(
             turn=turn.number,
             call=self.call,
@@ -186,16 +241,19 @@ class Scope:
             duration=self.duration,
         )
         await self.record(said, spent)
-        self.last_text = said.text
         return codec.response_of(said)
+
+    async def _edited(self, text: str | None) -> str | None:
+        return text if not text or self._manner.edited is None else await self._manner.edited(text)
 
     async def _keep_result(self, result: ToolResultEvent) -> ToolResultEvent:
         turn = self.turn
         kept = turn.returned.get(result.parent_id)
         if kept is None:  # else it is told again as the log has it
             kept = codec.returned_of(result, turn=turn.number, call=self.call, agent=turn.agent)
-            await self.record(kept, *self._variable_changes())
+            await self.record(kept, *self.variable_changes())
         self._floor.end(result.parent_id)
+        self.take_in()
         return codec.result_of(kept)
 
     def _told_apart(self, calls: Iterable[ToolCall]) -> list[ToolCall]:
@@ -209,7 +267,8 @@ class Scope:
             apart.append(asked.model_copy(update={"id": own}))
         return apart
 
-    def _variable_changes(self) -> list[Event]:
+    def variable_changes(self) -> list[Event]:
+        """What was set or removed since this was asked last."""
         now: dict[str, Any] = codec.jsonable(self.variables)
         before, self._known = self._known, now
         changed = {k: v for k, v in now.items() if k not in before or before[k] != v}
@@ -221,11 +280,44 @@ class Scope:
             VariablesChanged(turn=turn.number, agent=turn.agent, changed=changed, removed=removed)
         ]
 
+    def take_in(self) -> None:
+        """Learn what others have set meanwhile; what a tool of this turn has set stays as it is."""
+        now = self.journal.state.variables
+        if now is self._taken_in:
+            return
+        self._taken_in = now
+        here = codec.jsonable(self.variables)
+        for name in {*now, *self._known}:
+            before = self._known.get(name, _GONE)
+            if now.get(name, _GONE) != before == here.get(name, _GONE):
+                self._learn(name, now.get(name, _GONE))
+
+    def _learn(self, name: str, value: Any) -> None:
+        for known in (self.variables, self._known):
+            if value is _GONE:
+                known.pop(name, None)
+            else:
+                known[name] = codec.jsonable(value)
+
     def begin_call(self) -> int:
         """The number of the model call that begins now."""
         self.call += 1
-        self._shown = 0
+        self._shown, self._held = 0, ""
+        self.take_in()
         return self.call
+
+    @asynccontextmanager
+    async def invoking(self, call: str) -> AsyncIterator[None]:
+        """While the runtime calls a tool of its own accord."""
+        self._floor.begin([call])
+        try:
+            yield
+        finally:
+            self._floor.end(call)
+
+    async def return_invoked(self, result: ToolReturned) -> None:
+        """Keep the result of a call of the runtime's own."""
+        await self.record(result, *self.variable_changes())
 
     # -- what tools ask ------------------------------------------------------------------------
 
@@ -279,6 +371,8 @@ class Scope:
         self._logged.pop(tool_call, None)
 
     def _place(self, tool_call: str) -> dict[str, Any]:
+        if self.turn.agent == RUNTIME:
+            raise NobodyToAskError("a tool that is called before or after a chat can ask nobody")
         ordinal = self._asked.get(tool_call, 0)
         self._asked[tool_call] = ordinal + 1
         return {
@@ -294,21 +388,26 @@ class Scope:
 
         Raises SuspendedError when all of them wait.
         """
-        answer = self.journal.answer(question.question_id)
+        answer = self._answer(question)
         if answer is not None:
             return answer
         if question.question_id not in self._questions:
             self._questions.add(question.question_id)
             if expires_in is not None:
                 question = await self._expiring(question, expires_in)
-            await self.record(question, *self._variable_changes())
+            await self.record(question, *self.variable_changes())
         with self._floor.waiting(question.tool_call_id):
-            while (answer := self.journal.answer(question.question_id)) is None:
+            while (answer := self._answer(question)) is None:
                 if self._floor.idle or self.suspended:
                     self._leave()
                     raise SuspendedError
                 await self._something_moves()
+        self.take_in()
         return answer
+
+    def _answer(self, question: Question) -> Answer | None:
+        turn = self.journal.state.open
+        return None if turn is None else turn.answers.get(question.question_id)
 
     async def _expiring(self, question: Question, expires_in: float) -> Question:
         with self._faulting():

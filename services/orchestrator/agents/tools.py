@@ -1,25 +1,25 @@
 """A workflow's Python functions as AG2 tools: loaded from its folder, handed what they ask for."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from ag2 import Context, ToolResult, tool
 from ag2.events import HumanInputRequest
 from ag2.tools.types import FunctionTool
 
 from contracts.events.business import BusinessLogged, Level
+from contracts.events.human import Display
 from services.orchestrator.agents.limits import Bounds, Patience, in_thread
 from services.orchestrator.agents.scope import Scope
+from services.orchestrator.turns import HANDOFF
 from services.orchestrator.workflows.functions import ToolLoadError, load_function
-from services.orchestrator.workflows.spec import Handoff, Tool, transfer_name
+from services.orchestrator.workflows.spec import Handoff, Interface, Tool, transfer_name
 
 SCOPE = "mozaiks.scope"
 """Under which a turn's Scope travels in AG2's dependencies."""
-HANDOFF = "handoff"
-"""Under which a handoff's target travels in a tool result's metadata."""
-
 _INJECTED = ("runtime", "context_variables")
 
 
@@ -35,15 +35,22 @@ async def on_human_input(event: HumanInputRequest, context: Context) -> str:
 class Runtime:
     """The ToolRuntime of one tool call (see workflows/tooling.py)."""
 
-    def __init__(self, scope: Scope, tool_call: str, patience: Patience) -> None:
+    def __init__(
+        self, scope: Scope, tool_call: str, patience: Patience, interface: Interface
+    ) -> None:
         self._scope = scope
         self._call = tool_call
         self._patience = patience
+        self._interface = interface
 
     @property
     def idempotency_key(self) -> str:
         key = self._scope.key
         return f"{key.app}:{key.chat}:{self._scope.turn.number}:{self._call}"
+
+    @property
+    def agent(self) -> str:
+        return self._scope.turn.agent
 
     @property
     def context_variables(self) -> dict[str, Any]:
@@ -66,14 +73,15 @@ class Runtime:
         payload: dict[str, Any],
         *,
         component: str | None = None,
-        display: Literal["inline", "artifact"] = "inline",
+        display: Display | None = None,
         expires_in: float | None = None,
         default: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        shown = component or ui_tool_id
+        shown = component or self._interface.component or ui_tool_id
+        place = display or self._interface.display
         with self._patience.lifted():
             return await self._scope.use_ui_tool(
-                self._call, ui_tool_id, shown, display, payload, expires_in, default
+                self._call, ui_tool_id, shown, place, payload, expires_in, default
             )
 
     async def emit_business_event(
@@ -85,17 +93,75 @@ class Runtime:
         await self._scope.log_business(self._call, event)
 
 
-def build_tool(declared: Tool) -> FunctionTool:
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A declared function with its bounds, for models and for the runtime to call."""
+
+    declared: Tool
+    work: Callable[..., Any]
+    signature: inspect.Signature
+    bounds: Bounds
+
+    @property
+    def wanted(self) -> list[str]:
+        """Which of the runtime's things it asks for by the names of its parameters."""
+        return [name for name in _INJECTED if name in self.signature.parameters]
+
+    async def call(self, scope: Scope, call: str, arguments: Mapping[str, Any]) -> Any:
+        """What it returns for one call of a turn; raises what it raises."""
+        wanted = self.wanted
+
+        async def run(patience: Patience) -> Any:
+            interface = self.declared.interface or Interface()
+            handed = {
+                "runtime": Runtime(scope, call, patience, interface),
+                "context_variables": scope.variables,
+            }
+            work = partial(self.work, **arguments, **{name: handed[name] for name in wanted})
+            if inspect.iscoroutinefunction(self.work):
+                return await work()
+            return await in_thread(work)
+
+        return await self.bounds.run(
+            run,
+            begin_again=partial(scope.begin_again, call),
+            is_final=lambda: scope.fault is not None,
+        )
+
+    def accepts(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what there is to give, what it has a parameter for."""
+        parameters = self.signature.parameters.values()
+        if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+            return dict(given)
+        names = {one.name for one in parameters if one.name not in _INJECTED}
+        return {name: value for name, value in given.items() if name in names}
+
+
+def build_function(declared: Tool) -> Function:
+    """Raises ToolLoadError."""
+    work = load_function(declared.file, declared.function)
+    try:
+        signature = inspect.signature(work, eval_str=True)
+    except Exception as broken:  # an annotation that means nothing
+        raise _unfit(declared, broken) from broken
+    return Function(declared, work, signature, Bounds(declared.limits))
+
+
+def _unfit(declared: Tool, broken: Exception) -> ToolLoadError:
+    return ToolLoadError(f"{declared.file.name}: {declared.function}: {broken}")
+
+
+def build_tool(function: Function) -> FunctionTool:
     """The AG2 tool of a declared function. Raises ToolLoadError."""
-    function = load_function(declared.file, declared.function)
+    declared = function.declared
     try:
         built: FunctionTool = tool(
-            _injecting(function, Bounds(declared.limits)),
+            _injecting(function),
             name=declared.name,
-            description=declared.description or inspect.getdoc(function) or declared.name,
+            description=declared.description or inspect.getdoc(function.work) or declared.name,
         )
     except Exception as broken:  # a signature that has no JSON schema
-        raise ToolLoadError(f"{declared.file.name}: {declared.function}: {broken}") from broken
+        raise _unfit(declared, broken) from broken
     return built
 
 
@@ -111,41 +177,24 @@ def build_handoff(handoff: Handoff) -> FunctionTool:
     return built
 
 
-def _injecting(function: Callable[..., Any], bounds: Bounds) -> Callable[..., Any]:
+def _injecting(function: Function) -> Callable[..., Any]:
     """The function as AG2 sees it: injected parameters gone, a context in their place."""
-    signature = inspect.signature(function, eval_str=True)
-    wanted = [name for name in _INJECTED if name in signature.parameters]
+    signature = function.signature
     context = inspect.Parameter(
         "mozaiks_context", inspect.Parameter.KEYWORD_ONLY, annotation=Context
     )
     visible = [p for name, p in signature.parameters.items() if name not in _INJECTED]
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in visible):
-        raise ToolLoadError(f"{function.__name__}: **{visible[-1].name} has no schema")
+        raise ToolLoadError(f"{function.work.__name__}: **{visible[-1].name} has no schema")
 
     async def called(*, mozaiks_context: Any, **arguments: Any) -> Any:
         scope: Scope = mozaiks_context.dependencies[SCOPE]
-        call: str = mozaiks_context.tool_call_id or ""
-
-        async def run(patience: Patience) -> Any:
-            handed = {
-                "runtime": Runtime(scope, call, patience),
-                "context_variables": scope.variables,
-            }
-            work = partial(function, **arguments, **{name: handed[name] for name in wanted})
-            if inspect.iscoroutinefunction(function):
-                return await work()
-            return await in_thread(work)
-
-        return await bounds.run(
-            run,
-            begin_again=partial(scope.begin_again, call),
-            is_final=lambda: scope.fault is not None,
-        )
+        return await function.call(scope, mozaiks_context.tool_call_id or "", arguments)
 
     shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in visible]
     outer: Any = called
-    outer.__name__ = function.__name__
-    outer.__doc__ = function.__doc__
+    outer.__name__ = function.work.__name__
+    outer.__doc__ = function.work.__doc__
     outer.__signature__ = signature.replace(
         parameters=[*shown, context], return_annotation=inspect.Signature.empty
     )

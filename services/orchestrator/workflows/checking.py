@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from contracts.codec import describe
 from contracts.events.turn import SELECTOR
 from contracts.ids import AgentName
+from contracts.reserved import is_reserved
 from services.orchestrator.workflows.demo import DemoScripts
 from services.orchestrator.workflows.diagnosis import Path as Place
 from services.orchestrator.workflows.diagnosis import Problem, Severity, nearest, shown
@@ -22,35 +24,33 @@ from services.orchestrator.workflows.expressions import (
 from services.orchestrator.workflows.manifest import (
     IDLE,
     AgentsManifest,
+    AgentTextTrigger,
+    CalledManifest,
     DistantSource,
     FileSource,
     HandoffManifest,
     HandoffsManifest,
     HooksManifest,
+    OutputField,
     OutputsManifest,
     PageManifest,
+    StateSource,
     ToolManifest,
     ToolsManifest,
     VariablesManifest,
     WorkflowManifest,
     plain,
 )
+from services.orchestrator.workflows.outputs import KNOWN_TYPES, types_of
 from services.orchestrator.workflows.reading import Source
 from services.orchestrator.workflows.spec import TERMINATE, USER, transfer_name
 
-ALWAYS_THERE = (
-    *("workflow_name", "app_id", "chat_id", "user_id", "has_children", "schema_overview"),
-    *("database_schema_available", "database_schema_db", "collections_first_docs_full"),
-)
-"""What the original runtime put among the variables of every chat."""
+TOLD = ("workflow_name", "app_id", "chat_id", "user_id")
+"""What every chat's variables hold."""
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _USERS = {"user", "human", "userproxy", "usertarget", "reverttouser", "reverttousertarget"}
 _ENDS = {"terminate", "terminatetarget", "termination", "end"}
-_OUTPUT_TYPES = {
-    *("str", "string", "int", "integer", "bool", "boolean", "float", "number", "dict", "object"),
-    *("any", "list", "optional_str", "optional_list", "literal", "union", "null", "none"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +126,13 @@ def check(sections: Sections, folder: Path) -> list[Problem]:
         _check_rule(report, sections, names, place, rule)
     _check_doubles(report, sections, names)
     _check_variables(report, sections, names, folder)
+    _check_triggers(report, sections, names)
     _check_outputs(report, sections, names)
     _check_idle(report, sections)
     for agent in sections.demo.agents:
         if agent not in (*names, SELECTOR):
             report.unknown("demo", ("agents",), "agent", agent, names)
-    for number, hook in enumerate(sections.hooks.hooks):
-        if hook.hook_agent != "all" and hook.hook_agent not in names:
-            report.unknown(
-                "hooks", ("hooks", number, "hook_agent"), "agent", hook.hook_agent, names
-            )
+    _check_hooks(report, sections, names, folder)
     return report.problems
 
 
@@ -178,6 +175,7 @@ def _check_tools(report: Report, sections: Sections, names: list[str], folder: P
     for number, tool in enumerate(sections.tools.tools):
         _check_tool(report, names, folder, number, tool)
     for number, called in enumerate(sections.tools.lifecycle_tools):
+        _check_called(report, folder, ("lifecycle_tools", number), called)
         if called.agent is not None and called.agent not in names:
             place = ("lifecycle_tools", number, "agent")
             report.unknown("tools", place, "agent", called.agent, names)
@@ -202,17 +200,32 @@ def _check_tool(
     for agent in tool.agents:
         if agent not in names:
             report.unknown("tools", (*place, "agent"), "agent", agent, names)
-    if not _TOOL_NAME.fullmatch(name := tool.name or tool.function):
+    _check_called(report, folder, place, tool)
+
+
+def _check_called(report: Report, folder: Path, place: Place, called: CalledManifest) -> None:
+    if not _TOOL_NAME.fullmatch(name := called.name or called.function):
         report.add(
             "tools", (*place, "name"), f"{name}: a tool's name is 1 to 64 of A-Z a-z 0-9 _ -"
         )
-    if file_of(folder, tool.file) is None:
-        what = f"{tool.function}: no file {tool.file} in the folder or its tools/"
+    _check_file(report, "tools", (*place, "file"), folder, called.file, called.function)
+
+
+def _check_file(
+    report: Report, section: str, place: Place, folder: Path, file: str, function: str
+) -> None:
+    if file_of(folder, file) is None:
+        what = f"{function}: no file {file} in the folder or its tools/"
         present = sorted(path.name for path in folder.glob("tools/*.py"))
-        report.add("tools", (*place, "file"), what, hint=nearest(tool.file, present))
-    if tool.tool_type == "UI_Tool" and tool.auto_invoke is None:
-        what = "a UI_Tool is not auto-invoked by this release: models call it as any tool"
-        report.add("tools", (*place, "tool_type"), what, severity="warning")
+        report.add(section, place, what, hint=nearest(file, present))
+
+
+def _check_hooks(report: Report, sections: Sections, names: list[str], folder: Path) -> None:
+    for number, hook in enumerate(sections.hooks.hooks):
+        place: Place = ("hooks", number)
+        _check_file(report, "hooks", (*place, "filename"), folder, hook.filename, hook.function)
+        if hook.hook_agent != "all" and hook.hook_agent not in names:
+            report.unknown("hooks", (*place, "hook_agent"), "agent", hook.hook_agent, names)
 
 
 # -- handoffs -----------------------------------------------------------------------------------
@@ -268,7 +281,7 @@ def _check_expression(report: Report, sections: Sections, place: Place, text: st
         return
     known = [variable.name for variable in sections.variables.definitions]
     for name in sorted(variables_of(expression)):
-        if name not in (*known, *ALWAYS_THERE):
+        if name not in (*known, *TOLD):
             what = f"{name} is no variable of context_variables: None until a tool sets it"
             hint = nearest(name, known)
             report.add("handoffs", place, what, hint=hint, severity="warning")
@@ -320,10 +333,12 @@ def _check_variables(report: Report, sections: Sections, names: list[str], folde
         if told.agent not in names:
             report.unknown("context_variables", place[:2], "agent", told.agent, names)
         for name in told.variables:
-            if name in ALWAYS_THERE and name not in defined:
+            if name in (*defined, *TOLD):
+                continue
+            if is_reserved(name):
                 what = f"{name} is not told to agents by this release"
                 report.add("context_variables", place, what, severity="warning")
-            elif name not in defined:
+            else:
                 report.unknown("context_variables", place, "variable", name, defined)
 
 
@@ -337,20 +352,98 @@ def _check_optional_file(report: Report, place: Place, path: Path) -> None:
 def _check_outputs(report: Report, sections: Sections, names: list[str]) -> None:
     models = [model.name for model in sections.outputs.models]
     for number, model in enumerate(sections.outputs.models):
+        if models.index(model.name) != number:
+            report.add("structured_outputs", ("models", number), f"the name {model.name} is taken")
         for name, declared in model.fields.items():
-            inner = re.fullmatch(r"(?:list|optional)\[(.+)\]", declared.type)
-            wanted = inner[1] if inner else declared.type
-            if wanted not in _OUTPUT_TYPES and wanted not in models:
-                place: Place = ("models", number, "fields", name, "type")
-                known = [*sorted(_OUTPUT_TYPES), *models]
-                report.unknown("structured_outputs", place, "type", wanted, known)
+            _check_field(report, ("models", number, "fields", name), declared, models)
     for number, entry in enumerate(sections.outputs.registry):
-        place = ("registry", number)
+        place: Place = ("registry", number)
         if entry.agent not in names:
             report.unknown("structured_outputs", place, "agent", entry.agent, names)
         wanted_model = entry.agent_definition
         if wanted_model is not None and wanted_model not in models:
             report.unknown("structured_outputs", place, "model", wanted_model, models)
+    _check_outputs_of_agents(report, sections)
+
+
+def _check_field(report: Report, place: Place, declared: OutputField, models: list[str]) -> None:
+    section = "structured_outputs"
+    known = [*sorted(KNOWN_TYPES), *models]
+    try:
+        named = list(types_of(declared))
+    except ValidationError as broken:
+        report.add(section, place, f"an item or a variant is no type: {describe(broken)}")
+        return
+    for wanted in named:
+        if wanted not in known:
+            report.unknown(section, (*place, "type"), "type", wanted, known)
+    if declared.type == "literal" and not declared.values:
+        report.add(section, (*place, "values"), "a literal needs the values that it may have")
+    if declared.type == "union" and not declared.variants:
+        report.add(section, (*place, "variants"), "a union needs the types that it may have")
+
+
+def _check_outputs_of_agents(report: Report, sections: Sections) -> None:
+    registered = {
+        entry.agent for entry in sections.outputs.registry if entry.agent_definition is not None
+    }
+    for number, agent in enumerate(sections.agents.agents):
+        place: Place = ("agents", number)
+        needs = "auto_tool_mode" if agent.auto_tool_mode else "structured_outputs_required"
+        if (agent.auto_tool_mode or agent.structured_outputs_required) and (
+            agent.name not in registered
+        ):
+            what = f"needs a model for {agent.name} in structured_outputs.registry"
+            report.add("agents", (*place, needs), what)
+        invoked = [
+            tool
+            for tool in sections.tools.tools
+            if agent.name in tool.agents and tool.is_auto_invoked
+        ]
+        if agent.auto_tool_mode and len(invoked) != 1:
+            what = f"needs one tool of {agent.name} that is auto-invoked, there are {len(invoked)}"
+            report.add("agents", (*place, "auto_tool_mode"), what)
+        for tool in sections.tools.tools:
+            if agent.name in tool.agents and tool.auto_invoke and not agent.auto_tool_mode:
+                what = f"auto_invoke has no effect for {agent.name}: it is not in auto_tool_mode"
+                report.add("tools", (), what, severity="warning")
+
+
+def _check_triggers(report: Report, sections: Sections, names: list[str]) -> None:
+    for number, variable in enumerate(sections.variables.definitions):
+        if not isinstance(source := variable.source, StateSource):
+            continue
+        place: Place = ("definitions", number, "source")
+        declared = [
+            *((("triggers", n), one) for n, one in enumerate(source.triggers)),
+            *(
+                (("transitions", n, "trigger"), one.trigger)
+                for n, one in enumerate(source.transitions)
+            ),
+        ]
+        for inner, trigger in declared:
+            if isinstance(trigger, AgentTextTrigger):
+                _check_text_trigger(report, (*place, *inner), trigger, names)
+
+
+def _check_text_trigger(
+    report: Report, place: Place, trigger: AgentTextTrigger, names: list[str]
+) -> None:
+    section, match = "context_variables", trigger.matching
+    if trigger.agent not in names:
+        report.unknown(section, (*place, "agent"), "agent", trigger.agent, names)
+    given = [one for one in (match.equals, match.contains, match.regex) if one is not None]
+    if len(given) != 1:
+        report.add(section, place, "needs one of equals, contains and regex")
+    if match.regex is not None:
+        try:
+            re.compile(match.regex)
+        except re.error as broken:
+            what = f"is no regular expression: {broken}"
+            report.add(section, (*place, "regex"), what, found=shown(match.regex))
+        if trigger.ui_hidden:
+            what = "has no effect with a regex: only whole replies are hidden"
+            report.add(section, (*place, "ui_hidden"), what, severity="warning")
 
 
 # -- what has no effect yet ---------------------------------------------------------------------

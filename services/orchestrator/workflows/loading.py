@@ -29,17 +29,22 @@ from services.orchestrator.workflows.expressions import parse
 from services.orchestrator.workflows.manifest import (
     AgentManifest,
     AgentsManifest,
+    AgentTextTrigger,
     FileSource,
     HandoffManifest,
     HandoffsManifest,
     HooksManifest,
+    LifecycleToolManifest,
     OutputsManifest,
     PageManifest,
+    StateSource,
     ToolManifest,
     ToolsManifest,
+    UiResponseTrigger,
     VariablesManifest,
     WorkflowManifest,
 )
+from services.orchestrator.workflows.outputs import outputs_of
 from services.orchestrator.workflows.reading import (
     SUFFIXES,
     Source,
@@ -51,11 +56,17 @@ from services.orchestrator.workflows.spec import (
     TERMINATE,
     USER,
     Agent,
+    AnswerTrigger,
     Handoff,
+    Hook,
+    Interface,
     Limits,
     ModelChoice,
+    Output,
     Rule,
+    TextTrigger,
     Tool,
+    Trigger,
     Workflow,
 )
 from services.orchestrator.workflows.values import NoValueError, value_of
@@ -309,11 +320,21 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
     rules = _Rules(tuple(sections.handoffs.handoff_rules), tuple(names))
     tools = [(declared.agents, _tool(folder, declared)) for declared in sections.tools.tools]
     told = {entry.agent: tuple(entry.variables) for entry in sections.variables.agents}
+    called = _Called(folder, tuple(sections.tools.lifecycle_tools))
+    outputs = _outputs(sections.outputs)
+    triggers = _triggers(sections.variables)
     built = {
         AgentName(agent.name): Agent(
             name=AgentName(agent.name),
             prompt=agent.prompt,
             tools=tuple(tool for agents, tool in tools if agent.name in agents),
+            before=called.around(agent.name, "before_agent"),
+            after=called.around(agent.name, "after_agent"),
+            hooks=_hooks(folder, sections.hooks, agent.name),
+            output=outputs.get(agent.name),
+            output_required=agent.structured_outputs_required or agent.auto_tool_mode,
+            auto_tool_mode=agent.auto_tool_mode,
+            hidden=_hidden(triggers, agent.name),
             handoffs=rules.handoffs(agent.name),
             before_reply=rules.expressions(agent.name, "pre"),
             after_work_if=rules.expressions(agent.name, None),
@@ -341,6 +362,77 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
         after_user=rules.after_work(USER),
         visual_agents=tuple(dict.fromkeys(shown)),
         variables=values,
+        triggers=triggers,
+        before_chat=called.at("before_chat"),
+        after_chat=called.at("after_chat"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """What the runtime calls around chats and turns."""
+
+    folder: Path
+    declared: tuple[LifecycleToolManifest, ...]
+
+    def at(self, trigger: str) -> tuple[Tool, ...]:
+        return tuple(_tool(self.folder, one) for one in self.declared if one.trigger == trigger)
+
+    def around(self, agent: str, trigger: str) -> tuple[Tool, ...]:
+        own = [one for one in self.declared if one.agent in (None, agent)]
+        return tuple(_tool(self.folder, one) for one in own if one.trigger == trigger)
+
+
+def _outputs(declared: OutputsManifest) -> Mapping[str, Output]:
+    """The model in which each agent answers."""
+    models = outputs_of(declared.models)
+    return {
+        entry.agent: models[entry.agent_definition]
+        for entry in declared.registry
+        if entry.agent_definition is not None
+    }
+
+
+def _hooks(folder: Path, declared: HooksManifest, agent: str) -> tuple[Hook, ...]:
+    own = [one for one in declared.hooks if one.hook_agent in ("all", agent)]
+    return tuple(Hook(one.hook_type, _file(folder, one.filename), one.function) for one in own)
+
+
+def _triggers(variables: VariablesManifest) -> tuple[Trigger, ...]:
+    return tuple(
+        _trigger(variable.name, trigger, value)
+        for variable in variables.definitions
+        if isinstance(source := variable.source, StateSource)
+        for trigger, value in [
+            *((trigger, None) for trigger in source.triggers),
+            *((transition.trigger, transition.to) for transition in source.transitions),
+        ]
+    )
+
+
+def _trigger(variable: str, declared: AgentTextTrigger | UiResponseTrigger, value: Any) -> Trigger:
+    if isinstance(declared, UiResponseTrigger):
+        return AnswerTrigger(variable, declared.tool, declared.response_key, value)
+    match = declared.matching
+    return TextTrigger(
+        variable=variable,
+        agent=AgentName(declared.agent),
+        value=True if value is None else value,
+        equals=match.equals,
+        contains=match.contains,
+        regex=match.regex,
+        ui_hidden=declared.ui_hidden,
+    )
+
+
+def _hidden(triggers: Iterable[Trigger], agent: str) -> frozenset[str]:
+    """The replies that are for the runtime alone, whole: `contains` hides what equals it, too."""
+    return frozenset(
+        whole.strip()
+        for one in triggers
+        if isinstance(one, TextTrigger) and one.ui_hidden and one.agent == agent
+        for whole in (one.equals, one.contains)
+        if whole
     )
 
 
@@ -378,9 +470,20 @@ def _model(agent: AgentManifest) -> ModelChoice:
     return ModelChoice(own.model, own.temperature, own.base_url, own.api_key_env)
 
 
-def _tool(folder: Path, declared: ToolManifest) -> Tool:
-    file = file_of(folder, declared.file)
+def _tool(folder: Path, declared: ToolManifest | LifecycleToolManifest) -> Tool:
+    shown = declared.ui
+    return Tool(
+        name=declared.name or declared.function,
+        description=declared.description,
+        file=_file(folder, declared.file),
+        function=declared.function,
+        limits=Limits(declared.timeout_seconds, declared.retries, declared.max_concurrent),
+        interface=None if shown is None else Interface(shown.component, shown.mode or "inline"),
+        auto_invoke=isinstance(declared, ToolManifest) and declared.is_auto_invoked,
+    )
+
+
+def _file(folder: Path, name: str) -> Path:
+    file = file_of(folder, name)
     assert file is not None  # noqa: S101  `check` looked
-    limits = Limits(declared.timeout_seconds, declared.retries, declared.max_concurrent)
-    name = declared.name or declared.function
-    return Tool(name, declared.description, file, declared.function, limits)
+    return file

@@ -186,7 +186,12 @@ class LlmConfig(Section):
 
 
 class AgentManifest(Section):
-    """A prompt is `system_message`, then the sections: heading, newline, content, blank lines between."""
+    """A prompt is `system_message`, then the sections: heading, newline, content, blank lines between.
+
+    With `structured_outputs_required` every reply must meet the agent's model of
+    `structured_outputs`, and is asked for again where it does not; in `auto_tool_mode` the runtime
+    then calls the agent's auto-invoked tool with it, and shows the reply to nobody.
+    """
 
     name: str = Field(min_length=1)
     system_message: str | None = None
@@ -197,8 +202,8 @@ class AgentManifest(Section):
     prompt_sections_custom: list[PromptSection] = []
     max_consecutive_auto_reply: int | None = Field(default=None, ge=1)
     llm_config: LlmConfig = LlmConfig()
-    auto_tool_mode: bool = idle(default=False)
-    structured_outputs_required: bool = idle(default=False)
+    auto_tool_mode: bool = False
+    structured_outputs_required: bool = False
     image_generation_enabled: bool = idle(default=False)
     display_name: str | None = idle()
     human_input_mode: str | None = idle()
@@ -229,14 +234,13 @@ class ToolUi(Section):
     mode: Literal["inline", "artifact"] | None = None
 
 
-class ToolManifest(Section):
-    """A function of a Python file in the workflow's folder or its `tools/`; models call it `name`.
+class CalledManifest(Section):
+    """A function of a Python file in the workflow's folder or its `tools/`.
 
     One run may take `timeout_seconds`, the person's answers aside; a failed one is repeated
     `retries` times with growing pauses; `max_concurrent` calls run side by side in a process.
     """
 
-    agent: str | list[str] = Field(validation_alias=AliasChoices("agent", "caller"))
     file: str
     function: str
     name: str | None = None
@@ -247,39 +251,44 @@ class ToolManifest(Section):
     timeout_seconds: float = Field(default=600.0, gt=0, le=86_400)
     retries: int = Field(default=0, ge=0, le=10)
     max_concurrent: int | None = Field(default=None, ge=1)
-    auto_invoke: bool | None = idle()
-    ui: ToolUi | None = idle()
+    auto_invoke: bool | None = None
+    ui: ToolUi | None = None
     constraints: Any = idle()
     integration: Any = idle()
+
+
+class ToolManifest(CalledManifest):
+    """What an agent's model may call, by `name`.
+
+    With `auto_invoke` (the default for a UI_Tool) the runtime itself calls it, with the structured
+    output of an agent in `auto_tool_mode`. `ui` says how it is shown where its function does not.
+    """
+
+    agent: str | list[str] = Field(validation_alias=AliasChoices("agent", "caller"))
 
     @property
     def agents(self) -> list[str]:
         return [self.agent] if isinstance(self.agent, str) else self.agent
 
+    @property
+    def is_auto_invoked(self) -> bool:
+        return self.tool_type == "UI_Tool" if self.auto_invoke is None else self.auto_invoke
 
-class LifecycleToolManifest(Section):
+
+class LifecycleToolManifest(CalledManifest):
+    """What the runtime calls before and after a chat, or each turn of `agent` (of all without one)."""
+
     trigger: Annotated[
         Literal["before_chat", "after_chat", "before_agent", "after_agent"], spelled(_MOMENTS)
     ]
-    file: str
-    function: str
     agent: str | None = None
-    name: str | None = None
-    description: str = ""
-    tool_type: Annotated[Literal["Agent_Tool", "UI_Tool"], spelled(_TOOL_TYPES)] = Field(
-        default="Agent_Tool", validation_alias=AliasChoices("tool_type", "type")
-    )
-    auto_invoke: bool | None = None
-    ui: ToolUi | None = None
-    constraints: Any = None
-    integration: Any = None
 
 
 class ToolsManifest(Section):
     """`tools`: what agents may call, and what is called at the ends of chats and turns."""
 
     tools: list[ToolManifest] = []
-    lifecycle_tools: list[LifecycleToolManifest] = idle([])
+    lifecycle_tools: list[LifecycleToolManifest] = []
 
 
 # -- handoffs -----------------------------------------------------------------------------------
@@ -343,6 +352,10 @@ class AgentTextTrigger(Section):
     regex: str | None = None
     ui_hidden: bool = False
 
+    @property
+    def matching(self) -> TextMatch:
+        return self.match or TextMatch(equals=self.equals, contains=self.contains, regex=self.regex)
+
 
 class UiResponseTrigger(Section):
     type: Literal["ui_response"]
@@ -365,10 +378,12 @@ class StaticSource(Section):
 
 
 class StateSource(Section):
+    """What happens sets it: a trigger makes it true, or what was answered; a transition, `to`."""
+
     type: Literal["state", "derived"]
     default: Any = None
-    triggers: list[Trigger] = idle([])
-    transitions: list[Transition] = idle([])
+    triggers: list[Trigger] = []
+    transitions: list[Transition] = []
     persist: Any = idle()
 
 
@@ -456,7 +471,7 @@ class VariablesManifest(Section):
     ] = []
 
 
-# -- structured outputs, page and hooks: syntax only ----------------------------------------------
+# -- structured outputs, page and hooks -----------------------------------------------------------
 
 
 class OutputField(Section):
@@ -501,11 +516,11 @@ def _registered(value: Any) -> Any:
 class OutputsManifest(Section):
     """`structured_outputs`: models, and which agent answers in which."""
 
-    models: Annotated[list[OutputModel], named(OutputModel)] = idle([])
+    models: Annotated[list[OutputModel], named(OutputModel)] = []
     registry: Annotated[
         list[OutputOf],
         BeforeValidator(_registered, json_schema_input_type=list[OutputOf] | dict[str, str | None]),
-    ] = idle([])
+    ] = []
 
 
 class PageManifest(Section):
@@ -521,13 +536,15 @@ class PageManifest(Section):
 
 
 class HookManifest(Section):
+    """A function that sees what an agent, or `all` of them, is about to read or has just said."""
+
     hook_type: Literal[
         "process_message_before_send",
         "update_agent_state",
         "process_last_received_message",
         "process_all_messages_before_reply",
     ]
-    hook_agent: str
+    hook_agent: str = "all"
     filename: str
     function: str
 
@@ -535,4 +552,4 @@ class HookManifest(Section):
 class HooksManifest(Section):
     """`hooks`."""
 
-    hooks: list[HookManifest] = idle([])
+    hooks: list[HookManifest] = []

@@ -1,12 +1,14 @@
 """An agent's turn on AG2 with a scripted model, and a journal that keeps it in memory."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import inspect
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
-from ag2 import Agent, tool
+from ag2 import Agent
 from ag2.config import LLMClient, ModelConfig
 from ag2.context import ConversationContext
 from ag2.events import (
@@ -25,16 +27,19 @@ from contracts.events.chat import ChatStarted
 from contracts.events.turn import ModelRequested, ModelResponded, ToolReturned
 from contracts.ids import AgentName, QuestionId
 from services.orchestrator.agents import codec
+from services.orchestrator.agents.hooks import NO_HOOKS, Hooks
 from services.orchestrator.agents.limits import Bounds
-from services.orchestrator.agents.tools import _injecting
-from services.orchestrator.agents.turn import Task, run_turn
-from services.orchestrator.decisions import Outcome, Waits
+from services.orchestrator.agents.performing import Part, take_turn
+from services.orchestrator.agents.tools import Function, build_tool
 from services.orchestrator.projection import conversation
-from services.orchestrator.state import Answer
-from services.orchestrator.workflows.spec import Limits
+from services.orchestrator.state import ChatState
+from services.orchestrator.turns import Outcome, Waits
+from services.orchestrator.workflows import spec
+from services.orchestrator.workflows.spec import Tool
 from tests.story import ANA, KEY, NOON, WRITER, Story, answered, given, heard, speaks
 
 E = TypeVar("E", bound=Event)
+PLAIN_WRITER = spec.Agent(WRITER, "You write.")
 
 BEGUN = given(
     ChatStarted(user_id=ANA, seed=7, variables={"tone": "dry", "sources": []}),
@@ -61,6 +66,10 @@ class MemoryJournal:
         self._refuses = refuses
         self._moved = asyncio.Event()
 
+    @property
+    def state(self) -> ChatState:
+        return self.story.state
+
     async def record(self, *events: Event) -> None:
         await asyncio.sleep(0)  # as a server would: others may run meanwhile
         if self._refuses is not None and len(self.batches) >= self._refuses:
@@ -77,10 +86,6 @@ class MemoryJournal:
     async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
         assert (turn, agent) == (1, WRITER)
         self.shown.append((call, offset, text))
-
-    def answer(self, question: QuestionId) -> Answer | None:
-        turn = self.story.state.open
-        return None if turn is None else turn.answers.get(question)
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         self.timers[question] = seconds
@@ -147,28 +152,34 @@ class _Client(LLMClient):
 
 @dataclass
 class Stage:
-    """One turn of the writer: what the model will say, and what it may call."""
+    """One turn of the writer: what the model will say, what it may call, and what its manifest says."""
 
     lines: Sequence[Turn]
     tools: Sequence[Callable[..., Any] | FunctionTool] = ()
+    agent: spec.Agent = PLAIN_WRITER
+    functions: Mapping[Tool, Function] = field(default_factory=dict)
+    hooks: Hooks = NO_HOOKS
     heard: list[str] = field(default_factory=list)
     """The digests of all requests that any model of this stage got."""
 
     async def run(self, journal: MemoryJournal, call_limit: int = 25) -> Outcome:
         """Let the turn go on from where the journal ends."""
-        state = journal.story.state
+        state = journal.state
         assert state.open is not None
         model = Model(self.lines, skip=len(state.open.responses))
-        agent = Agent(str(WRITER), config=model, tools=[_offered(one) for one in self.tools])
-        task = Task(
+        built = Agent(str(WRITER), config=model, tools=[_offered(one) for one in self.tools])
+        part = Part(
             key=KEY,
-            turn=state.open,
-            before=conversation(state, WRITER, None),
-            prompt="You write.",
-            variables=dict(state.variables),
+            agent=self.agent,
+            built=built,
+            before=lambda state: conversation(state, WRITER, None),
+            prompt=lambda _: "You write.",
+            functions=self.functions,
+            hooks=self.hooks,
+            call_limit=call_limit,
         )
         try:
-            return await run_turn(agent, task, journal, call_limit=call_limit)
+            return await take_turn(part, journal)
         finally:
             self.heard += model.heard
 
@@ -186,10 +197,13 @@ class Stage:
 def _offered(one: Callable[..., Any] | FunctionTool) -> FunctionTool:
     if isinstance(one, FunctionTool):
         return one
-    built: FunctionTool = tool(
-        _injecting(one, Bounds(Limits())), name=one.__name__, description="A tool."
-    )
-    return built
+    return build_tool(function_of(one))
+
+
+def function_of(work: Callable[..., Any], declared: Tool | None = None) -> Function:
+    """A function as a workflow's folder would offer it."""
+    named = declared or Tool(work.__name__, "A tool.", Path("tools.py"), work.__name__)
+    return Function(named, work, inspect.signature(work, eval_str=True), Bounds(named.limits))
 
 
 def call(name: str, id_: str, arguments: str = "{}") -> ToolCallEvent:

@@ -46,8 +46,8 @@ async def play(loaded: Loaded, story: Story) -> MemoryChat:
     perform: Any = build_performer(offered(loaded), 25)
     chat = MemoryChat(story)
     while (state := chat.story.state).ended is None:
-        if pending(state) is not None:
-            outcome = await perform(workflow, state, chat)
+        if (effect := pending(state, workflow)) is not None:
+            outcome = await perform(effect, workflow, chat)
             chat.add(*conclude(outcome, chat.story.state, workflow))
         else:
             text = more(state)

@@ -12,10 +12,11 @@ from ag2.events import BaseEvent, ModelMessage, ModelResponse
 
 from contracts.events.turn import SELECTOR
 from services.orchestrator.agents import demo
-from services.orchestrator.agents.build import build_agents
+from services.orchestrator.agents.build import build_cast
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.offer import Offer, build_performer
-from services.orchestrator.decisions import Broke, Spoke
+from services.orchestrator.decisions import RunTurn
+from services.orchestrator.turns import Broke, Spoke
 from services.orchestrator.workflows.demo import Script
 from tests.orchestrator.agents.test_resuming import MemoryChat
 from tests.orchestrator.casts import EDITOR, SCRIPTS, WRITER, cast
@@ -52,11 +53,11 @@ async def selected(folder: Path, provider: Provider) -> Any:
     loaded = cast(folder)["AutoPattern"]
     models = Models("one", demo=False, config_of=lambda _, __: provider)
     name = loaded.workflow.name
-    offer = Offer({name: loaded.workflow}, {name: build_agents(loaded, models)}, ())
+    offer = Offer({name: loaded.workflow}, {name: build_cast(loaded, models)}, ())
     perform: Any = build_performer(offer, 25)
     story = given(STARTED, speaks(), done(), speaks(SELECTOR, 2, "auto")).under(loaded.workflow)
     chat = MemoryChat(story)
-    return await perform(loaded.workflow, story.state, chat)
+    return await perform(RunTurn(2), loaded.workflow, chat)
 
 
 async def test_the_provider_is_held_to_the_names(tmp_path: Path) -> None:
@@ -82,6 +83,6 @@ async def test_a_selector_whose_provider_is_away_fails_the_chat_in_words(tmp_pat
 def test_only_the_auto_pattern_has_a_selector(tmp_path: Path, pattern: str) -> None:
     loaded = cast(tmp_path)[pattern]
     models = Models("one", demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
-    assert SELECTOR not in build_agents(loaded, models)
+    assert SELECTOR not in build_cast(loaded, models).agents
     automatic = replace(loaded, workflow=replace(loaded.workflow, pattern="AutoPattern"))
-    assert SELECTOR in build_agents(automatic, models)
+    assert SELECTOR in build_cast(automatic, models).agents

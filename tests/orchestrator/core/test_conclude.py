@@ -1,20 +1,21 @@
 """What the outcome of a turn makes true, how a chat fails, and what it still waits for from us."""
 
+from dataclasses import replace
+
 import pytest
 
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
-from contracts.events.turn import SpeakerSelected, TurnCompleted, TurnFailed
+from contracts.events.turn import SpeakerSelected, TurnCompleted, TurnFailed, VariablesChanged
 from services.orchestrator.decisions import (
     GIVEN_UP,
-    Broke,
-    Outcome,
     RunTurn,
-    Spoke,
-    Waits,
     conclude,
     fail,
     pending,
 )
+from services.orchestrator.turns import Broke, Outcome, Spoke, Waits
+from services.orchestrator.workflows.expressions import parse
+from services.orchestrator.workflows.spec import TERMINATE, Rule, TextTrigger
 from tests.story import (
     ANA,
     EDITOR,
@@ -131,13 +132,47 @@ QUIET = {
 
 @pytest.mark.parametrize("story", PENDING.values(), ids=PENDING.keys())
 def test_the_agents_turn_is_ours_to_run_when(story: Story) -> None:
-    assert pending(story.state) == RunTurn(1)
+    assert pending(story.state, story.workflow) == RunTurn(1)
 
 
 @pytest.mark.parametrize("story", QUIET.values(), ids=QUIET.keys())
 def test_nothing_is_ours_to_do_when(story: Story) -> None:
-    assert pending(story.state) is None
+    assert pending(story.state, story.workflow) is None
 
 
 def test_a_started_chat_is_pending_at_once() -> None:
-    assert pending(given().under(NEWSROOM).then(start()).state) == RunTurn(1)
+    assert pending(given().under(NEWSROOM).then(start()).state, NEWSROOM) == RunTurn(1)
+
+
+SAYS_SO = {
+    "equals": (TextTrigger("said", WRITER, equals="DONE"), ["DONE", " DONE\n"], ["done", "DONE."]),
+    "contains": (TextTrigger("said", WRITER, contains="DONE"), ["It is DONE."], ["It is done."]),
+    "a regex": (TextTrigger("said", WRITER, regex="^no \\d+"), ["no 12"], ["number 12"]),
+    "another's words": (TextTrigger("said", EDITOR, equals="DONE"), [], ["DONE"]),
+}
+
+
+@pytest.mark.parametrize(("trigger", "met", "missed"), SAYS_SO.values(), ids=SAYS_SO.keys())
+def test_an_agents_words_set_a_variable_before_its_turn_ends(
+    trigger: TextTrigger, met: list[str], missed: list[str]
+) -> None:
+    story = WRITING.under(replace(NEWSROOM, triggers=(trigger,)))
+    for text in met:
+        changed, completed, *_ = story.when(Spoke(text, None))
+        assert changed == VariablesChanged(turn=1, agent=WRITER, changed={"said": True})
+        assert isinstance(completed, TurnCompleted)
+    for text in missed:
+        assert isinstance(story.when(Spoke(text, None))[0], TurnCompleted)
+
+
+def test_what_an_agents_words_set_decides_who_follows() -> None:
+    rule = Rule(TERMINATE, parse("${phase} == 'over'"))
+    writer = replace(NEWSROOM.agents[WRITER], after_work_if=(rule,))
+    workflow = replace(
+        NEWSROOM,
+        agents={**NEWSROOM.agents, WRITER: writer},
+        triggers=(TextTrigger("phase", WRITER, "over", contains="DONE"),),
+    )
+    story = WRITING.under(workflow)
+    assert story.when(Spoke("DONE", None))[-1].type == "chat.completed"
+    assert story.when(Spoke("Not yet", None))[-1].type == "turn.speaker_selected"

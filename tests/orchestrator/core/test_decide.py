@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.commands import Command, ExpireQuestion
+from contracts.commands import AttachFile, Command, ExpireQuestion, SetVariables
 from contracts.events.chat import (
     ChatCancelled,
     ChatCompleted,
@@ -13,10 +13,10 @@ from contracts.events.chat import (
     UserMessageReceived,
 )
 from contracts.events.human import HumanAnswered, UiToolAnswered
-from contracts.events.turn import SpeakerSelected
+from contracts.events.turn import SpeakerSelected, VariablesChanged
 from contracts.ids import QuestionId
 from contracts.seed import cache_seed
-from services.orchestrator.workflows.spec import USER
+from services.orchestrator.workflows.spec import USER, AnswerTrigger
 from tests.story import (
     ANA,
     CANCEL,
@@ -45,12 +45,38 @@ from tests.story import (
 ASKING = given(STARTED, speaks(), calls("ask"), asked())
 SHOWING = given(STARTED, speaks(), calls("pick"), shown())
 LISTENING = given(STARTED, speaks(), done(), listens(2))
-EVERY_ORDER: list[Command] = [start(), say("Hi"), reply("red"), press({}), CANCEL]
+SETS = SetVariables(**order("set"), variables={"tone": "warm"})
+ATTACHES = AttachFile(
+    **order("attach"),
+    attachment_id="att_1",
+    filename="a.csv",
+    size_bytes=3,
+    content_type="text/csv",
+    digest="00",
+)
+EVERY_ORDER: list[Command] = [
+    start(),
+    say("Hi"),
+    reply("red"),
+    press({}),
+    SETS,
+    ATTACHES,
+    CANCEL,
+]
+
+
+TOLD = {
+    "workflow_name": NEWSROOM.name,
+    "app_id": KEY.app,
+    "chat_id": KEY.chat,
+    "user_id": ANA,
+}
+"""What every chat's variables hold."""
 
 
 def test_a_start_selects_the_first_speaker() -> None:
     assert given().when(start()) == [
-        ChatStarted(user_id=ANA, seed=cache_seed(KEY.app, KEY.chat), variables={}),
+        ChatStarted(user_id=ANA, seed=cache_seed(KEY.app, KEY.chat), variables=TOLD),
         SpeakerSelected(turn=1, agent=WRITER, by="initial"),
     ]
 
@@ -67,7 +93,13 @@ def test_a_starts_variables_go_over_the_workflows_own() -> None:
     workflow = replace(NEWSROOM, variables={"tone": "dry", "length": 3})
     began, *_ = given().under(workflow).when(start(tone="warm"))
     assert isinstance(began, ChatStarted)
-    assert began.variables == {"tone": "warm", "length": 3}
+    assert began.variables == {"tone": "warm", "length": 3, **TOLD}
+
+
+def test_a_start_cannot_seed_what_belongs_to_the_runtime() -> None:
+    began, *_ = given().when(start(app_id="other", _private=1, attachments=[], tone="warm"))
+    assert isinstance(began, ChatStarted)
+    assert began.variables == {"tone": "warm", **TOLD}
 
 
 @pytest.mark.parametrize("command", EVERY_ORDER, ids=lambda c: c.name)
@@ -219,3 +251,46 @@ def test_a_question_that_expires_without_a_default_ends_its_turn_and_the_chat() 
 def test_a_timer_of_an_answered_question_or_of_one_that_was_never_asked_changes_nothing() -> None:
     assert PICKING.then(ASKED_WITH_DEFAULT, answered()).when(expire()) == []
     assert PICKING.then(ASKED_WITH_DEFAULT).when(expire(2)) == []
+
+
+def test_the_person_sets_variables_but_not_those_of_the_runtime() -> None:
+    given_ = {"tone": "warm", "app_id": "other", "ag:approved": True, "_x": 1}
+    sets = SETS.model_copy(update={"variables": given_})
+    assert ASKING.when(sets) == [VariablesChanged(turn=1, agent=USER, changed={"tone": "warm"})]
+    assert ASKING.when(SETS.model_copy(update={"variables": {"user_id": "bob"}})) == []
+
+
+def test_a_file_is_known_to_the_chat_and_to_its_state() -> None:
+    (attached,) = ASKING.when(ATTACHES)
+    assert ASKING.then(attached).state.attachments == (attached,)
+
+
+PICKS = replace(
+    NEWSROOM,
+    triggers=(
+        AnswerTrigger("colour", "pick", "choice.colour"),
+        AnswerTrigger("picked", "pick", "choice", value=True),
+        AnswerTrigger("never", "other", "choice"),
+        AnswerTrigger("missing", "pick", "choice.size"),
+    ),
+)
+
+
+def test_what_the_person_does_with_a_component_sets_variables() -> None:
+    answered_, changed = SHOWING.under(PICKS).when(press({"choice": {"colour": "red"}}))
+    assert answered_.type == "ui.tool_answered"
+    assert changed == VariablesChanged(
+        turn=1, agent=WRITER, changed={"colour": "red", "picked": True}
+    )
+    assert len(SHOWING.under(PICKS).when(press({"choice": None}))) == 1
+
+
+def test_a_components_default_answer_sets_them_too() -> None:
+    expiring = shown().model_copy(
+        update={"expires_at": NOON, "default": {"choice": {"colour": "blue"}}}
+    )
+    story = given(STARTED, speaks(), calls("pick"), expiring).under(PICKS)
+    expires = ExpireQuestion(**order("expire"), question_id=expiring.question_id)
+    _, changed = story.when(expires)
+    assert isinstance(changed, VariablesChanged)
+    assert changed.changed == {"colour": "blue", "picked": True}

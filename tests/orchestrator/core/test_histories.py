@@ -41,7 +41,7 @@ def test_a_recorded_chat_says_what_it_said(history: History) -> None:
 
 def test_after_each_event_the_same_turn_is_pending(history: History) -> None:
     for cut, turn in enumerate(history.known["pending"], 1):
-        effect = pending(replay(history.facts[:cut]))
+        effect = pending(replay(history.facts[:cut]), None)
         assert effect == (None if turn is None else RunTurn(turn)), f"after event {cut}"
 
 

@@ -16,6 +16,7 @@ from services.orchestrator.projection import (
     prompt,
     recorded,
 )
+from services.orchestrator.state import ChatState
 from services.orchestrator.workflows.spec import Agent
 from tests.story import (
     EDITOR,
@@ -148,9 +149,10 @@ def test_text_of_parts_names_files_instead_of_showing_them() -> None:
 
 def test_an_agent_is_told_only_the_variables_that_it_is_to_know() -> None:
     agent = Agent(WRITER, "Write.", variables=("tone", "missing"))
-    told = prompt(agent, {"tone": "dry", "secret": 1})
+    state = ChatState(variables={"tone": "dry", "secret": 1})
+    told = prompt(agent, state)
     assert told == 'Write.\n\nContext variables:\n- tone: "dry"\n- missing: null'
-    assert prompt(replace(agent, variables=()), {"tone": "dry"}) == "Write."
+    assert prompt(replace(agent, variables=()), state) == "Write."
 
 
 def test_variables_follow_their_changes() -> None:

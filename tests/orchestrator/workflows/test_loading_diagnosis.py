@@ -70,6 +70,8 @@ def test_problems_of_all_sections_are_told_at_once(tmp_path: Path) -> None:
     }
 
 
+HOOK = {"filename": "a.py", "function": "look"}
+CALLED = {"file": "stock.py", "function": "open"}
 ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "an expression that is none": (
         {"handoffs": rules(handoff_type="condition", condition="${a} ==")},
@@ -114,6 +116,51 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "hooks.json: hooks.0.hook_agent: there is no agent Cellar",
     ),
+    "a hook without its file": (
+        {"hooks": {"hooks": [{"hook_type": "update_agent_state", **HOOK}]}},
+        "hooks.json: hooks.0.filename: look: no file a.py",
+    ),
+    "a lifecycle tool without its file": (
+        {"tools": {"lifecycle_tools": [{"trigger": "Before_Chat", **CALLED}]}},
+        "tools.json: lifecycle_tools.0.file: open: no file stock.py",
+    ),
+    "an agent whose model is missing": (
+        {"agents": {"agents": {"Counter": {"structured_outputs_required": True}}}},
+        "agents.json: agents.Counter.structured_outputs_required: needs a model for Counter",
+    ),
+    "a tool mode without a tool": (
+        {
+            "agents": {"agents": {"Counter": {"auto_tool_mode": True}}},
+            "structured_outputs": {"models": {"Order": {}}, "registry": {"Counter": "Order"}},
+        },
+        "agents.json: agents.Counter.auto_tool_mode: needs one tool of Counter that is auto-invoked",
+    ),
+    "a literal without values": (
+        {"structured_outputs": {"models": {"Order": {"fields": {"n": {"type": "literal"}}}}}},
+        "structured_outputs.json: models.Order.fields.n.values: a literal needs the values",
+    ),
+    "a trigger that matches twice": (
+        {
+            "context_variables": variable(
+                type="state",
+                triggers=[
+                    {"type": "agent_text", "agent": "Counter", "equals": "a", "contains": "a"}
+                ],
+            )
+        },
+        "context_variables.json: definitions.menu.source.triggers.0: needs one of equals",
+    ),
+    "a trigger of an unknown agent": (
+        {
+            "context_variables": variable(
+                type="state",
+                transitions=[
+                    {"to": 1, "trigger": {"type": "agent_text", "agent": "Cell", "regex": "("}}
+                ],
+            )
+        },
+        "context_variables.json: definitions.menu.source.transitions.0.trigger.regex: is no regular",
+    ),
 }
 
 
@@ -130,52 +177,24 @@ TOOL = {"agent": "Counter", "file": "till.py", "function": "sell"}
 SOLD = {"handoff_type": "condition", "condition": "${menu} == 1"}
 KNOWN: dict[str, Any] = {"context_variables": variable(type="state")}
 WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
-    "lifecycle tools": (
-        {
-            "tools": {
-                "lifecycle_tools": [
-                    {"trigger": "Before_Chat", "file": "a", "function": "b", "ui": {}}
-                ]
-            }
-        },
-        "tools.json: lifecycle_tools",
+    "a tool that nobody invokes": (
+        {"tools": {"tools": [{**TOOL, "auto_invoke": True}]}},
+        "tools.json",
     ),
-    "a UI tool that would invoke itself": (
-        {"tools": {"tools": [{**TOOL, "tool_type": "ui_tool"}]}},
-        "tools.json: tools.0.tool_type",
-    ),
-    "structured outputs": (
-        {"structured_outputs": {"models": [{"name": "Order", "fields": {}}]}},
-        "structured_outputs.json: models",
-    ),
-    "hooks": (
-        {
-            "hooks": {
-                "hooks": [
-                    {
-                        "hook_type": "update_agent_state",
-                        "hook_agent": "all",
-                        "filename": "a.py",
-                        "function": "a",
-                    }
-                ]
-            }
-        },
-        "hooks.json: hooks",
-    ),
-    "an agent's tool mode": (
-        {"agents": {"agents": {"Counter": {"auto_tool_mode": True}}}},
-        "agents.json: agents.Counter.auto_tool_mode",
-    ),
-    "triggers": (
+    "a regex that is to be hidden": (
         {
             "context_variables": variable(
                 type="state",
-                default=False,
-                triggers=[{"type": "agent_text", "agent": "Counter", "match": {"equals": "OK"}}],
+                triggers=[
+                    {"type": "agent_text", "agent": "Counter", "regex": "OK", "ui_hidden": True}
+                ],
             )
         },
-        "context_variables.json: definitions.menu.source.triggers",
+        "context_variables.json: definitions.menu.source.triggers.0.ui_hidden",
+    ),
+    "an agent that paints": (
+        {"agents": {"agents": {"Counter": {"image_generation_enabled": True}}}},
+        "agents.json: agents.Counter.image_generation_enabled",
     ),
     "a database": (
         {"context_variables": variable(type="data_reference", collection="menus")},
@@ -202,7 +221,7 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
         "context_variables.json: definitions.menu.source.path",
     ),
     "a variable of the original runtime": (
-        {"context_variables": {"agents": {"Oven": {"variables": ["chat_id"]}}}},
+        {"context_variables": {"agents": {"Oven": {"variables": ["has_children"]}}}},
         "context_variables.json: agents.Oven.variables",
     ),
     "a file that is no section": ({"agent": {}}, "agent.json"),
