@@ -150,6 +150,26 @@ class StartWorkflows(_Said):
     activate_first: bool = False
 
 
+class LaunchAction(_Said):
+    action: Literal["launch_workflow"]
+    payload: Run
+    artifact_id: str | None = None
+
+
+class UpdateAction(_Said):
+    """What has changed in a component's state; agents see it as the variables `ui_<key>`."""
+
+    action: Literal["update_state"]
+    payload: Annotated[Given, Field(min_length=1)]
+    artifact_id: str
+
+
+class ArtifactAction(_Said):
+    type: Literal["chat.artifact_action"]
+    data: Annotated[LaunchAction | UpdateAction, Field(discriminator="action")]
+    correlation_id: str | None = Field(default=None, max_length=256)
+
+
 Inbound = (
     SubmitInput
     | AnswerComponent
@@ -160,6 +180,7 @@ Inbound = (
     | StartGeneralChat
     | StartWorkflow
     | StartWorkflows
+    | ArtifactAction
 )
 
 _BY_TYPE: dict[str, type[Inbound]] = {
@@ -172,6 +193,7 @@ _BY_TYPE: dict[str, type[Inbound]] = {
     "chat.start_general_chat": StartGeneralChat,
     "chat.start_workflow": StartWorkflow,
     "chat.start_workflow_batch": StartWorkflows,
+    "chat.artifact_action": ArtifactAction,
 }
 
 

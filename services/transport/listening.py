@@ -6,13 +6,14 @@ from dataclasses import replace
 from contracts.ids import ChatId, ChatKey, Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.transport import asking, feed, inbound
+from services.transport import artifacts, asking, feed, inbound
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
 from services.transport.feed import Data, Frame, Launched
 from services.transport.general import GeneralChat
 from services.transport.inbound import (
     AnswerComponent,
+    ArtifactAction,
     Cancel,
     EnterGeneralMode,
     Inbound,
@@ -118,6 +119,9 @@ class Listener:
                 await self._start(said)
             case StartWorkflows():
                 await self._start_all(said)
+            case ArtifactAction():
+                for frame in await artifacts.act(self._desk, await self._now(), said):
+                    await self._line.send(frame)
 
     def _must_be_here(self, chat: str | None) -> None:
         if chat not in (None, self.view.key.chat):

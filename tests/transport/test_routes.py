@@ -363,7 +363,11 @@ async def test_the_console_and_the_health_pages_are_served(http: httpx.AsyncClie
     assert "javascript" in script.headers["content-type"]
     assert (await http.get("/console/../app.py")).status_code == 404
     assert (await http.get("/console/%2e%2e/app.py")).status_code == 404
-    assert (await http.get("/api/health")).json()["status"] == "healthy"
+    health = (await http.get("/api/health")).json()
+    assert (health["status"], health["workflows"]) == ("healthy", [WORKFLOW])
+    assert (health["total_tools"], health["tools_available"]) == (3, True)
+    assert health["transport_groups"] == {"websocket": [WORKFLOW]}
+    assert 0 <= health["nats_ping_ms"] <= health["health_check_time_ms"]
     assert (await http.get("/ready")).json()["ready"] is True
 
 
