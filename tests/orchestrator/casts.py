@@ -36,13 +36,24 @@ def note(text: str, context_variables: dict) -> str:
     """Write a note down."""
     context_variables["notes"] = context_variables.get("notes", 0) + 1
     return f"noted {text}"
+
+
+def open_book(context_variables: dict) -> None:
+    context_variables["book"] = "open"
+
+
+def close_book(context_variables: dict) -> str:
+    context_variables["book"] = f"closed after {context_variables['notes']}"
+    return context_variables["book"]
 '''
 
 
 def cast(folder: Path) -> dict[str, Loaded]:
     """By pattern: a workflow in which the writer takes notes by a tool of this folder."""
     (folder / "note.py").write_text(NOTE)
-    note = Tool("note", "Write a note down.", folder / "note.py", "note")
+    note, opens, closes = (
+        Tool(name, "", folder / "note.py", name) for name in ("note", "open_book", "close_book")
+    )
     writer = Agent(WRITER, "You write.", tools=(note,))
     others = {EDITOR: Agent(EDITOR, "You edit."), CRITIC: Agent(CRITIC, "You judge.")}
     base = Workflow(
@@ -51,6 +62,8 @@ def cast(folder: Path) -> dict[str, Loaded]:
         initial_agent=WRITER,
         initial_message="Write about rain.",
         max_turns=6,
+        before_chat=(opens,),
+        after_chat=(closes,),
     )
     return {
         workflow.pattern: Loaded(workflow.pattern, workflow, DemoScripts(agents={**SCRIPTS, **own}))

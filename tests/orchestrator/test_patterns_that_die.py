@@ -40,6 +40,10 @@ class Mortal:
         await self._chat.record(*events)
         raise DiedError
 
+    async def append(self, *told: Any, **more: Any) -> None:
+        await self._chat.append(*told, **more)
+        raise DiedError
+
 
 def dying(perform: Performer) -> Performer:
     async def die(effect: Effect, workflow: Workflow, chat: ChatLog) -> Outcome:

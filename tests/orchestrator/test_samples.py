@@ -6,14 +6,30 @@ from pathlib import Path
 import pytest
 
 from contracts.codec import Fact
-from contracts.events.turn import SELECTOR, SpeakerSelected, TurnCompleted, VariablesChanged
+from contracts.events.turn import (
+    SELECTOR,
+    ModelRequested,
+    OutputStructured,
+    SpeakerSelected,
+    TurnCompleted,
+    VariablesChanged,
+)
 from contracts.ids import WorkflowName
 from services.chassis.bus import Bus
 from services.orchestrator.agents import demo
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.offer import Offer, build_offer, build_performer
 from services.orchestrator.workflows.scaffold import make
-from tests.orchestrator.world import Person, history, leases, runner, shipped, tell, types
+from tests.orchestrator.world import (
+    Person,
+    history,
+    last_component,
+    leases,
+    runner,
+    shipped,
+    tell,
+    types,
+)
 
 pytestmark = pytest.mark.broker
 
@@ -67,6 +83,35 @@ async def test_a_helpdesk_chooses_who_helps_and_closes_the_ticket(bus: Bus) -> N
     ]
     assert ("Billing", "auto") in speakers(facts)
     assert "TICKET_CLOSED" in str([fact.envelope.body for fact in facts])
+    assert types(facts)[-1] == "chat.completed"
+
+
+async def test_a_postcard_is_shown_changed_as_wished_approved_and_ordered(bus: Bus) -> None:
+    offer = shipped()
+    person = Person(workflow=WorkflowName("Postcard"))
+    told = runner(bus, await leases(bus), build_performer(offer, 25), offer.workflows)
+    await tell(told, person.starts())
+    await tell(told, person.says("A holiday at the sea"))
+    first = last_component(await history(bus, person.key))
+    assert (first.component, first.display) == ("PostcardPreview", "artifact")
+    assert first.payload["colour"] == "sea"
+    wish = {"approved": False, "wish": "warmer"}
+    await tell(told, person.presses(first.question_id, wish))
+    second = last_component(await history(bus, person.key))
+    assert second.payload["colour"] == "sunset"
+    await tell(told, person.presses(second.question_id, {"approved": True}))
+    third = last_component(await history(bus, person.key))
+    assert (third.component, third.display) == ("QuantityPicker", "inline")
+    await tell(told, person.presses(third.question_id, {"quantity": 50}))
+    facts = await history(bus, person.key)
+    assert [name for name, _ in speakers(facts)] == ["user", "Designer", "Designer", "Clerk"]
+    assert 'wish: "warmer"' in str(
+        [f.event.prompt for f in facts if isinstance(f.event, ModelRequested)]
+    )
+    assert "50 postcards for 17.50 euros" in words(facts)
+    assert "POSTCARDS_ORDERED" in str([fact.envelope.body for fact in facts])
+    outputs = [fact.event for fact in facts if isinstance(fact.event, OutputStructured)]
+    assert [one.data["colour"] for one in outputs] == ["sea", "sunset"]
     assert types(facts)[-1] == "chat.completed"
 
 

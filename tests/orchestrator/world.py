@@ -12,8 +12,15 @@ from nats.js.kv import KeyValue
 
 from contracts import subjects
 from contracts.codec import Fact, open_event
-from contracts.commands import AnswerQuestion, CancelChat, Command, SendMessage, StartChat
-from contracts.events.human import HumanAsked
+from contracts.commands import (
+    AnswerQuestion,
+    AnswerUiTool,
+    CancelChat,
+    Command,
+    SendMessage,
+    StartChat,
+)
+from contracts.events.human import HumanAsked, UiToolRequested
 from contracts.ids import (
     AppId,
     ChatId,
@@ -114,6 +121,9 @@ class Person:
     def answers(self, question: QuestionId, text: str) -> AnswerQuestion:
         return AnswerQuestion(**self._order(), question_id=question, text=text)
 
+    def presses(self, question: QuestionId, response: dict[str, Any]) -> AnswerUiTool:
+        return AnswerUiTool(**self._order(), question_id=question, response=response)
+
     def cancels(self) -> CancelChat:
         return CancelChat(**self._order(), reason="enough")
 
@@ -121,6 +131,10 @@ class Person:
 def last_question(facts: list[Fact]) -> QuestionId:
     asked = [fact.event for fact in facts if isinstance(fact.event, HumanAsked)]
     return asked[-1].question_id
+
+
+def last_component(facts: list[Fact]) -> UiToolRequested:
+    return [fact.event for fact in facts if isinstance(fact.event, UiToolRequested)][-1]
 
 
 def named(chat: str, workflow: str) -> Person:

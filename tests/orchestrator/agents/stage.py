@@ -76,6 +76,12 @@ class MemoryJournal:
             raise RefusedHereError(f"batch {self._refuses}")
         self.add(*events)
 
+    async def append(self, decide: Callable[[ChatState], Sequence[Event]], *, cause: str) -> None:
+        """As a chat's log does, for what belongs to no turn."""
+        del cause
+        if events := decide(self.state):
+            self.add(*events)
+
     def add(self, *events: Event) -> None:
         """Take in what is so, whoever says it."""
         self.story = self.story.then(*events)

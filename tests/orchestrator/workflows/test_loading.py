@@ -67,6 +67,7 @@ def test_the_shipped_workflows_load_without_problems() -> None:
         "Generator",
         "HelloWorld",
         "Helpdesk",
+        "Postcard",
     ]
     assert [one for one in found if isinstance(one, Broken)] == []
 
