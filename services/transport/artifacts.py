@@ -3,9 +3,10 @@
 from contracts.ids import QuestionId
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.feed import Blocked, Data, Frame, Launch, launched
+from services.transport.frames import Data, Frame
 from services.transport.inbound import ArtifactAction, LaunchAction, UpdateAction, of_page
 from services.transport.launching import launch
+from services.transport.notices import Blocked, Launch, launched
 from services.transport.refusals import malformed
 
 

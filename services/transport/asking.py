@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from services.transport.feed import Data, Frame
+from services.transport.frames import Data, Frame
 from services.transport.general import GeneralChat
 
 _SHOWN = {"chat.text", "chat.print", "chat.usage_delta", "chat.error"}

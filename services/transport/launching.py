@@ -6,8 +6,8 @@ from contracts.subjects import InvalidIdError, token
 from services.chassis.bus import RefusedError, UnavailableError
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.feed import Blocked, Launch, Launched
 from services.transport.inbound import Run, StartBody
+from services.transport.notices import Blocked, Launch, Launched
 from services.transport.refusals import RefusalError, malformed, unavailable
 
 

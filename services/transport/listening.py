@@ -6,10 +6,10 @@ from dataclasses import replace
 from contracts.ids import ChatId, ChatKey, Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.transport import artifacts, asking, feed, inbound
+from services.transport import artifacts, asking, inbound, notices
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.feed import Data, Frame, Launched
+from services.transport.frames import Data, Frame
 from services.transport.general import GeneralChat
 from services.transport.inbound import (
     AnswerComponent,
@@ -26,6 +26,7 @@ from services.transport.inbound import (
 )
 from services.transport.launching import launch, launch_all
 from services.transport.line import Line
+from services.transport.notices import Launched
 from services.transport.refusals import RefusalError, malformed, unavailable
 from services.transport.rooms import Seat
 
@@ -138,7 +139,7 @@ class Listener:
     async def _switch(self, view: ChatView) -> None:
         if self.general is not None:
             await self._line.send(asking.mode_is_workflow(view.key.chat, view.workflow))
-        await self._line.send(feed.context_switched(self.view, view))
+        await self._line.send(notices.context_switched(self.view, view))
         # What ChatUI has counted in one chat it holds against the next.
         self._claimed = max(self._claimed, self._sent)
         self._greeting = True
@@ -177,11 +178,11 @@ class Listener:
         return await chats.latest(app, user)
 
     async def _start(self, said: StartWorkflow) -> None:
-        await self._line.send(feed.launched(await launch(self._desk, self.view, said)))
+        await self._line.send(notices.launched(await launch(self._desk, self.view, said)))
 
     async def _start_all(self, said: StartWorkflows) -> None:
         launches = await launch_all(self._desk, self.view, said.runs)
-        await self._line.send(feed.batch_launched(launches))
+        await self._line.send(notices.batch_launched(launches))
         begun = [one for one in launches if isinstance(one, Launched)]
         if said.activate_first and begun:
             first = begun[0]

@@ -14,11 +14,12 @@ from litestar.params import FromPath
 from contracts.ids import Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.transport import asking, cursors, feed
+from services.transport import asking, cursors, notices
 from services.transport.addresses import key_of, plain
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.feed import Frame, Viewer
+from services.transport.feed import Viewer
+from services.transport.frames import Frame
 from services.transport.general import GeneralChat
 from services.transport.line import Line
 from services.transport.listening import Listener
@@ -106,7 +107,7 @@ async def _show(
 
     async with desk.rooms.seat(view.key) as (room, seat):
         listener.attends(view, seat)
-        await line.send(feed.meta(view))
+        await line.send(notices.meta(view))
         if viewer.has_cursor:
             listener.greeting_is_over()
         else:

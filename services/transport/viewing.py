@@ -9,9 +9,10 @@ from contracts.codec import Fact
 from contracts.ids import Seq, StreamSeq
 from contracts.live import TextStreamed, ToolProgressed
 from services.chassis.bus import Bus, Stored, UnavailableError
-from services.transport import feed
+from services.transport import feed, notices
 from services.transport.chatview import ChatView, see
-from services.transport.feed import Frame, Seen, Viewer
+from services.transport.feed import Seen, Viewer
+from services.transport.frames import Frame
 from services.transport.rooms import NOWHERE, Behind, Happened, Rewound, Room, Seat
 from services.transport.speech import MissedTextError, Speech, call_of, hear, unheard
 from services.transport.views import read
@@ -81,7 +82,7 @@ class Viewing:
 
     async def _replay(self, mode: Literal["auto", "client"], frames: "Frames") -> None:
         shown = await self._catch_up(frames)
-        await self._send(feed.boundary(self._view, self._cursor, shown, mode))
+        await self._send(notices.boundary(self._view, self._cursor, shown, mode))
         await self._speak()
 
     async def _catch_up(self, frames: "Frames", goal: Seq = NOWHERE) -> int:

@@ -14,7 +14,7 @@ from contracts.events.turn import ModelRequested, ModelResponded, SpeakerSelecte
 from contracts.ids import AgentName, AppId, ChatId, ChatKey, UserId, WorkflowName, new_chat_id
 from services.chassis.bus import Bus
 from services.transport import asking
-from services.transport.feed import Frame
+from services.transport.frames import Frame
 from services.transport.general import GeneralChat
 from tests.transport.chat_ui import open_page
 from tests.transport.conftest import Open

@@ -11,7 +11,7 @@ from litestar.response.base import ASGIResponse
 from contracts.ids import AppId, WorkflowName
 from contracts.seed import cache_seed
 from contracts.subjects import token
-from services.transport import cursors, feed, inbound
+from services.transport import cursors, inbound, notices
 from services.transport.addresses import key_of, plain, socket_of
 from services.transport.chats import Started
 from services.transport.chatview import STATUS_NUMBER, ChatView
@@ -196,7 +196,7 @@ def _meta(view: ChatView) -> Json:
         "last_sequence": view.last_seq,
         "created_at": view.started.isoformat(),
         "last_updated_at": view.last_time.isoformat(),
-        "last_artifact": feed.last_artifact(view),
+        "last_artifact": notices.last_artifact(view),
         "artifact_instance_id": None if view.artifact is None else view.artifact.event_id,
         "artifact_state": None,
     }
