@@ -46,6 +46,8 @@ class Settings(ChassisSettings):
     upload_max_bytes: int = Field(default=26_214_400, ge=1)
     upload_bundle_max_bytes: int = Field(default=10_485_760, ge=1)
     """Of one file, and of one that is part of a bundle."""
+    raw_events: bool = True
+    """Whether who asks for it sees every event as it is stored, prompts and hidden words, too."""
     metrics_public_url: str | None = None
     cors_origins: str = ""
     start_wait_seconds: float = Field(default=5.0, gt=0, le=60)
@@ -136,6 +138,7 @@ def _desk(settings: Settings, bus: Bus, counts: Counts, stopping: Stopping) -> D
         attachments=Attachments(bus, settings.upload_max_bytes, settings.upload_bundle_max_bytes),
         sockets=counts.sockets,
         frames=counts.frames,
+        raw_events=settings.raw_events,
         max_message_bytes=settings.max_message_bytes,
         max_parallel_workflows=settings.mozaiks_max_parallel_workflows,
         send_seconds=settings.send_seconds,

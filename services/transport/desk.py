@@ -63,6 +63,7 @@ class Desk:
     attachments: Attachments
     sockets: Gauge
     frames: Counter
+    raw_events: bool
     max_message_bytes: int
     max_parallel_workflows: int
     send_seconds: float

@@ -46,7 +46,7 @@ async def on_socket(
     line = Line(socket, desk)
     with desk.sockets.track_inprogress(), contextlib.suppress(WebSocketDisconnect, OSError):
         try:
-            viewer, after = _asked(socket)
+            viewer, after = _asked(socket, desk)
             key = key_of(app_id, chat_id)
             workflow, user = plain(workflow_name, "workflow_name"), plain(user_id, "user_id")
             with desk.crowd.one_more():
@@ -69,9 +69,12 @@ async def _dismiss(line: Line, refusal: RefusalError) -> None:
     await line.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, refusal.code)
 
 
-def _asked(socket: WebSocket[Any, Any, Any]) -> tuple[Viewer, Seq]:
+def _asked(socket: WebSocket[Any, Any, Any], desk: Desk) -> tuple[Viewer, Seq]:
     after, events = socket.query_params.get("after"), socket.query_params.get("events")
-    viewer = Viewer(has_cursor=after is not None, everything=cursors.wants_everything(events))
+    viewer = Viewer(
+        has_cursor=after is not None,
+        everything=cursors.wants_everything(events) and desk.raw_events,
+    )
     return viewer, Seq(0) if after is None else cursors.cursor(after, "after")
 
 

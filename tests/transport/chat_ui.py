@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +90,7 @@ class Page:
     system: list[str] = field(default_factory=list)
     mode: str = "workflow"
     dividers: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
 
     def show(self, frame: Json) -> None:
         if frame["type"] == "chat_meta":
@@ -134,7 +136,7 @@ class Page:
             case "general_session_created":
                 self.mode = "general"
             case _:
-                pass
+                self.ignored[case] += 1
 
     def _called(self, frame: Json, data: Json) -> None:
         payload = frame["payload"]

@@ -354,3 +354,20 @@ async def test_a_message_and_a_cancel_are_ordered(viewer: Client, chat: Chat, bu
     assert isinstance(order, CancelChat)
     assert order.reason == "enough"
     await viewer.close()
+
+
+async def test_events_as_they_are_stored_are_shown_only_where_they_may_be(
+    open_transport: Open, chat: Chat
+) -> None:
+    address = await open_transport(raw_events=False)
+    await chat.append(STARTED, SELECTED, REQUESTED, SAID.model_copy(update={"hidden": True}))
+    viewer = await client(f"{address}{chat.path()}?after=0&events=1")
+    await viewer.until("chat.resume_boundary")
+    async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+        path = f"/api/chats/{chat.key.app}/{chat.key.chat}/events"
+        page = await http.get(path, params={"user_id": "ana", "events": 1, "wait": 0})
+    for told in (str(viewer.frames), page.text):
+        assert "run_start" in told
+        assert "A plan." not in told
+        assert "chat.event" not in told
+    await viewer.close()

@@ -146,7 +146,7 @@ async def events(
     user, wait = cursors.required(asked.get("user_id"), "user_id"), asked.get("wait")
     # The header is the newer one: a browser that comes back repeats the address it began with.
     after = cursors.cursor(seen or asked.get("after") or "0", "after")
-    everything = cursors.wants_everything(asked.get("events"))
+    everything = cursors.wants_everything(asked.get("events")) and desk.raw_events
     patience = 0.0 if wait is None else cursors.seconds(wait, "wait", LONGEST_WAIT)
     view = await desk.chats.find(key_of(app_id, chat_id), user=user)
     viewer = Viewer(everything=everything, agents=await desk.workflows.heard(view.workflow))
