@@ -18,6 +18,7 @@ from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.chassis.streams import ensure_streams
 from services.orchestrator.agents.tools import build_function, build_tool
+from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.workflows.loading import Loaded, load
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def test_the_first_workflow_of_the_readme_loads_and_its_tool_can_be_called(tmp_p
     loaded = load(folder)
     assert isinstance(loaded, Loaded)
     counter = loaded.workflow.agents[loaded.workflow.initial_agent]
-    offered = build_tool(build_function(counter.tools[0])).schema.function
+    offered = build_tool(build_function(counter.tools[0], Workbench())).schema.function
     assert (offered.name, list(offered.parameters["properties"])) == ("sell", ["bread"])
 
 

@@ -1,7 +1,9 @@
 """What a tool function may ask of the runtime: name a parameter `runtime` and it is handed in."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class ToolRuntime(Protocol):
@@ -13,6 +15,9 @@ class ToolRuntime(Protocol):
     A tool that asks runs again from its start once the answer is there (perhaps weeks later, in
     another process), with earlier answers given at once: do nothing before an `ask` that must not
     happen twice, or guard it by `idempotency_key`.
+
+    Tools run beside the runtime, in threads of their own: one that blocks holds nobody else up. Async
+    ones share a loop that is not the runtime's. What a tool prints goes to the log.
     """
 
     @property
@@ -70,4 +75,15 @@ class ToolRuntime(Protocol):
         **metadata: Any,
     ) -> None:
         """Tell the rest of the company: other services subscribe to `mozaiks.evt.*.*.business`."""
+        ...
+
+    async def progress(self, percent: float | None = None, message: str = "") -> None:
+        """Show the person how far this call is: 0 to 100, or none where that cannot be told.
+
+        Shown while it happens and not kept: at most ten times a second, the newest always.
+        """
+        ...
+
+    def wait(self, asked: Coroutine[Any, Any, T]) -> T:
+        """For a tool that is not async: `runtime.wait(runtime.ask("Shall I?"))` blocks its thread."""
         ...

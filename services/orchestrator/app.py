@@ -21,6 +21,7 @@ from services.chassis.process import Asgi, Probes, build_broker, connected, nats
 from services.chassis.settings import Settings as ChassisSettings
 from services.orchestrator.agents.models import Provider, choose_models, shared_client
 from services.orchestrator.agents.offer import Offer, build_offer, build_performer
+from services.orchestrator.agents.prints import prints_in_the_log
 from services.orchestrator.handlers import Handlers
 from services.orchestrator.runner import Runner
 
@@ -73,7 +74,11 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with connected(broker, settings) as bus, shared_client() as client:
+        async with (
+            prints_in_the_log(),
+            connected(broker, settings) as bus,
+            shared_client() as client,
+        ):
             models = choose_models(
                 _provider(settings), client, settings.demo_pause_seconds, os.environ
             )

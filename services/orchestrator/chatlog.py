@@ -25,7 +25,7 @@ from contracts.ids import (
     StreamSeq,
     WorkflowName,
 )
-from contracts.live import TextStreamed
+from contracts.live import TextStreamed, ToolProgressed
 from services.chassis.bus import Bus, PositionConflictError, live_position
 from services.orchestrator.state import ChatState, evolve
 
@@ -133,6 +133,27 @@ class ChatLog:
             text=text,
         )
         await self._bus.show(self.key, chunk)
+
+    async def show_progress(
+        self,
+        *,
+        turn: int,
+        agent: AgentName,
+        tool_call_id: str,
+        tool_name: str,
+        percent: float | None,
+        message: str,
+    ) -> None:
+        step = ToolProgressed(
+            turn=turn,
+            agent=agent,
+            runner=self._runner or RunnerId(""),
+            tool_call_id=tool_call_id,
+            tool_name=tool_name,
+            percent=percent,
+            message=message,
+        )
+        await self._bus.show(self.key, step)
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         """Set the timer of a question; when it will end.

@@ -24,7 +24,6 @@ from services.transport.addresses import undecoded
 from services.transport.attachments import Attachments
 from services.transport.chats import Chats
 from services.transport.desk import Crowd, Desk, Stopping
-from services.transport.general import GeneralChats
 from services.transport.rooms import SEAT_SIZE, VIEWERS, Rooms
 from services.transport.sockets import on_socket
 from services.transport.views import Views
@@ -126,15 +125,13 @@ def _the_desk(state: State) -> Desk:
 
 
 def _desk(settings: Settings, bus: Bus, counts: Counts, stopping: Stopping) -> Desk:
-    chats = Chats(bus, Views(bus), settings.start_wait_seconds, settings.max_message_bytes)
-    workflows = Workflows(bus)
+    views = Views(bus)
     return Desk(
         bus=bus,
-        chats=chats,
+        chats=Chats(bus, views, settings.start_wait_seconds, settings.max_message_bytes),
         rooms=Rooms(bus, settings.seat_size, settings.max_viewers_per_chat),
         crowd=Crowd(settings.max_viewers),
-        workflows=workflows,
-        general=GeneralChats(chats, workflows),
+        workflows=Workflows(bus),
         attachments=Attachments(bus, settings.upload_max_bytes, settings.upload_bundle_max_bytes),
         sockets=counts.sockets,
         frames=counts.frames,

@@ -59,7 +59,6 @@ class Desk:
     rooms: Rooms
     crowd: Crowd
     workflows: Workflows
-    general: GeneralChats
     attachments: Attachments
     sockets: Gauge
     frames: Counter
@@ -72,3 +71,8 @@ class Desk:
     metrics_public_url: str | None
     begun: datetime
     clock: Callable[[], datetime]
+
+    @property
+    def general(self) -> GeneralChats:
+        """The general ones among the chats of this desk."""
+        return GeneralChats(self.chats, self.workflows)

@@ -1,7 +1,7 @@
 """What a client says on its socket: obeyed, or refused by the name of the field."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from contracts.ids import ChatId, ChatKey, Seq
 from contracts.subjects import InvalidIdError
@@ -29,6 +29,15 @@ from services.transport.line import Line
 from services.transport.notices import Launched
 from services.transport.refusals import RefusalError, malformed, unavailable
 from services.transport.rooms import Seat
+from services.transport.speech import Speech
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How far a chat was shown: up to an event, and what of the text that came after it."""
+
+    cursor: Seq = Seq(0)  # noqa: RUF009
+    heard: Speech | None = None
 
 
 class Listener:
@@ -49,7 +58,7 @@ class Listener:
         self._claimed = Seq(0)
         self._sent = Seq(0)
         self._another = asyncio.Event()
-        self._left: dict[ChatKey, Seq] = {}
+        self._left: dict[ChatKey, Left] = {}
 
     def attends(self, view: ChatView, seat: Seat) -> None:
         self._seat = seat
@@ -59,16 +68,16 @@ class Listener:
     async def chooses_another(self) -> None:
         await self._another.wait()
 
-    def leaves(self, view: ChatView, cursor: Seq) -> None:
+    def leaves(self, view: ChatView, left: Left) -> None:
         """Note how far a chat was shown: it stays on the page behind a general one."""
         if self.general is not None:
-            self._left[view.key] = cursor
+            self._left[view.key] = left
 
-    def returns(self) -> Seq:
+    def returns(self) -> Left:
         """How far the chosen chat is on the client's page already."""
-        cursor = self._left.get(self.view.key, Seq(0))
+        left = self._left.get(self.view.key, Left())
         self._left.clear()
-        return cursor
+        return left
 
     def greeting_is_over(self) -> None:
         self._greeting = False

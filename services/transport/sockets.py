@@ -22,7 +22,7 @@ from services.transport.feed import Viewer
 from services.transport.frames import Frame
 from services.transport.general import GeneralChat
 from services.transport.line import Line
-from services.transport.listening import Listener
+from services.transport.listening import Left, Listener
 from services.transport.refusals import RefusalError, malformed, unavailable
 from services.transport.together import together
 from services.transport.viewing import LostEventsError, Viewing
@@ -82,7 +82,7 @@ async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after:
     listener = Listener(desk, line, view)
 
     async def show() -> None:
-        await _show(desk, line, listener, view, viewer, after)
+        await _show(desk, line, listener, view, viewer, Left(after))
         while True:
             chosen, general = listener.view, listener.general
             if general is not None:
@@ -99,7 +99,7 @@ async def _as(desk: Desk, viewer: Viewer, view: ChatView) -> Viewer:
 
 
 async def _show(
-    desk: Desk, line: Line, listener: Listener, view: ChatView, viewer: Viewer, after: Seq
+    desk: Desk, line: Line, listener: Listener, view: ChatView, viewer: Viewer, left: Left
 ) -> None:
     """Show one chat until another one is chosen."""
 
@@ -115,9 +115,10 @@ async def _show(
             listener.greeting_is_over()
         else:
             await _greeting(listener.greeted, desk.handshake_seconds)
-        viewing = Viewing(desk.bus, room, seat, view, viewer, after, send)
+        viewing = Viewing(desk.bus, room, seat, view, viewer, left.cursor, send)
+        viewing.goes_on_from(left.heard)
         await together(viewing.run(), listener.chooses_another())
-        listener.leaves(view, viewing.cursor)
+        listener.leaves(view, Left(viewing.cursor, viewing.heard))
 
 
 async def _show_general(
@@ -132,7 +133,7 @@ async def _show_general(
 
     async with desk.rooms.seat(view.key) as (room, seat):
         listener.attends(view, seat)
-        viewer = Viewer(has_cursor=False)
+        viewer = await _as(desk, Viewer(has_cursor=False), view)
         viewing = Viewing(desk.bus, room, seat, view, viewer, view.last_seq, send)
         await together(viewing.run(), listener.chooses_another())
 

@@ -67,6 +67,15 @@ class Viewing:
     def view(self) -> ChatView:
         return self._view
 
+    @property
+    def heard(self) -> Speech | None:
+        """What was shown of the text that is still being spoken."""
+        return self._heard
+
+    def goes_on_from(self, heard: Speech | None) -> None:
+        """Show a text only from where it was shown before this viewing."""
+        self._heard = heard
+
     async def run(self) -> None:
         await self._replay("auto", feed.of_history)
         while True:

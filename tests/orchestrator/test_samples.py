@@ -1,16 +1,19 @@
 """Every shipped workflow and a new one, from the first word to the last, on the demo model."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from contracts.codec import Fact
+from contracts.events.parts import text_of
 from contracts.events.turn import (
     SELECTOR,
     ModelRequested,
     OutputStructured,
     SpeakerSelected,
+    ToolReturned,
     TurnCompleted,
     VariablesChanged,
 )
@@ -113,6 +116,19 @@ async def test_a_postcard_is_shown_changed_as_wished_approved_and_ordered(bus: B
     outputs = [fact.event for fact in facts if isinstance(fact.event, OutputStructured)]
     assert [one.data["colour"] for one in outputs] == ["sea", "sunset"]
     assert types(facts)[-1] == "chat.completed"
+
+
+async def test_a_clock_asks_an_mcp_server_and_says_what_it_answers(bus: Bus) -> None:
+    facts = await talk(bus, shipped(), "Clock", "What time is it in Vienna?", "And in Tokyo?")
+    results = [fact.event for fact in facts if isinstance(fact.event, ToolReturned)]
+    assert [(one.name, one.status) for one in results] == [
+        ("get_current_time", "ok"),
+        ("convert_time", "ok"),
+    ]
+    now = json.loads(text_of(results[0].parts))
+    assert now["timezone"] == "Europe/Vienna"
+    assert now["datetime"] in words(facts)
+    assert speakers(facts)[-1][0] == "user"
 
 
 async def test_a_new_workflow_runs_at_once(bus: Bus, tmp_path: Path) -> None:

@@ -247,6 +247,29 @@ def test_a_chunk_has_its_place_and_no_seq() -> None:
     }
 
 
+def test_progress_is_said_of_its_call_and_has_no_seq() -> None:
+    told = ToolProgressed(
+        turn=1,
+        agent=PLANNER,
+        runner=RunnerId("r1"),
+        tool_call_id="call-1",
+        tool_name="look",
+        percent=40,
+        message="looking",
+    )
+    (frame,) = feed.of_progress(CONSOLE, told)
+    assert (frame.type, frame.seq) == ("chat.tool_progress", None)
+    assert frame.data == {
+        "agent": PLANNER,
+        "tool_name": "look",
+        "progress_percent": 40,
+        "status_message": "looking",
+        "corr": "call-1",
+        "turn": 1,
+    }
+    assert feed.of_progress(CONSOLE, told.model_copy(update={"agent": SELECTOR})) == []
+
+
 def test_the_boundary_says_where_history_ends() -> None:
     _, view = told(SAID, COMPLETED)
     frame = json.loads(encode(notices.boundary(view, Seq(3), 3, "auto")))

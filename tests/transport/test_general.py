@@ -1,3 +1,4 @@
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,11 +20,15 @@ from services.transport.general import GeneralChat
 from tests.transport.chat_ui import open_page
 from tests.transport.conftest import Open
 from tests.transport.story import (
+    PLANNER,
+    REQUESTED,
+    SAID,
     SELECTED,
     STARTED,
     WORKFLOW,
     Chat,
     Client,
+    chunk,
     client,
     offer,
     said,
@@ -102,6 +107,10 @@ def app() -> AppId:
     return AppId(f"app-{new_chat_id()}")
 
 
+def chat_of(app: AppId, bus: Bus) -> Chat:
+    return Chat(bus, ChatKey(app, new_chat_id()))
+
+
 Enter = Callable[[], Awaitable[Client]]
 
 
@@ -111,7 +120,7 @@ async def enter(
 ) -> AsyncIterator[Enter]:
     """Come to the app's one workflow chat, on a socket of one's own."""
     address = await open_transport(start_wait_seconds=5)
-    chat = Chat(bus, ChatKey(app, new_chat_id()))
+    chat = chat_of(app, bus)
     await chat.append(STARTED, SELECTED)
     company.chats[chat.key] = chat
     sockets: list[Client] = []
@@ -171,6 +180,32 @@ async def test_a_general_chat_is_entered_asked_and_left_on_one_socket(
     assert viewer.frames[0]["data"]["mode"] == "workflow"
     texts = [f["content"] for f in viewer.frames if f["type"] == "chat.text"]
     assert texts == ["meanwhile", "and now?"]  # what is on the page already is not shown again
+
+
+@pytest.mark.broker
+async def test_a_text_that_is_spoken_meanwhile_is_whole_on_return(
+    open_transport: Open, bus: Bus, app: AppId, company: Company
+) -> None:
+    address, chat = await open_transport(start_wait_seconds=5), chat_of(app, bus)
+    await chat.append(STARTED, SELECTED, REQUESTED)
+    page = await open_page(address, chat.key.chat, chat.path())
+    await chat.stream(chunk(0, "A "))
+    while page.lines != [(PLANNER, "A ")]:
+        await page.next()
+    await page.socket.send('{"type":"chat.enter_general_mode"}')
+    while page.mode != "general":
+        await page.next()
+    await chat.stream(chunk(2, "pl"))
+    back = {"type": "chat.switch_workflow", "chat_id": chat.key.chat}
+    await page.socket.send(json.dumps(back))
+    while page.lines != [(PLANNER, "A pl")]:
+        await page.next()
+    await chat.stream(chunk(4, "an."))
+    await chat.append(SAID)
+    while page.bubbles[-1].streaming:
+        await page.next()
+    assert page.lines == [(PLANNER, "A plan.")]
+    assert company.chats
 
 
 @pytest.mark.broker
@@ -256,9 +291,9 @@ async def test_a_question_for_a_chat_that_is_not_general_or_not_ones_own_is_refu
 
 @pytest.mark.broker
 async def test_chat_ui_shows_both_sides_of_a_general_chat_and_drops_nothing(
-    open_transport: Open, chat: Chat, company: Company
+    open_transport: Open, bus: Bus, app: AppId, company: Company
 ) -> None:
-    address = await open_transport(start_wait_seconds=5)
+    address, chat = await open_transport(start_wait_seconds=5), chat_of(app, bus)
     await chat.append(STARTED, *[said(f"line {n}") for n in range(20)])
     page = await open_page(address, chat.key.chat, chat.path())
     page.bubbles.clear()

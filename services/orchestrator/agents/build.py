@@ -1,6 +1,6 @@
 """Build a workflow's agents once: AG2 agents with their tools, ready for any number of turns."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,9 @@ from ag2.response import ResponseProto, ResponseSchema
 from contracts.events.turn import SELECTOR
 from contracts.ids import AgentName
 from services.orchestrator.agents.hooks import Hooks, build_hooks
+from services.orchestrator.agents.limits import Bounds
 from services.orchestrator.agents.models import Models, NoModelError
+from services.orchestrator.agents.servers import ServerTools
 from services.orchestrator.agents.tools import (
     Function,
     build_function,
@@ -18,10 +20,11 @@ from services.orchestrator.agents.tools import (
     build_tool,
     on_human_input,
 )
+from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.patterns import candidates
 from services.orchestrator.workflows.functions import ToolLoadError
-from services.orchestrator.workflows.loading import Loaded, ManifestError
-from services.orchestrator.workflows.spec import Agent, ModelChoice, Tool, Workflow
+from services.orchestrator.workflows.loading import NOTHING, Loaded, ManifestError
+from services.orchestrator.workflows.spec import Agent, McpServer, ModelChoice, Tool, Workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +36,17 @@ class Cast:
     hooks: Mapping[AgentName, Hooks] = field(default_factory=dict)
 
 
-def build_cast(loaded: Loaded, models: Models) -> Cast:
+def build_cast(loaded: Loaded, models: Models, environment: Mapping[str, str] = NOTHING) -> Cast:
     """Raises ManifestError with every tool that does not load and every model without a key."""
     problems: list[str] = []
-    functions = _functions(loaded.workflow, problems)
-    hooks = _hooks(loaded.workflow, problems)
+    bench = Workbench()  # this workflow's own: what blocks it holds up no other
+    functions = _functions(loaded.workflow, bench, problems)
+    hooks = _hooks(loaded.workflow, bench, problems)
+    servers = _Servers(environment)
     agents: dict[AgentName, Ag2Agent] = {}
     for name, agent in loaded.workflow.agents.items():
         try:
-            agents[name] = _agent(loaded, agent, functions, models)
+            agents[name] = _agent(loaded, agent, functions, servers, models)
         except ToolLoadError as broken:
             problems.append(f"tools.json: {broken}")
         except NoModelError as broken:
@@ -53,11 +58,13 @@ def build_cast(loaded: Loaded, models: Models) -> Cast:
     return Cast(agents, functions, hooks)
 
 
-def _functions(workflow: Workflow, problems: list[str]) -> Mapping[Tool, Function]:
+def _functions(
+    workflow: Workflow, bench: Workbench, problems: list[str]
+) -> Mapping[Tool, Function]:
     built: dict[Tool, Function] = {}
     for tool in called_in(workflow):
         try:
-            built[tool] = build_function(tool)
+            built[tool] = build_function(tool, bench)
         except ToolLoadError as broken:
             problems.append(f"tools.json: {broken}")
     return built
@@ -70,30 +77,50 @@ def called_in(workflow: Workflow) -> Iterable[Tool]:
     return dict.fromkeys([*called, *workflow.before_chat, *workflow.after_chat])
 
 
-def _hooks(workflow: Workflow, problems: list[str]) -> Mapping[AgentName, Hooks]:
+def _hooks(workflow: Workflow, bench: Workbench, problems: list[str]) -> Mapping[AgentName, Hooks]:
     built: dict[AgentName, Hooks] = {}
     for name, agent in workflow.agents.items():
         try:
-            built[name] = build_hooks(agent.hooks)
+            built[name] = build_hooks(agent.hooks, bench)
         except ToolLoadError as broken:
             problems.append(f"hooks.json: {broken}")
     return built
 
 
 def _agent(
-    loaded: Loaded, agent: Agent, functions: Mapping[Tool, Function], models: Models
+    loaded: Loaded,
+    agent: Agent,
+    functions: Mapping[Tool, Function],
+    servers: "_Servers",
+    models: Models,
 ) -> Ag2Agent:
     """An agent in `auto_tool_mode` calls no tool itself: the runtime does, with its output."""
     offered = () if agent.auto_tool_mode else agent.tools
     tools = [build_tool(functions[tool]) for tool in offered if tool in functions]
+    tools += [build_handoff(handoff) for handoff in agent.handoffs]
     bound = agent.output if agent.output_required else None
     return Ag2Agent(
         str(agent.name),
         config=models.config_of(loaded.demo.script(agent.name), agent.model),
-        tools=[*tools, *(build_handoff(handoff) for handoff in agent.handoffs)],
+        tools=[*tools, *servers.of(agent, [tool.name for tool in tools])],
         hitl_hook=on_human_input,
         response_schema=None if bound is None else _schema(bound.schema_name, bound.schema),
     )
+
+
+class _Servers:
+    """A workflow's MCP servers: the limits of each are for all agents that call its tools."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._limited: dict[McpServer, Bounds] = {}
+
+    def of(self, agent: Agent, taken: Sequence[str]) -> list[ServerTools]:
+        built: list[ServerTools] = []
+        for server in agent.servers:
+            bounds = self._limited.setdefault(server, Bounds(server.limits))
+            built.append(ServerTools(server, self._environment, bounds, taken, tuple(built)))
+        return built
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> ResponseProto[str]:

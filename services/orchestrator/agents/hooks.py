@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from contracts.events.turn import ConversationProcessed
 from contracts.ids import AgentName
 from services.orchestrator.agents.codec import jsonable
-from services.orchestrator.agents.limits import in_thread
+from services.orchestrator.agents.workbench import LeftBehind, Workbench
 from services.orchestrator.projection import Passage, as_messages, as_passages
 from services.orchestrator.workflows.functions import load_function
 from services.orchestrator.workflows.spec import USER, Hook, HookKind
@@ -36,6 +36,7 @@ class Hooks:
     """One agent's hooks, in the order of the manifest."""
 
     functions: Sequence[tuple[HookKind, Callable[..., Any]]]
+    bench: Workbench = field(default_factory=Workbench)
 
     @property
     def edit(self) -> bool:
@@ -46,7 +47,7 @@ class Hooks:
         """What the agent says once its hooks have seen it. Raises what they raise."""
         for work in self._of("process_message_before_send"):
             sender, recipient = HookedAgent(agent), HookedAgent(USER)
-            told = await _called(work, sender, text, recipient, False)  # noqa: FBT003  its signature
+            told = await self._called(work, sender, text, recipient, False)  # noqa: FBT003  its signature
             text = text if told is None else _content(told)
         return text
 
@@ -62,12 +63,12 @@ class Hooks:
         me = HookedAgent(agent, prompt, variables)
         messages = as_messages(before, agent)
         for work in self._of("update_agent_state"):
-            await _called(work, me, messages)
+            await self._called(work, me, messages)
         for work in self._of("process_all_messages_before_reply"):
-            told = await _called(work, messages)
+            told = await self._called(work, messages)
             messages = messages if told is None else list(told)
         for work in self._of("process_last_received_message"):
-            told = await _called(work, messages[-1]["content"] if messages else "")
+            told = await self._called(work, messages[-1]["content"] if messages else "")
             if messages and told is not None:
                 messages = [*messages[:-1], {**messages[-1], "content": _content(told)}]
         kept = jsonable(messages)
@@ -76,6 +77,13 @@ class Hooks:
             turn=turn, agent=agent, messages=kept, prompt=str(me.system_message)
         )
 
+    async def _called(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        left = LeftBehind()
+        async with asyncio.timeout(HOOK_SECONDS):
+            if inspect.iscoroutinefunction(work):
+                return await self.bench.run_async(partial(work, *arguments), left)
+            return await self.bench.run_blocking(partial(work, *arguments), left)
+
     def _of(self, kind: HookKind) -> Iterable[Callable[..., Any]]:
         return (work for own, work in self.functions if own == kind)
 
@@ -83,17 +91,9 @@ class Hooks:
 NO_HOOKS = Hooks(())
 
 
-def build_hooks(hooks: Iterable[Hook]) -> Hooks:
+def build_hooks(hooks: Iterable[Hook], bench: Workbench) -> Hooks:
     """Raises ToolLoadError."""
-    return Hooks([(hook.kind, load_function(hook.file, hook.function)) for hook in hooks])
-
-
-async def _called(work: Callable[..., Any], *arguments: Any) -> Any:
-    async with asyncio.timeout(HOOK_SECONDS):
-        if inspect.iscoroutinefunction(work):
-            told: Awaitable[Any] = work(*arguments)
-            return await told
-        return await in_thread(partial(work, *arguments))
+    return Hooks([(hook.kind, load_function(hook.file, hook.function)) for hook in hooks], bench)
 
 
 def _content(told: Any) -> str:

@@ -1,14 +1,11 @@
 """How long a tool may take, how often it is tried, and how many of its calls run side by side."""
 
 import asyncio
-import contextlib
-import contextvars
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
+from services.orchestrator.agents.workbench import LeftBehind
 from services.orchestrator.workflows.spec import Limits
 
 BACKOFF_SECONDS = 0.5
@@ -57,11 +54,17 @@ class Bounds:
     """The limits of one tool, for all its calls in this process."""
 
     def __init__(self, limits: Limits) -> None:
+        self.left_behind = LeftBehind()
         self._limits = limits
         slots = limits.max_concurrent
         self._slots: AbstractAsyncContextManager[Any] = (
             nullcontext() if slots is None else asyncio.Semaphore(slots)
         )
+
+    @property
+    def seconds(self) -> float:
+        """What one run may take."""
+        return self._limits.timeout_seconds
 
     async def run(
         self,
@@ -85,34 +88,7 @@ class Bounds:
             return await self._once(work)
 
     async def _once(self, work: Callable[[Patience], Awaitable[Any]]) -> Any:
+        self.left_behind.refuse_more()
         patience = Patience(self._limits.timeout_seconds)
         async with patience.limited():
             return await work(patience)
-
-
-async def in_thread(work: Callable[[], Any]) -> Any:
-    """What a blocking function returns; its thread is left behind when nobody waits any more.
-
-    A thread of a pool would hold the process back at its end for as long as a tool hangs.
-    """
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[Any] = loop.create_future()
-
-    def settle(settled: Callable[[Any], None], value: Any) -> None:
-        if not outcome.done():
-            settled(value)
-
-    def run(context: contextvars.Context) -> None:
-        told: Callable[[], None]
-        try:
-            told = partial(settle, outcome.set_result, context.run(work))
-        except StopIteration as stopped:  # what no future takes
-            told = partial(settle, outcome.set_exception, RuntimeError(repr(stopped)))
-        except Exception as trouble:  # noqa: BLE001  carried to whoever waits
-            told = partial(settle, outcome.set_exception, trouble)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(told)
-
-    context = contextvars.copy_context()
-    threading.Thread(target=run, args=(context,), name="tool", daemon=True).start()
-    return await outcome

@@ -50,7 +50,7 @@ def build_offer(root: Path, models: Models, environment: Mapping[str, str] = NOT
                 broken.append(found)
             case Loaded(workflow=workflow):
                 try:
-                    casts[workflow.name] = build_cast(found, models)
+                    casts[workflow.name] = build_cast(found, models, environment)
                 except ManifestError as trouble:
                     broken.append(_broken(found, trouble.problems))
                 else:

@@ -1,5 +1,6 @@
 """Do what a chat waits for: an agent's turn, step after step, or the tools around the chat."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from services.orchestrator.agents.scope import (
     Manner,
     NobodyToAskError,
     Scope,
-    SuspendedError,
 )
 from services.orchestrator.agents.tools import Function
 from services.orchestrator.agents.turn import Task, left, talk
@@ -55,6 +55,9 @@ from services.orchestrator.turns import (
 from services.orchestrator.workflows.spec import Agent, Tool, Workflow
 
 log = logging.getLogger(__name__)
+
+_HOOKS = "hooks"
+"""Whose changes of variables those of a turn's hooks are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,8 @@ async def _process(part: Part, journal: Journal, turn: Turn) -> Broke | None:
     except Exception as trouble:
         log.warning("a hook failed", exc_info=trouble, extra={"agent": part.agent.name})
         return Broke("HOOK_FAILED", codec.told_of(trouble))
-    await scope.record(processed, *scope.variable_changes())
+    scope.settle(_HOOKS)
+    await scope.record(processed, *scope.variable_changes(_HOOKS))
     return None
 
 
@@ -191,8 +195,8 @@ async def invoke(step: Invoke, functions: Mapping[Tool, Function], scope: Scope)
     try:
         async with scope.invoking(call.tool_call_id):
             result = await _result(step, functions[step.tool], scope)
-    except SuspendedError as suspended:
-        return left(scope, suspended)
+    except asyncio.CancelledError as cancelled:  # a suspension, too, on its way between threads
+        return left(scope, cancelled)
     scope.check()
     await scope.return_invoked(result)
     return None
@@ -233,6 +237,18 @@ class _Around:
 
     async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
         """Nobody speaks here."""
+
+    async def show_progress(
+        self,
+        *,
+        turn: int,
+        agent: AgentName,
+        tool_call_id: str,
+        tool_name: str,
+        percent: float | None,
+        message: str,
+    ) -> None:
+        """Nobody watches here, either."""
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         raise NobodyToAskError(question, seconds)

@@ -8,7 +8,6 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Iterator,
-    Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
@@ -46,9 +45,8 @@ from contracts.events.turn import (
 from contracts.ids import AgentName, ChatKey, QuestionId
 from services.chassis.ending import end
 from services.orchestrator.agents import codec
+from services.orchestrator.agents.variables import Changes
 from services.orchestrator.state import Answer, ChatState, Question, Turn
-
-_GONE = object()
 
 
 class Journal(Protocol):
@@ -63,6 +61,17 @@ class Journal(Protocol):
 
     async def show(
         self, *, turn: int, call: int, agent: AgentName, offset: int, text: str
+    ) -> None: ...
+
+    async def show_progress(
+        self,
+        *,
+        turn: int,
+        agent: AgentName,
+        tool_call_id: str,
+        tool_name: str,
+        percent: float | None,
+        message: str,
     ) -> None: ...
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
@@ -158,8 +167,7 @@ class Scope:
         self.fault: BaseException | None = None
         self.suspended = False
         self._calls = {asked.id for said in turn.responses for asked in said.tool_calls}
-        self._known = codec.jsonable(variables)
-        self._taken_in: Mapping[str, Any] = journal.state.variables
+        self._changes = Changes(variables, journal.state.variables)
         self._shown = 0
         self._held = ""
         self._asked: dict[str, int] = {}
@@ -251,7 +259,7 @@ class Scope:
         kept = turn.returned.get(result.parent_id)
         if kept is None:  # else it is told again as the log has it
             kept = codec.returned_of(result, turn=turn.number, call=self.call, agent=turn.agent)
-            await self.record(kept, *self.variable_changes())
+            await self.record(kept, *self.variable_changes(result.parent_id))
         self._floor.end(result.parent_id)
         self.take_in()
         return codec.result_of(kept)
@@ -267,12 +275,13 @@ class Scope:
             apart.append(asked.model_copy(update={"id": own}))
         return apart
 
-    def variable_changes(self) -> list[Event]:
-        """What was set or removed since this was asked last."""
-        now: dict[str, Any] = codec.jsonable(self.variables)
-        before, self._known = self._known, now
-        changed = {k: v for k, v in now.items() if k not in before or before[k] != v}
-        removed = [name for name in before if name not in now]
+    def settle(self, tool_call: str) -> None:
+        """What a tool has changed by now is its doing; called in the tool's own thread."""
+        self._changes.settle(tool_call)
+
+    def variable_changes(self, tool_call: str) -> list[Event]:
+        """What a call has changed and nobody has kept yet."""
+        changed, removed = self._changes.take(tool_call)
         if not changed and not removed:
             return []
         turn = self.turn
@@ -281,23 +290,8 @@ class Scope:
         ]
 
     def take_in(self) -> None:
-        """Learn what others have set meanwhile; what a tool of this turn has set stays as it is."""
-        now = self.journal.state.variables
-        if now is self._taken_in:
-            return
-        self._taken_in = now
-        here = codec.jsonable(self.variables)
-        for name in {*now, *self._known}:
-            before = self._known.get(name, _GONE)
-            if now.get(name, _GONE) != before == here.get(name, _GONE):
-                self._learn(name, now.get(name, _GONE))
-
-    def _learn(self, name: str, value: Any) -> None:
-        for known in (self.variables, self._known):
-            if value is _GONE:
-                known.pop(name, None)
-            else:
-                known[name] = codec.jsonable(value)
+        """Learn what others have set meanwhile."""
+        self._changes.take_in(self.journal.state.variables)
 
     def begin_call(self) -> int:
         """The number of the model call that begins now."""
@@ -317,7 +311,7 @@ class Scope:
 
     async def return_invoked(self, result: ToolReturned) -> None:
         """Keep the result of a call of the runtime's own."""
-        await self.record(result, *self.variable_changes())
+        await self.record(result, *self.variable_changes(result.tool_call_id))
 
     # -- what tools ask ------------------------------------------------------------------------
 
@@ -365,6 +359,18 @@ class Scope:
         if occasion not in self.turn.logged:
             await self.record(event.model_copy(update={"occasion": occasion}))
 
+    async def show_progress(
+        self, tool_call: str, tool_name: str, percent: float | None, message: str
+    ) -> None:
+        await self.journal.show_progress(
+            turn=self.turn.number,
+            agent=self.turn.agent,
+            tool_call_id=tool_call,
+            tool_name=tool_name,
+            percent=percent,
+            message=message,
+        )
+
     def begin_again(self, tool_call: str) -> None:
         """The tool runs once more: what it asks and says is what it asked and said before."""
         self._asked.pop(tool_call, None)
@@ -395,7 +401,7 @@ class Scope:
             self._questions.add(question.question_id)
             if expires_in is not None:
                 question = await self._expiring(question, expires_in)
-            await self.record(question, *self.variable_changes())
+            await self.record(question, *self.variable_changes(question.tool_call_id))
         with self._floor.waiting(question.tool_call_id):
             while (answer := self._answer(question)) is None:
                 if self._floor.idle or self.suspended:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,8 @@ from ag2 import MemoryStream
 from ag2.context import ConversationContext, SubId
 from ag2.events import BaseEvent, ModelRequest, ModelResponse, ToolResultsEvent
 from ag2.events.conditions import Condition
+
+from services.orchestrator.agents.crossing import Crossing
 
 Keep = Callable[[BaseEvent, ConversationContext], Awaitable[BaseEvent]]
 """Keeps an event in the log and returns it as the log has it."""
@@ -26,11 +29,12 @@ class DurableStream(MemoryStream):
     own subscribers take `(event, context)` or `(event)`, so they are called as they are.
     """
 
-    __slots__ = ("_called", "_keep")
+    __slots__ = ("_called", "_home", "_keep")
 
     def __init__(self, keep: Keep) -> None:
         self._called: dict[SubId, tuple[Condition | None, Callable[..., Any], bool, bool]] = {}
         self._keep = keep
+        self._home = Crossing()
         super().__init__()
         self._called.clear()  # the default subscriber stores what `send` stores below
 
@@ -53,6 +57,10 @@ class DurableStream(MemoryStream):
         self._called.pop(sub_id, None)
 
     async def send(self, event: BaseEvent, context: ConversationContext) -> None:
+        """From a tool's own loop, too, as when a tool asks by AG2's `Context`."""
+        await self._home.over(partial(self._send, event, context))
+
+    async def _send(self, event: BaseEvent, context: ConversationContext) -> None:
         event = await self._keep(event, context)
         if type(event).__transient__:
             return  # shown by `keep`; nobody inside a turn waits for it

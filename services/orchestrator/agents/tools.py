@@ -1,10 +1,11 @@
 """A workflow's Python functions as AG2 tools: loaded from its folder, handed what they ask for."""
 
+import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ag2 import Context, ToolResult, tool
 from ag2.events import HumanInputRequest
@@ -12,8 +13,12 @@ from ag2.tools.types import FunctionTool
 
 from contracts.events.business import BusinessLogged, Level
 from contracts.events.human import Display
-from services.orchestrator.agents.limits import Bounds, Patience, in_thread
+from services.orchestrator.agents.crossing import Crossing
+from services.orchestrator.agents.limits import Bounds, Patience
+from services.orchestrator.agents.prints import printing
+from services.orchestrator.agents.progress import Progress, Step, step
 from services.orchestrator.agents.scope import Scope
+from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.turns import HANDOFF
 from services.orchestrator.workflows.functions import ToolLoadError, load_function
 from services.orchestrator.workflows.spec import Handoff, Interface, Tool, transfer_name
@@ -21,6 +26,8 @@ from services.orchestrator.workflows.spec import Handoff, Interface, Tool, trans
 SCOPE = "mozaiks.scope"
 """Under which a turn's Scope travels in AG2's dependencies."""
 _INJECTED = ("runtime", "context_variables")
+
+T = TypeVar("T")
 
 
 async def on_human_input(event: HumanInputRequest, context: Context) -> str:
@@ -32,16 +39,24 @@ async def on_human_input(event: HumanInputRequest, context: Context) -> str:
     return await scope.ask(context.tool_call_id or "", event.content, expires_in=event.timeout)
 
 
-class Runtime:
-    """The ToolRuntime of one tool call (see workflows/tooling.py)."""
+class ToolCancelledError(Exception):
+    """A tool ended as if it had been cancelled, which nobody did."""
 
-    def __init__(
-        self, scope: Scope, tool_call: str, patience: Patience, interface: Interface
-    ) -> None:
+
+class Runtime:
+    """The ToolRuntime of one run of a tool (see workflows/tooling.py).
+
+    Tools run beside the turn's loop: whatever they ask for is done over there.
+    """
+
+    def __init__(self, scope: Scope, tool_call: str, declared: Tool, patience: Patience) -> None:
         self._scope = scope
         self._call = tool_call
+        self._name = declared.name
+        self._interface = declared.interface or Interface()
         self._patience = patience
-        self._interface = interface
+        self._way = Crossing()
+        self._progress = Progress(self._show)
 
     @property
     def idempotency_key(self) -> str:
@@ -56,6 +71,19 @@ class Runtime:
     def context_variables(self) -> dict[str, Any]:
         return self._scope.variables
 
+    @property
+    def whose(self) -> dict[str, str]:
+        """What the log says of this run."""
+        key = self._scope.key
+        agent = str(self._scope.turn.agent)
+        return {"app": key.app, "chat": key.chat, "agent": agent, "tool": self._name}
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether neither a person is waited for nor anyone has cancelled the call."""
+        running = asyncio.current_task()
+        return not self._scope.suspended and running is not None and not running.cancelling()
+
     async def ask(
         self,
         prompt: str,
@@ -64,8 +92,9 @@ class Runtime:
         expires_in: float | None = None,
         default: str | None = None,
     ) -> str:
-        with self._patience.lifted():
-            return await self._scope.ask(self._call, prompt, options, expires_in, default)
+        return await self._unhurried(
+            partial(self._scope.ask, self._call, prompt, options, expires_in, default)
+        )
 
     async def use_ui_tool(
         self,
@@ -79,10 +108,12 @@ class Runtime:
     ) -> dict[str, Any]:
         shown = component or self._interface.component or ui_tool_id
         place = display or self._interface.display
-        with self._patience.lifted():
-            return await self._scope.use_ui_tool(
-                self._call, ui_tool_id, shown, place, payload, expires_in, default
+        return await self._unhurried(
+            partial(
+                self._scope.use_ui_tool,
+                *(self._call, ui_tool_id, shown, place, payload, expires_in, default),
             )
+        )
 
     async def emit_business_event(
         self, log_event_type: str, message: str, *, level: Level = "info", **metadata: Any
@@ -90,7 +121,40 @@ class Runtime:
         event = BusinessLogged(
             log_event_type=log_event_type, level=level, message=message, metadata=metadata
         )
-        await self._scope.log_business(self._call, event)
+        await self._way.over(partial(self._scope.log_business, self._call, event))
+
+    async def progress(self, percent: float | None = None, message: str = "") -> None:
+        told = step(percent, message)
+
+        async def tell() -> None:
+            self._progress.tell(told)
+
+        await self._way.over(tell)
+
+    def wait(self, asked: Coroutine[Any, Any, T]) -> T:
+        return self._way.wait(lambda: asked)
+
+    def settle(self) -> None:
+        """In the tool's own thread: what it changed is kept with what it says next."""
+        if not self._way.closed:
+            self._scope.settle(self._call)
+
+    async def close(self) -> None:
+        """The run is over, for us: whatever the tool may still ask for is not done."""
+        await self._way.close()
+        await self._progress.close()
+
+    async def _unhurried(self, deed: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self.settle()
+
+        async def patiently() -> T:
+            with self._patience.lifted():
+                return await deed()
+
+        return await self._way.over(patiently)
+
+    async def _show(self, newest: Step) -> None:
+        await self._scope.show_progress(self._call, self._name, newest.percent, newest.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +165,12 @@ class Function:
     work: Callable[..., Any]
     signature: inspect.Signature
     bounds: Bounds
-
-    @property
-    def wanted(self) -> list[str]:
-        """Which of the runtime's things it asks for by the names of its parameters."""
-        return [name for name in _INJECTED if name in self.signature.parameters]
+    bench: Workbench
 
     async def call(self, scope: Scope, call: str, arguments: Mapping[str, Any]) -> Any:
         """What it returns for one call of a turn; raises what it raises."""
-        wanted = self.wanted
-
-        async def run(patience: Patience) -> Any:
-            interface = self.declared.interface or Interface()
-            handed = {
-                "runtime": Runtime(scope, call, patience, interface),
-                "context_variables": scope.variables,
-            }
-            work = partial(self.work, **arguments, **{name: handed[name] for name in wanted})
-            if inspect.iscoroutinefunction(self.work):
-                return await work()
-            return await in_thread(work)
-
         return await self.bounds.run(
-            run,
+            lambda patience: self._once(Runtime(scope, call, self.declared, patience), arguments),
             begin_again=partial(scope.begin_again, call),
             is_final=lambda: scope.fault is not None,
         )
@@ -136,15 +183,48 @@ class Function:
         names = {one.name for one in parameters if one.name not in _INJECTED}
         return {name: value for name, value in given.items() if name in names}
 
+    async def _once(self, runtime: Runtime, arguments: Mapping[str, Any]) -> Any:
+        handed = {"runtime": runtime, "context_variables": runtime.context_variables}
+        mine = {name: handed[name] for name in _INJECTED if name in self.signature.parameters}
+        try:
+            with printing(runtime.whose):
+                return await self._worked(partial(self.work, **arguments, **mine), runtime)
+        except asyncio.CancelledError:
+            if runtime.left_alone:
+                raise ToolCancelledError("the tool cancelled itself") from None
+            raise
+        finally:
+            await runtime.close()
 
-def build_function(declared: Tool) -> Function:
+    async def _worked(self, work: Callable[[], Any], runtime: Runtime) -> Any:
+        left = self.bounds.left_behind
+        if inspect.iscoroutinefunction(self.work):
+            return await self.bench.run_async(partial(_async_to_its_end, work, runtime), left)
+        return await self.bench.run_blocking(partial(_to_its_end, work, runtime), left)
+
+
+async def _async_to_its_end(work: Callable[[], Awaitable[Any]], runtime: Runtime) -> Any:
+    try:
+        return await work()
+    finally:
+        runtime.settle()
+
+
+def _to_its_end(work: Callable[[], Any], runtime: Runtime) -> Any:
+    try:
+        return work()
+    finally:
+        runtime.settle()
+
+
+def build_function(declared: Tool, bench: Workbench) -> Function:
     """Raises ToolLoadError."""
     work = load_function(declared.file, declared.function)
     try:
         signature = inspect.signature(work, eval_str=True)
     except Exception as broken:  # an annotation that means nothing
         raise _unfit(declared, broken) from broken
-    return Function(declared, work, signature, Bounds(declared.limits))
+    return Function(declared, work, signature, Bounds(declared.limits), bench)
 
 
 def _unfit(declared: Tool, broken: Exception) -> ToolLoadError:

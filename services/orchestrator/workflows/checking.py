@@ -31,6 +31,7 @@ from services.orchestrator.workflows.manifest import (
     HandoffManifest,
     HandoffsManifest,
     HooksManifest,
+    McpManifest,
     OutputField,
     OutputsManifest,
     PageManifest,
@@ -181,7 +182,9 @@ def _check_tools(report: Report, sections: Sections, names: list[str], folder: P
             report.unknown("tools", place, "agent", called.agent, names)
     for agent in dict.fromkeys(names):
         offered = [
-            tool.name or tool.function for tool in sections.tools.tools if agent in tool.agents
+            tool.name or tool.function
+            for tool in sections.tools.tools
+            if agent in tool.agents and tool.mcp is None
         ]
         offered += [
             transfer_name(resolve(rule.target_agent, names) or AgentName(rule.target_agent))
@@ -191,6 +194,12 @@ def _check_tools(report: Report, sections: Sections, names: list[str], folder: P
         for name in dict.fromkeys(offered):
             if offered.count(name) > 1:
                 report.add("tools", (), f"{agent}: two of its tools are called {name}")
+        servers = [
+            tool.mcp.name for tool in sections.tools.tools if tool.mcp and agent in tool.agents
+        ]
+        for name in dict.fromkeys(servers):
+            if servers.count(name) > 1:
+                report.add("tools", (), f"{agent}: two of its MCP servers are called {name}")
 
 
 def _check_tool(
@@ -200,6 +209,13 @@ def _check_tool(
     for agent in tool.agents:
         if agent not in names:
             report.unknown("tools", (*place, "agent"), "agent", agent, names)
+    if tool.mcp is not None:
+        _check_server(report, number, tool, tool.mcp)
+        return
+    if missing := [key for key in ("file", "function") if key not in tool.model_fields_set]:
+        for key in missing:
+            report.add("tools", (*place, key), "is missing")
+        return
     _check_called(report, folder, place, tool)
 
 
@@ -226,6 +242,24 @@ def _check_hooks(report: Report, sections: Sections, names: list[str], folder: P
         _check_file(report, "hooks", (*place, "filename"), folder, hook.filename, hook.function)
         if hook.hook_agent != "all" and hook.hook_agent not in names:
             report.unknown("hooks", (*place, "hook_agent"), "agent", hook.hook_agent, names)
+
+
+def _check_server(report: Report, number: int, tool: ToolManifest, server: McpManifest) -> None:
+    place: Place = ("tools", number)
+    for key in sorted({"file", "function", "name", "auto_invoke", "ui"} & tool.model_fields_set):
+        report.add("tools", (*place, key), "an MCP server brings its tools: it has no such key")
+    inside: Place = (*place, "mcp")
+    if (server.command is None) == (server.url is None):
+        report.add("tools", inside, "has either a command or a url")
+        return
+    others = {"url": ("args", "env_from"), "command": ("headers_from",)}
+    way = "url" if server.command is None else "command"
+    for key in others[way]:
+        if getattr(server, key):
+            report.add("tools", (*inside, key), f"has no effect with {way}", severity="warning")
+    for name in sorted(set(server.blocked_tools) & set(server.allowed_tools or ())):
+        what = f"{name} is allowed and blocked"
+        report.add("tools", (*inside, "blocked_tools"), what, severity="warning")
 
 
 # -- handoffs -----------------------------------------------------------------------------------

@@ -30,11 +30,13 @@ from services.orchestrator.workflows.manifest import (
     AgentManifest,
     AgentsManifest,
     AgentTextTrigger,
+    CalledManifest,
     FileSource,
     HandoffManifest,
     HandoffsManifest,
     HooksManifest,
     LifecycleToolManifest,
+    McpManifest,
     OutputsManifest,
     PageManifest,
     StateSource,
@@ -61,6 +63,7 @@ from services.orchestrator.workflows.spec import (
     Hook,
     Interface,
     Limits,
+    McpServer,
     ModelChoice,
     Output,
     Rule,
@@ -318,7 +321,16 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
     head = sections.head
     names = [agent.name for agent in sections.agents.agents]
     rules = _Rules(tuple(sections.handoffs.handoff_rules), tuple(names))
-    tools = [(declared.agents, _tool(folder, declared)) for declared in sections.tools.tools]
+    tools = [
+        (declared.agents, _tool(folder, declared))
+        for declared in sections.tools.tools
+        if declared.mcp is None
+    ]
+    servers = [
+        (declared.agents, _server(folder, declared, declared.mcp))
+        for declared in sections.tools.tools
+        if declared.mcp is not None
+    ]
     told = {entry.agent: tuple(entry.variables) for entry in sections.variables.agents}
     called = _Called(folder, tuple(sections.tools.lifecycle_tools))
     outputs = _outputs(sections.outputs)
@@ -342,6 +354,7 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
             max_consecutive_auto_reply=agent.max_consecutive_auto_reply,
             variables=told.get(agent.name, ()),
             model=_model(agent),
+            servers=tuple(server for agents, server in servers if agent.name in agents),
         )
         for agent in sections.agents.agents
     }
@@ -477,7 +490,7 @@ def _tool(folder: Path, declared: ToolManifest | LifecycleToolManifest) -> Tool:
         description=declared.description,
         file=_file(folder, declared.file),
         function=declared.function,
-        limits=Limits(declared.timeout_seconds, declared.retries, declared.max_concurrent),
+        limits=_limits(declared),
         interface=None if shown is None else Interface(shown.component, shown.mode or "inline"),
         auto_invoke=isinstance(declared, ToolManifest) and declared.is_auto_invoked,
     )
@@ -487,3 +500,23 @@ def _file(folder: Path, name: str) -> Path:
     file = file_of(folder, name)
     assert file is not None  # noqa: S101  `check` looked
     return file
+
+
+def _server(folder: Path, declared: ToolManifest, server: McpManifest) -> McpServer:
+    allowed = server.allowed_tools
+    secrets = server.headers_from if server.command is None else server.env_from
+    return McpServer(
+        name=server.name,
+        folder=folder.resolve(),
+        command=server.command,
+        args=tuple(server.args),
+        url=server.url,
+        secrets=tuple(secrets.items()),
+        allowed_tools=None if allowed is None else tuple(allowed),
+        blocked_tools=tuple(server.blocked_tools),
+        limits=_limits(declared),
+    )
+
+
+def _limits(declared: CalledManifest) -> Limits:
+    return Limits(declared.timeout_seconds, declared.retries, declared.max_concurrent)

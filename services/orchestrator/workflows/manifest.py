@@ -234,6 +234,28 @@ class ToolUi(Section):
     mode: Literal["inline", "artifact"] | None = None
 
 
+_VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+VariableName = Annotated[str, Field(pattern=_VARIABLE_NAME)]
+
+
+class McpManifest(Section):
+    """An MCP server: a program (`command`) that is started when an agent needs it, or an address (`url`).
+
+    `python` as a command is the interpreter that runs the product. Secrets stay in the environment:
+    `env_from` and `headers_from` name the variables that hold them. `allowed_tools` are the tools
+    that agents may call, all but `blocked_tools` where it is left out.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    command: str | None = Field(default=None, min_length=1)
+    args: list[str] = []
+    env_from: dict[VariableName, VariableName] = {}
+    url: str | None = Field(default=None, pattern="^https?://")
+    headers_from: dict[str, VariableName] = {}
+    allowed_tools: list[str] | None = Field(default=None, min_length=1)
+    blocked_tools: list[str] = []
+
+
 class CalledManifest(Section):
     """A function of a Python file in the workflow's folder or its `tools/`.
 
@@ -258,13 +280,20 @@ class CalledManifest(Section):
 
 
 class ToolManifest(CalledManifest):
-    """What an agent's model may call, by `name`.
+    """What an agent's model may call, by `name`: a function, or by `mcp` the tools of an MCP server.
 
     With `auto_invoke` (the default for a UI_Tool) the runtime itself calls it, with the structured
     output of an agent in `auto_tool_mode`. `ui` says how it is shown where its function does not.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["file", "function"]}, {"required": ["mcp"]}]}
+    )
+
     agent: str | list[str] = Field(validation_alias=AliasChoices("agent", "caller"))
+    file: str = ""
+    function: str = ""
+    mcp: McpManifest | None = None
 
     @property
     def agents(self) -> list[str]:

@@ -142,6 +142,25 @@ Trigger = TextTrigger | AnswerTrigger
 
 
 @dataclass(frozen=True, slots=True)
+class McpServer:
+    """A server whose tools agents may call: a program that is started (`command`), or an address (`url`).
+
+    `secrets` are environment variables of the program or headers of each request, by the names of
+    the variables here that hold their values. `limits` are those of each of its tools.
+    """
+
+    name: str
+    folder: Path
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    url: str | None = None
+    secrets: tuple[tuple[str, str], ...] = ()
+    allowed_tools: tuple[str, ...] | None = None
+    blocked_tools: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Handoff:
     """A model may hand over to `target` when `condition`, in words, holds."""
 
@@ -192,6 +211,7 @@ class Agent:
     max_consecutive_auto_reply: int | None = None
     variables: tuple[str, ...] = ()
     model: ModelChoice = ModelChoice()
+    servers: tuple[McpServer, ...] = ()
     output: Output | None = None
     output_required: bool = False
     auto_tool_mode: bool = False

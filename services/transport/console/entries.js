@@ -64,9 +64,13 @@ function drawnTool(entry) {
   const state = el("span.tool-state");
   const body = el("div.tool-body");
   const details = el("details.tool", {}, el("summary", {}, el("code", {}, entry.name), glance(entry.arguments), state), body);
-  const node = voiced("section.entry.activity", entry, details);
+  const bar = el("progress", { max: "100" });
+  const message = el("span");
+  const progress = el("p.tool-progress.quiet", { "data-testid": "progress" }, bar, message);
+  const node = voiced("section.entry.activity", entry, details, progress);
   node.dataset.testid = "tool";
   const change = (next) => {
+    showProgress(progress, bar, message, next.progress);
     details.dataset.status = next.status;
     say(state, TOOL_WORDS[next.status] ?? next.status ?? "");
     body.replaceChildren(el("h4", {}, "Arguments"), jsonOf(next.arguments),
@@ -74,6 +78,16 @@ function drawnTool(entry) {
   };
   change(entry);
   return { node, takes: (next) => next.kind === "tool", change };
+}
+
+/** A tool that cannot tell how far it is has a bar that only moves. */
+function showProgress(line, bar, message, progress) {
+  line.hidden = progress === null;
+  if (progress === null) return;
+  if (progress.percent === null) bar.removeAttribute("value");
+  else bar.value = progress.percent;
+  say(message, progress.message);
+  bar.setAttribute("aria-label", progress.message || "Progress");
 }
 
 function glance(value) {

@@ -103,6 +103,7 @@ const TELLERS = {
   "chat.text": onText,
   "chat.select_speaker": onSpeaker,
   "chat.tool_activity": onTool,
+  "chat.tool_progress": onProgress,
   "chat.input_request": onQuestion,
   "chat.input_ack": onAnswer,
   "chat.tool_call": onForm,
@@ -181,13 +182,21 @@ function onTool(state, data) {
   if (data.phase === "called") return added(closedAt(state, data), calledTool(id, data));
   const known = state.entries.some((entry) => entry.id === id);
   const next = known ? state : added(state, calledTool(id, data));
-  return changed(next, id, { status: data.status, content: data.content });
+  return changed(next, id, { status: data.status, content: data.content, progress: null });
 }
 
-function calledTool(id, { agent, tool_name, arguments: args, timestamp }) {
+/** Of a call that still runs: a bar that comes late, or from another attempt, has nothing to show. */
+function onProgress(state, { corr, turn, progress_percent, status_message }) {
+  const entry = state.entries.find((one) =>
+    one.kind === "tool" && one.status === "running" && one.corr === corr && one.turn === turn);
+  if (!entry) return state;
+  return changed(state, entry.id, { progress: { percent: progress_percent ?? null, message: status_message ?? "" } });
+}
+
+function calledTool(id, { agent, turn, tool_call_id, tool_name, arguments: args, timestamp }) {
   return {
-    id, kind: "tool", agent, name: tool_name, arguments: args ?? null,
-    status: "running", content: null, time: timestamp,
+    id, kind: "tool", agent, turn, corr: tool_call_id, name: tool_name, arguments: args ?? null,
+    status: "running", progress: null, content: null, time: timestamp,
   };
 }
 
@@ -243,7 +252,7 @@ function onEnd(state, { status, reason, duration_sec, total_tokens, seq, timesta
   };
   const closed = state.entries.map((entry) => (entry.open ? { ...entry, open: false } : entry));
   const stopped = closed.map((entry) =>
-    entry.status === "running" ? { ...entry, status: "stopped" } : entry);
+    entry.status === "running" ? { ...entry, status: "stopped", progress: null } : entry);
   return added(
     { ...state, entries: stopped, end, stream: null, speaker: "" },
     {

@@ -20,7 +20,7 @@ from ag2.events import (
     ToolCallsEvent,
 )
 from ag2.testing import TestConfig, Turn
-from ag2.tools.types import FunctionTool
+from ag2.tools.types import Tool as Ag2Tool
 
 from contracts.events import Event
 from contracts.events.chat import ChatStarted
@@ -30,7 +30,8 @@ from services.orchestrator.agents import codec
 from services.orchestrator.agents.hooks import NO_HOOKS, Hooks
 from services.orchestrator.agents.limits import Bounds
 from services.orchestrator.agents.performing import Part, take_turn
-from services.orchestrator.agents.tools import Function, build_tool
+from services.orchestrator.agents.tools import Function, build_tool, on_human_input
+from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.projection import conversation
 from services.orchestrator.state import ChatState
 from services.orchestrator.turns import Outcome, Waits
@@ -62,6 +63,7 @@ class MemoryJournal:
         self.story = story
         self.batches: list[tuple[Event, ...]] = []
         self.shown: list[tuple[int, int, str]] = []
+        self.progress: list[tuple[str, str, float | None, str]] = []
         self.timers: dict[QuestionId, float] = {}
         self._refuses = refuses
         self._moved = asyncio.Event()
@@ -92,6 +94,19 @@ class MemoryJournal:
     async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
         assert (turn, agent) == (1, WRITER)
         self.shown.append((call, offset, text))
+
+    async def show_progress(
+        self,
+        *,
+        turn: int,
+        agent: AgentName,
+        tool_call_id: str,
+        tool_name: str,
+        percent: float | None,
+        message: str,
+    ) -> None:
+        assert (turn, agent) == (1, WRITER)
+        self.progress.append((tool_call_id, tool_name, percent, message))
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         self.timers[question] = seconds
@@ -161,7 +176,7 @@ class Stage:
     """One turn of the writer: what the model will say, what it may call, and what its manifest says."""
 
     lines: Sequence[Turn]
-    tools: Sequence[Callable[..., Any] | FunctionTool] = ()
+    tools: Sequence[Callable[..., Any] | Ag2Tool] = ()
     agent: spec.Agent = PLAIN_WRITER
     functions: Mapping[Tool, Function] = field(default_factory=dict)
     hooks: Hooks = NO_HOOKS
@@ -173,7 +188,12 @@ class Stage:
         state = journal.state
         assert state.open is not None
         model = Model(self.lines, skip=len(state.open.responses))
-        built = Agent(str(WRITER), config=model, tools=[_offered(one) for one in self.tools])
+        built = Agent(
+            str(WRITER),
+            config=model,
+            tools=[_offered(one) for one in self.tools],
+            hitl_hook=on_human_input,
+        )
         part = Part(
             key=KEY,
             agent=self.agent,
@@ -200,8 +220,8 @@ class Stage:
         return outcome
 
 
-def _offered(one: Callable[..., Any] | FunctionTool) -> FunctionTool:
-    if isinstance(one, FunctionTool):
+def _offered(one: Callable[..., Any] | Ag2Tool) -> Ag2Tool:
+    if isinstance(one, Ag2Tool):
         return one
     return build_tool(function_of(one))
 
@@ -209,7 +229,8 @@ def _offered(one: Callable[..., Any] | FunctionTool) -> FunctionTool:
 def function_of(work: Callable[..., Any], declared: Tool | None = None) -> Function:
     """A function as a workflow's folder would offer it."""
     named = declared or Tool(work.__name__, "A tool.", Path("tools.py"), work.__name__)
-    return Function(named, work, inspect.signature(work, eval_str=True), Bounds(named.limits))
+    signature = inspect.signature(work, eval_str=True)
+    return Function(named, work, signature, Bounds(named.limits), Workbench())
 
 
 def call(name: str, id_: str, arguments: str = "{}") -> ToolCallEvent:

@@ -1,14 +1,13 @@
 """A tool's limits: its time, its tries, and how many of its calls run side by side."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from services.orchestrator.agents import limits
-from services.orchestrator.agents.limits import Bounds, Patience, ToolTimeLimitError, in_thread
+from services.orchestrator.agents.limits import Bounds, Patience, ToolTimeLimitError
 from services.orchestrator.workflows.spec import Limits
 
 Work = Callable[[Patience], Awaitable[Any]]
@@ -41,17 +40,6 @@ async def hang(_: Patience) -> None:
 async def test_a_tool_that_hangs_ends_with_its_time_limit() -> None:
     with pytest.raises(ToolTimeLimitError, match=r"took longer than 0\.01 s"):
         await Call().under(Bounds(Limits(timeout_seconds=0.01)), hang)
-
-
-async def test_a_blocking_tool_that_hangs_ends_with_its_time_limit_too() -> None:
-    never = threading.Event()
-
-    async def block(_: Patience) -> Any:
-        return await in_thread(never.wait)
-
-    with pytest.raises(ToolTimeLimitError):
-        await Call().under(Bounds(Limits(timeout_seconds=0.01)), block)
-    never.set()
 
 
 async def test_a_time_out_of_the_tools_own_is_not_taken_for_the_limit() -> None:
@@ -131,13 +119,3 @@ async def test_a_cancelled_call_is_not_tried_again() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert call.begun_again == 0
-
-
-async def test_a_thread_hands_back_what_it_raises() -> None:
-    def stop() -> None:
-        raise StopIteration
-
-    with pytest.raises(ZeroDivisionError):
-        await in_thread(lambda: 1 / 0)
-    with pytest.raises(RuntimeError, match="StopIteration"):
-        await in_thread(stop)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.orchestrator.agents.tools import build_function, build_tool
+from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.workflows.functions import ToolLoadError
 from services.orchestrator.workflows.spec import Tool
 
@@ -42,13 +43,13 @@ def declared(folder: Path, source: str) -> Tool:
 @pytest.mark.parametrize(("source", "told"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_file_that_offers_no_tool_is_reported(tmp_path: Path, source: str, told: str) -> None:
     with pytest.raises(ToolLoadError) as caught:
-        build_tool(build_function(declared(tmp_path, source)))
+        build_tool(build_function(declared(tmp_path, source), Workbench()))
     assert str(caught.value).startswith(told)
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_models_see_the_arguments_and_not_what_is_handed_in(tmp_path: Path) -> None:
-    schema = build_tool(build_function(declared(tmp_path, TYPED))).schema.function
+    schema = build_tool(build_function(declared(tmp_path, TYPED), Workbench())).schema.function
     assert schema.name == "look"
     assert schema.description == "Look somewhere."
     assert set(schema.parameters["properties"]) == {"where"}

@@ -26,6 +26,7 @@ from services.orchestrator.decisions import pending
 from services.orchestrator.projection import messages
 from services.orchestrator.turns import Broke, Outcome, Spoke, Waits
 from services.orchestrator.workflows.spec import Handoff
+from tests.orchestrator.agents.signals import Signal
 from tests.orchestrator.agents.stage import (
     BEGUN,
     MemoryJournal,
@@ -247,7 +248,8 @@ async def test_a_call_id_that_a_provider_uses_again_is_another_call() -> None:
     )
     journal = MemoryJournal()
     assert await stage.run(journal) == Spoke("Done.", None)
-    assert [text_of(r.parts) for r in journal.of(ToolReturned)] == ["seen left", "seen right"]
+    returned = sorted(text_of(one.parts) for one in journal.of(ToolReturned))
+    assert returned == ["seen left", "seen right"]
     assert journal.story.state.variables["sources"] == ["left", "right"]
 
 
@@ -373,7 +375,7 @@ async def test_the_order_of_answers_does_not_change_what_the_model_is_told() -> 
 
 
 async def test_an_answer_that_comes_while_others_work_is_taken_at_once() -> None:
-    working = asyncio.Event()
+    working = Signal()
 
     async def work() -> str:
         await working.wait()
@@ -449,7 +451,7 @@ async def test_a_model_that_fails_breaks_the_turn_in_words() -> None:
 
 
 async def test_a_turn_cancelled_from_outside_is_cancelled_all_the_way_down() -> None:
-    reached, stopped = asyncio.Event(), asyncio.Event()
+    reached, stopped = Signal(), Signal()
 
     async def work() -> str:
         reached.set()

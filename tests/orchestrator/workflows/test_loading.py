@@ -63,6 +63,7 @@ def test_the_shipped_workflows_load_without_problems() -> None:
     found = load_all(SHIPPED)
     assert [one.workflow.name for one in found if isinstance(one, Loaded)] == [
         "Brainstorm",
+        "Clock",
         "Debate",
         "Generator",
         "HelloWorld",
@@ -84,6 +85,7 @@ def test_every_tool_that_a_demo_line_calls_is_the_agents_own() -> None:
         for agent in one.workflow.agents.values():
             own = {tool.name for tool in agent.tools}
             own |= {f"transfer_to_{handoff.target}" for handoff in agent.handoffs}
+            own |= {name for server in agent.servers for name in server.allowed_tools or ()}
             lines = one.demo.script(agent.name).lines
             assert {call.tool for line in lines for call in line.calls} <= own
 

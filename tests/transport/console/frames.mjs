@@ -34,6 +34,9 @@ export const returned = (seq, id, content) => [
   frame(seq, "chat.tool_activity", { agent: "Planner", tool_call_id: id, tool_name: `tool_${id}`, turn: 1, call: 0, phase: "returned", status: "ok", content }),
 ];
 
+export const progressed = (corr, progress_percent, status_message = "", turn = 1) =>
+  ({ type: "chat.tool_progress", data: { agent: "Planner", tool_name: `tool_${corr}`, progress_percent, status_message, corr, turn } });
+
 export const asked = (seq, id) => [
   event(seq, "human.asked", {}, "ui"),
   frame(seq, "chat.input_request", { agent: "Planner", request_id: id, prompt: "Shall I?", options: ["Yes", "No"] }),

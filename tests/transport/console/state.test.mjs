@@ -3,7 +3,8 @@ import { test } from "node:test";
 
 import { cursor, EMPTY, ENTRIES_KEPT, EVENTS_KEPT, fold, mustAskAgain, openQuestion, statusOf, thinker } from "../../../services/transport/console/state.js";
 import {
-  answered, asked, boundary, chunk, completed, event, frame, meta, requested, responded, speaker, started, STORY, told,
+  answered, asked, boundary, chunk, completed, event, frame, meta, progressed, requested, responded, returned, speaker,
+  started, STORY, told,
 } from "./frames.mjs";
 
 const sequenced = STORY.filter(({ seq }) => seq !== undefined);
@@ -78,6 +79,22 @@ test("a text that streams comes after what was said meanwhile", () => {
   const state = told([...started(1), chunk(0, "Well"), event(2, "chat.user_message_received"), said]);
   assert.deepEqual([textsOf(state), state.stream.text], [["Wait"], "Well"]);
   assert.deepEqual(textsOf(told(responded(3, { text: "Well then" }), state)), ["Wait", "Well then"]);
+});
+
+test("a tool shows how far it is until it returns", () => {
+  const called = told([...started(1), ...responded(2, { tools: ["a", "b"] })]);
+  const state = told([progressed("a", 10, "reading"), progressed("a", null, "thinking"), progressed("b", 0)], called);
+  const bars = ({ entries }) => entries.map(({ progress }) => progress);
+  assert.deepEqual(bars(state), [{ percent: null, message: "thinking" }, { percent: 0, message: "" }]);
+  assert.deepEqual(bars(told(returned(3, "a", "one"), state)), [null, { percent: 0, message: "" }]);
+  assert.deepEqual(bars(told(completed(3), state)).slice(0, 2), [null, null]);
+});
+
+test("progress of a call that has returned, was never made or is another turn's shows nothing", () => {
+  const state = told([...started(1), ...responded(2, { tools: ["a", "b"] }), ...returned(3, "a", "one")]);
+  for (const late of [progressed("a", 99), progressed("c", 1), progressed("b", 1, "", 2)]) {
+    assert.equal(fold(state, late), state);
+  }
 });
 
 test("a question that was answered elsewhere is closed here with its answer", () => {
