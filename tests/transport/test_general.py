@@ -201,6 +201,8 @@ async def test_a_text_that_is_spoken_meanwhile_is_whole_on_return(
     while page.lines != [(PLANNER, "A pl")]:
         await page.next()
     await chat.stream(chunk(4, "an."))
+    while page.lines != [(PLANNER, "A plan.")]:
+        await page.next()
     await chat.append(SAID)
     while page.bubbles[-1].streaming:
         await page.next()
