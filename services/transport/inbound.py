@@ -74,7 +74,7 @@ class SubmitInput(_Said):
 
     @property
     def general_chat(self) -> str | None:
-        return self.context.general_chat_id if self.context is not None else None
+        return self.context.general_chat_id or None if self.context is not None else None
 
 
 class EnterGeneralMode(_Said):

@@ -9,7 +9,7 @@ from services.chassis.bus import RefusedError, UnavailableError
 from services.transport import artifacts, asking, inbound, notices
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.frames import Data, Frame
+from services.transport.frames import Frame
 from services.transport.general import GeneralChat
 from services.transport.inbound import (
     AnswerComponent,
@@ -110,9 +110,12 @@ class Listener:
                 self._resume(Seq(max(index, 0)))
             case SubmitInput() if said.asks:
                 await self._ask(said)
+            case SubmitInput(question=str(question)):
+                await self._answer(said, question)
             case SubmitInput():
                 self._must_be_here(said.chat_id)
-                await self._submit(said)
+                await self._desk.chats.say(await self._now(), said.text)
+                await self._accept(self.view)
             case AnswerComponent():
                 await self._answer_component(said)
             case Cancel(reason=reason):
@@ -176,7 +179,7 @@ class Listener:
         elif self.general is None or self.view.key != view.key:
             await self._turn_to(general, view, asking.mode_is_general(general))
         await self._desk.chats.say(self.view, said.text)
-        await self._accept({"chat_id": self.view.key.chat, "status": "accepted"})
+        await self._accept(self.view)
 
     async def _meant(self, chat: str | None) -> tuple[GeneralChat, ChatView]:
         app, user, chats = self.view.key.app, self.view.user, self._desk.general
@@ -205,25 +208,28 @@ class Listener:
         elif self._seat is not None:
             self._seat.rewind(cursor)
 
-    async def _submit(self, said: SubmitInput) -> None:
-        view = await self._now()
-        if said.question is None:
-            await self._desk.chats.say(view, said.text)
-        else:
-            await self._desk.chats.answer(view, said.question, said.text)
-        named = {"chat_id": view.key.chat, "status": "accepted", "input_request_id": said.question}
-        await self._accept(named)
+    async def _answer(self, said: SubmitInput, question: str) -> None:
+        view = await self._asked(question, "input_request_id")
+        await self._desk.chats.answer(view, question, said.text)
+        await self._accept(view, question)
 
-    async def _accept(self, named: Data) -> None:
-        question = named.get("input_request_id")
+    async def _accept(self, view: ChatView, question: str | None = None) -> None:
+        named = {"chat_id": view.key.chat, "status": "accepted", "input_request_id": question}
         await self._line.send(Frame("chat.input_ack", {**named, "request_id": question}))
         await self._line.send(Frame("ack.input", named))
 
     async def _answer_component(self, said: AnswerComponent) -> None:
-        view = await self._now()
+        view = await self._asked(said.eventId, "eventId")
         await self._desk.chats.answer_component(view, said.eventId, said.answer, "eventId")
         done = {"eventId": said.eventId, "status": "accepted"}
         await self._line.send(Frame("ack.ui_tool_response", done))
+
+    async def _asked(self, question: str, field: str) -> ChatView:
+        """The chat that asks, looked at or not: what it has shown stays on the page of its user."""
+        view = await self._desk.chats.of_question(question, field)
+        if (view.key.app, view.user) != (self.view.key.app, self.view.user):
+            raise RefusalError("QUESTION_NOT_OPEN", field, "no such question is open")
+        return view
 
     async def _now(self) -> ChatView:
         return await self._desk.chats.find(self.view.key, self.view.workflow, self.view.user)

@@ -9,10 +9,11 @@ from nats.aio.msg import Msg
 
 from contracts import subjects
 from contracts.catalogue import ChatSummary, WorkflowCard
-from contracts.commands import COMMAND, SendMessage, StartChat
+from contracts.commands import COMMAND, AnswerQuestion, AnswerUiTool, SendMessage, StartChat
 from contracts.events.chat import ChatFailed, ChatStarted
 from contracts.events.turn import ModelRequested, ModelResponded, SpeakerSelected
 from contracts.ids import AgentName, AppId, ChatId, ChatKey, UserId, WorkflowName, new_chat_id
+from contracts.subjects import question
 from services.chassis.bus import Bus
 from services.transport import asking
 from services.transport.frames import Frame
@@ -28,10 +29,13 @@ from tests.transport.story import (
     WORKFLOW,
     Chat,
     Client,
+    asks,
     chunk,
     client,
     offer,
+    ordered,
     said,
+    shows,
 )
 
 GENERAL = WorkflowName("General")
@@ -228,6 +232,33 @@ async def test_general_chats_keep_their_numbers_whatever_is_known_of_them_when(
     await viewer.say(type="chat.enter_general_mode")
     again = (await viewer.until("chat.mode_changed"))["data"]
     assert again["general_chat_id"] in {key.chat for key in begun}
+
+
+@pytest.mark.broker
+async def test_what_the_workflow_asks_can_be_answered_from_beside_it(
+    enter: Enter, company: Company, bus: Bus
+) -> None:
+    viewer, home = await enter(), workflow_chat(company)
+    words, form = (question(home.key, 1, call, 0) for call in ("a", "b"))
+    await home.append(asks(words), shows(form, "artifact"))
+    await viewer.say(type="chat.enter_general_mode")
+    await viewer.until("chat.mode_changed")
+    answer = {"text": "red", "input_request_id": words, "context": {"conversation_mode": "ask"}}
+    await viewer.say(type="user.input.submit", chat_id=home.key.chat, **answer)
+    assert (await viewer.until("ack.input"))["data"]["chat_id"] == home.key.chat
+    assert isinstance(await ordered(bus, home.key), AnswerQuestion)
+    await viewer.say(type="ui_tool_response", eventId=form, response={"colour": "red"})
+    await viewer.until("ack.ui_tool_response")
+    assert isinstance(await ordered(bus, home.key), AnswerUiTool)
+
+
+@pytest.mark.broker
+async def test_a_question_of_someone_elses_chat_is_none(enter: Enter, bus: Bus, app: AppId) -> None:
+    viewer, other = await enter(), chat_of(app, bus)
+    form = question(other.key, 1, "b", 0)
+    await other.append(STARTED.model_copy(update={"user_id": "bob"}), shows(form))
+    await viewer.say(type="ui_tool_response", eventId=form, response={})
+    assert (await viewer.until("chat.error"))["error_code"] == "QUESTION_NOT_OPEN"
 
 
 @pytest.mark.broker
