@@ -22,13 +22,14 @@ from services.chassis.bus import Bus
 from services.chassis.listening import Delivery
 from services.orchestrator.agents.build import Cast
 from services.orchestrator.agents.demo import DemoConfig
-from services.orchestrator.agents.offer import Offer, build_performer
+from services.orchestrator.agents.offer import Edition, build_performer
 from services.orchestrator.chatlog import ChatLog
 from services.orchestrator.decisions import decide
 from services.orchestrator.handlers import Handlers
-from services.orchestrator.runner import Runner
+from services.orchestrator.runner import Runner, Staged
 from services.orchestrator.state import ChatState
-from services.orchestrator.workflows.demo import DemoLine, Script
+from services.orchestrator.workflows.demo import DemoLine, DemoScripts, Script
+from services.orchestrator.workflows.loading import Loaded
 from services.orchestrator.workflows.spec import USER, Agent, Workflow
 
 REPETITIONS = 7
@@ -138,7 +139,7 @@ async def _opened(case: Case, runner: Runner) -> ChatLog:
     """A chat that waits for its agent."""
     command = _start(case, chats.new_chat())
     chat = runner.open(command.key)
-    workflow = runner.workflow(case.workflow)
+    workflow = await runner.workflow(chat.state, case.workflow)
     await chat.append(
         lambda state: decide(command, state, workflow),
         cause=command.command_id,
@@ -168,21 +169,29 @@ def _spoke(state: ChatState) -> str:
     return f"ended {state.ended}, open {state.open and state.open.agent}"
 
 
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The cases as a repertoire."""
+
+    staged: Mapping[WorkflowName, Staged]
+
+    async def of(self, state: ChatState, asked_for: WorkflowName | None = None) -> Staged | None:
+        name = state.workflow or asked_for
+        return None if name is None else self.staged.get(name)
+
+
+def _staged(case: Case) -> Staged:
+    agent = Agent(chats.AGENT, PROMPT, after_work=USER)
+    workflow = Workflow(name=case.workflow, agents={chats.AGENT: agent}, initial_agent=chats.AGENT)
+    edition = Edition(Loaded(case.name, workflow, DemoScripts()), Cast({chats.AGENT: case.agent()}))
+    return Staged(workflow, build_performer(edition, CALL_LIMIT))
+
+
 async def _runner(bus: Bus, cases: Sequence[Case]) -> Runner:
-    casts = {case.workflow: Cast({chats.AGENT: case.agent()}) for case in cases}
-    workflows: Mapping[WorkflowName, Workflow] = {
-        case.workflow: Workflow(
-            name=case.workflow,
-            agents={chats.AGENT: Agent(chats.AGENT, PROMPT, after_work=USER)},
-            initial_agent=chats.AGENT,
-        )
-        for case in cases
-    }
     return Runner(
         bus=bus,
         leases=await bus.bucket(subjects.LEASES),
-        workflows=workflows,
-        perform=build_performer(Offer(workflows, casts, ()), CALL_LIMIT),
+        repertoire=Stages({case.workflow: _staged(case) for case in cases}),
         clock=chats.clock,
         process="bench",
     )

@@ -52,6 +52,11 @@ class WorkflowCard(BaseModel):
     problems: list[str] = []
     warnings: list[str] = []
 
+    @property
+    def on_offer(self) -> bool:
+        """Whether a chat can begin: its newest edit loads, or an earlier one did."""
+        return bool(self.agents) or not self.problems
+
 
 class ChatSummary(BaseModel):
     """One row of a user's chat list."""

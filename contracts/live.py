@@ -10,8 +10,8 @@ from contracts.ids import AgentName, RunnerId
 class TextStreamed(BaseModel):
     """A chunk of the text of model call `call` in turn `turn`, `offset` characters in.
 
-    The stored `turn.model_responded` supersedes it. `runner` tells attempts apart: a repeated call
-    after a crash starts again from offset 0 under another runner.
+    The stored `turn.model_responded` supersedes it. `runner` tells attempts apart: a call that is
+    repeated, after a crash or a broken stream, starts again from offset 0 under another one.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

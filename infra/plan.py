@@ -16,7 +16,10 @@ STEADY_SECONDS = 30.0
 LONGEST_PAUSE = 15.0
 
 _ONLY: dict[Service, tuple[str, ...]] = {
-    "orchestrator": ("OPENAI_", "DEFAULT_LLM_MODEL"),
+    "orchestrator": (
+        *("OPENAI_", "DEFAULT_LLM_", "DEEPSEEK_", "GEMINI_", "GROQ_", "MISTRAL_", "OPENROUTER_"),
+        *("XAI_", "LLM_"),
+    ),
     "persistence": ("MONGODB_",),
 }
 """Variables, by how they begin, that only one service is told: a secret goes where it is used."""
@@ -79,10 +82,15 @@ def build_plan(environ: Mapping[str, str]) -> Plan:
         nats_port=_port(environ, "NATS_PORT", 4222),
         mongodb_uri=environ.get("MONGODB_URI") or None,
         mongo_port=_port(environ, "MONGO_PORT", 0),
-        real_model=bool(environ.get("OPENAI_API_KEY")),
+        real_model=_has_model(environ),
     )
     _refuse_doubles(plan.listeners())
     return plan
+
+
+def _has_model(environ: Mapping[str, str]) -> bool:
+    other = environ.get("DEFAULT_LLM_PROVIDER", "openai") != "openai"
+    return other or bool(environ.get("OPENAI_API_KEY"))
 
 
 def environment_of(
@@ -110,7 +118,7 @@ def summary(plan: Plan, *, nats_url: str, mongodb_uri: str) -> str:
     """What runs where, for the person who started it; a given address may hold a password."""
     nats = "as NATS_URL says" if plan.nats_url else f"{nats_url} (embedded)"
     mongo = "as MONGODB_URI says" if plan.mongodb_uri else f"{mongodb_uri} (embedded)"
-    model = "as OPENAI_API_KEY allows" if plan.real_model else "demo model: no OPENAI_API_KEY"
+    model = "as the provider's key allows" if plan.real_model else "demo model: no OPENAI_API_KEY"
     return "\n".join(
         [
             f"Mozaiks Runtime: {plan.address}",

@@ -39,7 +39,8 @@ def test_the_first_workflow_of_the_readme_loads_and_its_tool_can_be_called(tmp_p
     loaded = load(folder)
     assert isinstance(loaded, Loaded)
     counter = loaded.workflow.agents[loaded.workflow.initial_agent]
-    offered = build_tool(build_function(counter.tools[0], Workbench())).schema.function
+    function = build_function(counter.tools[0], loaded.code, Workbench())
+    offered = build_tool(function).schema.function
     assert (offered.name, list(offered.parameters["properties"])) == ("sell", ["bread"])
 
 

@@ -10,31 +10,25 @@ from prometheus_client import CollectorRegistry
 from pydantic import Field
 
 from contracts import subjects
+from contracts.prices import Price, priced
 from services.chassis import settings as chassis
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.metrics.board import Board
 from services.metrics.exposition import BoardCollector
 from services.metrics.handlers import Counting
-from services.metrics.observations import Price
 from services.metrics.pages import build_pages, refuse
-
-_PRICES = {
-    "o3-mini": Price(prompt=0.0011, completion=0.0044),
-    "gpt-4.1-nano": Price(prompt=0.0001, completion=0.0004),
-    "gpt-4o-mini": Price(prompt=0.00015, completion=0.0006),
-}
 
 
 class Settings(chassis.Settings):
     metrics_port: int = Field(default=8001, ge=1, le=65535)
-    model_pricing_json: dict[str, Price] = _PRICES
-    """Per thousand tokens: {"gpt-4o-mini": {"prompt": 0.00015, "completion": 0.0006}}."""
+    model_pricing_json: dict[str, Price] = Field(default_factory=dict)
+    """Beside the table of `contracts.prices`, for calls that do not say themselves what they cost."""
     metrics_per_chat: bool = False
     """Also the original's series with a `chat_id` label, for the tracked chats."""
 
 
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
-    board = Board(settings.model_pricing_json)
+    board = Board(priced(settings.model_pricing_json))
     registry = CollectorRegistry()
     registry.register(BoardCollector(board, per_chat=settings.metrics_per_chat))
     probes = Probes(registry)

@@ -15,11 +15,11 @@ from contracts.codec import (
 from contracts.envelope import Envelope
 from contracts.events import Event
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq, WorkflowName
+from contracts.prices import Prices
 from services.metrics.observations import (
     Chat,
     Counts,
     Observation,
-    Prices,
     Totals,
     advance,
     begin,

@@ -1,16 +1,11 @@
 """Events -> what they add to the numbers: one snapshot per chat, one row of totals per workflow."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.envelope import Envelope
 from contracts.events import Event
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed, ChatStarted
-from contracts.events.parts import Tokens
 from contracts.events.turn import (
     SpeakerSelected,
     ToolReturned,
@@ -19,32 +14,10 @@ from contracts.events.turn import (
     UsageRecorded,
 )
 from contracts.ids import AppId, ChatId, Seq, UserId, WorkflowName
+from contracts.prices import Prices, cost_told
 
 BUCKETS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 """Upper bounds, in seconds, of the turn duration histogram; what is longer has a place after them."""
-
-_DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
-
-
-class Price(BaseModel):
-    """What a thousand tokens cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: float = Field(ge=0)
-    completion: float = Field(ge=0)
-
-
-Prices = Mapping[str, Price]
-
-
-def cost_of(model: str | None, tokens: Tokens, prices: Prices) -> float:
-    """Nothing for a model without a price; a dated release costs what its model does."""
-    price = prices.get(model or "") or prices.get(_DATE.sub("", model or ""))
-    if price is None:
-        return 0.0
-    prompt, completion = tokens.prompt or 0.0, tokens.completion or 0.0
-    return (prompt * price.prompt + completion * price.completion) / 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +114,12 @@ def observe(chat: Chat, envelope: Envelope, event: Event, prices: Prices) -> Obs
             return Observation(Counts(errors=1), _turn_seconds(chat, envelope))
         case ToolReturned(status=status):
             return Observation(Counts(tool_calls=1, errors=int(status != "ok")))
-        case UsageRecorded(model=model, tokens=tokens):
+        case UsageRecorded(tokens=tokens):
             return Observation(
                 Counts(
                     prompt_tokens=round(tokens.prompt or 0),
                     completion_tokens=round(tokens.completion or 0),
-                    cost=cost_of(model, tokens, prices),
+                    cost=cost_told(event, prices),
                 )
             )
         case ChatFailed():

@@ -1,31 +1,45 @@
 """Settings and wiring of the orchestrator: the only module here that knows concrete classes."""
 
 import asyncio
-import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from random import SystemRandom
+from secrets import randbelow
+from typing import Annotated
 
 from faststream.asgi import AsgiFastStream
 from prometheus_client import CollectorRegistry, Gauge
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from contracts import subjects
-from contracts.catalogue import WorkflowCard
 from contracts.ids import new_runner_id
-from services.chassis.bus import Bus
+from contracts.prices import Price, priced
+from services.chassis.bus import HEADER_BYTES, Bus
+from services.chassis.ending import end
 from services.chassis.listening import Listener, Queue
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.chassis.settings import Settings as ChassisSettings
-from services.orchestrator.agents.models import Provider, choose_models, shared_client
-from services.orchestrator.agents.offer import Offer, build_offer, build_performer
+from services.orchestrator.agents.answers import Answers, recording
+from services.orchestrator.agents.asked import Manner
+from services.orchestrator.agents.catalogue import keep_fresh, publish
+from services.orchestrator.agents.models import (
+    Provider,
+    choose_models,
+    process_provider,
+    shared_client,
+)
+from services.orchestrator.agents.patience import Patience
 from services.orchestrator.agents.prints import prints_in_the_log
+from services.orchestrator.agents.shelf import Shelf
+from services.orchestrator.agents.windows import WINDOWS
 from services.orchestrator.handlers import Handlers
 from services.orchestrator.runner import Runner
-
-log = logging.getLogger(__name__)
+from services.orchestrator.workflows.archive import Archive
+from services.orchestrator.workflows.providers import ProviderName
+from services.orchestrator.workflows.watching import Watch
 
 
 class Settings(ChassisSettings):
@@ -33,32 +47,45 @@ class Settings(ChassisSettings):
 
     orchestrator_port: int = 8002
     workflows_path: Path = Path("workflows")
-    openai_api_key: SecretStr | None = None
+    default_llm_provider: ProviderName = "openai"
+    """Whose key is read from its usual variable: OPENAI_API_KEY, MISTRAL_API_KEY, ..."""
+    default_llm_base_url: str | None = None
+    """Where the provider answers, instead of its usual address; it is sent the provider's key."""
     openai_base_url: str | None = None
+    """The same for `openai` alone: any server that speaks its wire."""
     default_llm_model: str = "gpt-4o-mini"
     default_llm_temperature: float | None = Field(default=None, ge=0, le=2)
+    openai_model_fallback: str | None = None
+    """The model that is asked where the server does not know the first, or refuses it."""
     model_retries: int = Field(default=4, ge=0, le=20)
-    """Of a model call that the provider refuses for now, with growing pauses or as long as it says."""
+    """Of a model call that fails for now, with growing pauses or as long as the provider says."""
+    model_wait_seconds: float = Field(default=600.0, ge=0)
+    """How long one call waits in all for a provider that says how long; beyond it the chat fails."""
+    model_pricing_json: dict[str, Price] = Field(default_factory=dict)
+    """Per thousand tokens: {"gpt-4o-mini": {"prompt": 0.00015, "completion": 0.0006}}."""
+    model_context_json: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    """How many tokens a model takes: {"gpt-4o-mini": 128000}."""
+    llm_cache: bool | None = None
+    """Whether recorded answers are used; unset, where one of the next two names a seed for all chats."""
+    llm_default_cache_seed: int | None = None
+    """The seed under which all chats record their answers, instead of each its own."""
+    randomize_default_cache_seed: bool = False
+    """Without such a seed: one that this process draws when it starts."""
     orchestrator_slots: int = Field(default=64, ge=1)
     """Chats that run at the same time in this process."""
     model_calls_per_turn: int = Field(default=25, ge=1)
     demo_pause_seconds: float = Field(default=0.03, ge=0)
     """The demo model's time between words."""
+    environment: str = "development"
+    clear_tool_cache_on_start: bool | None = None
+    """Whether workflows and their tools are loaded again when they change; by default yes, but in
+    production."""
 
-
-async def publish_offer(bus: Bus, offer: Offer) -> None:
-    """Show the workflows to the public; one whose folder is gone is shown no more."""
-    bucket = await bus.bucket(subjects.WORKFLOWS)
-    shown = {
-        subjects.workflow_key(WorkflowCard.model_validate_json(value).name)
-        for value in await bus.values_under(subjects.WORKFLOWS, "")
-    }
-    for card in offer.cards:
-        await bucket.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
-        if card.problems:
-            log.warning("workflow not loaded", extra={"workflow": card.name, "why": card.problems})
-    for key in shown - {subjects.workflow_key(card.name) for card in offer.cards}:
-        await bucket.delete(key)
+    @property
+    def follows_changes(self) -> bool:
+        if self.clear_tool_cache_on_start is None:
+            return self.environment.casefold() != "production"
+        return self.clear_tool_cache_on_start
 
 
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
@@ -80,35 +107,49 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             shared_client() as client,
         ):
             models = choose_models(
-                _provider(settings), client, settings.demo_pause_seconds, os.environ
+                _provider(settings, os.environ),
+                client,
+                settings.demo_pause_seconds,
+                os.environ,
+                _manner(settings, await _answers(bus, settings)),
             )
             root = settings.workflows_path.resolve()
-            offer = await asyncio.to_thread(build_offer, root, models, os.environ)
-            await publish_offer(bus, offer)
-            listener = await _listener(bus, offer, settings)
+            watch = await asyncio.to_thread(Watch, root)  # before the load: nothing is missed
+            shelf = Shelf(root, models, os.environ, Archive(bus), settings.model_calls_per_turn)
+            await publish(bus, await shelf.load())
+            listener = await _listener(bus, shelf, settings)
             _count_runs(probes.registry, listener)
             listener.start()
             listening.append(listener)
             probes.details = lambda: {
-                "workflows": {c.name: c.problems for c in offer.cards},
-                "warnings": offer.warnings,
+                "workflows": {c.name: c.problems for c in shelf.offer.cards},
+                "warnings": shelf.offer.warnings,
             }
             probes.ready_when(
                 nats=nats_check(bus),
                 commands=lambda: None if listener.listening else "not taking commands",
             )
-            yield
+            async with _following(bus, shelf, watch) if settings.follows_changes else nullcontext():
+                yield
 
     app = AsgiFastStream(broker, lifespan=lifespan, on_shutdown=[hand_over], logger=None)
     return app, probes
 
 
-async def _listener(bus: Bus, offer: Offer, settings: Settings) -> Listener:
+@asynccontextmanager
+async def _following(bus: Bus, shelf: Shelf, watch: Watch) -> AsyncIterator[None]:
+    following = asyncio.create_task(keep_fresh(bus, shelf, watch), name="workflows on disk")
+    try:
+        yield
+    finally:
+        await end(following)
+
+
+async def _listener(bus: Bus, shelf: Shelf, settings: Settings) -> Listener:
     runner = Runner(
         bus=bus,
         leases=await bus.bucket(subjects.LEASES),
-        workflows=offer.workflows,
-        perform=build_performer(offer, settings.model_calls_per_turn),
+        repertoire=shelf,
         clock=lambda: datetime.now(UTC),
         process=new_runner_id(),
     )
@@ -122,16 +163,39 @@ async def _listener(bus: Bus, offer: Offer, settings: Settings) -> Listener:
     return Listener(bus, queue, handlers.on_command, handlers.on_given_up)
 
 
-def _provider(settings: Settings) -> Provider | None:
+def _provider(settings: Settings, environment: Mapping[str, str]) -> Provider | None:
     """The real model, where a key says so; none for the demo model."""
-    if settings.openai_api_key is None or not settings.openai_api_key.get_secret_value():
-        return None
-    return Provider(
-        api_key=settings.openai_api_key,
-        model=settings.default_llm_model,
-        base_url=settings.openai_base_url,
+    name = settings.default_llm_provider
+    openais = settings.openai_base_url if name == "openai" else None
+    return process_provider(
+        name,
+        settings.default_llm_model,
+        environment,
+        base_url=settings.default_llm_base_url or openais,
         temperature=settings.default_llm_temperature,
-        retries=settings.model_retries,
+        fallback=settings.openai_model_fallback,
+    )
+
+
+async def _answers(bus: Bus, settings: Settings) -> Answers | None:
+    how = recording(
+        wanted=settings.llm_cache,
+        seed=settings.llm_default_cache_seed,
+        drawn=randbelow(2**32) if settings.randomize_default_cache_seed else None,
+    )
+    if how is None:
+        return None
+    return Answers(await bus.bucket(subjects.ANSWERS), how, bus.nc.max_payload - HEADER_BYTES)
+
+
+def _manner(settings: Settings, answers: Answers | None) -> Manner:
+    return Manner(
+        clock=lambda: datetime.now(UTC),
+        lot=SystemRandom().random,
+        patience=Patience(settings.model_retries, settings.model_wait_seconds),
+        prices=priced(settings.model_pricing_json),
+        windows={**WINDOWS, **settings.model_context_json},
+        answers=answers,
     )
 
 

@@ -15,6 +15,7 @@ from contracts.codec import Fact, Origin, UnknownEventTypeError
 from contracts.commands import ExpireQuestion
 from contracts.envelope import Envelope
 from contracts.events import Event
+from contracts.events.turn import RUNTIME
 from contracts.ids import (
     AgentName,
     ChatKey,
@@ -123,12 +124,15 @@ class ChatLog:
 
         await self.append(still_open, cause=f"turn:{turn}")
 
-    async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
+    async def show(
+        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
+    ) -> None:
+        runner = self._runner or ""
         chunk = TextStreamed(
             turn=turn,
             call=call,
             agent=agent,
-            runner=self._runner or RunnerId(""),
+            runner=RunnerId(f"{runner}.{attempt}" if attempt else runner),
             offset=offset,
             text=text,
         )
@@ -237,7 +241,8 @@ def _actor(event: Event, origin: Origin) -> str:
     if event.type in _OF_THE_PERSON and not getattr(event, "by_default", False):
         return origin.actor
     agent = getattr(event, "agent", None)
-    return "runtime" if agent is None or event.type in _OF_THE_RUNTIME else f"agent:{agent}"
+    of_runtime = agent in (None, RUNTIME) or event.type in _OF_THE_RUNTIME
+    return "runtime" if of_runtime else f"agent:{agent}"
 
 
 _OF_THE_PERSON = {

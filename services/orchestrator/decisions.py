@@ -22,6 +22,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    ToolCodeChanged,
     UserMessageReceived,
 )
 from contracts.events.human import (
@@ -123,6 +124,17 @@ def fail(broke: Broke, state: ChatState) -> list[Event]:
     return failed
 
 
+def restate(state: ChatState, workflow: Workflow) -> list[Event]:
+    """That a chat goes on with other tool code than before, none where it is the same.
+
+    A chat of a release that pinned no versions goes on with whatever there is.
+    """
+    now, before = workflow.version, state.tools_version
+    if now is None or state.workflow_version is None or before == now.tools:
+        return []
+    return [ToolCodeChanged(before=before, now=now.tools)]
+
+
 def pending(state: ChatState, workflow: Workflow | None) -> Effect | None:
     """What the chat waits for from us; none while it waits for a person, or for nothing at all."""
     if workflow is not None and state.started:
@@ -168,12 +180,15 @@ def _heard(command: Command, state: ChatState, workflow: Workflow | None) -> lis
 
 def _started(command: StartChat, workflow: Workflow | None) -> list[Event]:
     declared = {} if workflow is None else dict(workflow.variables)
+    version = None if workflow is None else workflow.version
     began: list[Event] = [
         ChatStarted(
             user_id=command.user_id,
             seed=cache_seed(command.app_id, command.chat_id),
             client_request_id=command.client_request_id,
             variables={**declared, **_seeded(command), **_own(command)},
+            workflow_version=None if version is None else version.manifests,
+            tools_version=None if version is None else version.tools,
         )
     ]
     if command.message:

@@ -23,7 +23,7 @@ class Handlers:
         chat = self._runner.open(command.key)
         await chat.refresh()
         asked_for = command.workflow_name if isinstance(command, StartChat) else None
-        workflow = self._runner.workflow(chat.state.workflow or asked_for)
+        workflow = await self._runner.workflow(chat.state, asked_for)
         await chat.append(
             lambda state: decide(command, state, workflow),
             cause=command.command_id,

@@ -39,6 +39,7 @@ Passage = Heard | Spoke | Returned
 CONTINUE = "Please continue."
 """What a model hears when the last words are its own: providers want a user's message at the end."""
 BEGIN = "Please begin."
+SUMMARY = "A summary of the conversation so far: "
 ROLE_LENGTH = 400
 """How much of an agent's prompt the selector is told."""
 
@@ -121,9 +122,28 @@ def recorded(turn: Turn) -> list[Passage]:
 
 def _so_far(state: ChatState, me: AgentName, seed: str | None) -> list[Passage]:
     heard: list[Passage] = [] if seed is None else [Heard(seed)]
-    for line in state.lines:
+    if state.compacted is not None:
+        heard.append(Heard(f"{SUMMARY}{state.compacted.summary}"))
+    for line in unsummarised(state):
         heard.extend(_remembered(line, me))
     return heard
+
+
+def unsummarised(state: ChatState) -> tuple[Line, ...]:
+    """The lines that models hear as they were said: those for which no summary stands."""
+    if state.compacted is None:
+        return state.lines
+    return after_turn(state.lines, state.compacted.through_turn)
+
+
+def after_turn(lines: tuple[Line, ...], turn: int) -> tuple[Line, ...]:
+    """What was said after a turn had ended."""
+    ended = [place for place, line in enumerate(lines, 1) if _is_of(line, turn)]
+    return lines[ended[-1] :] if ended else lines
+
+
+def _is_of(line: Line, turn: int) -> bool:
+    return isinstance(line, Turn) and line.number <= turn
 
 
 def _remembered(line: Line, me: AgentName) -> Iterable[Passage]:
@@ -145,6 +165,19 @@ def messages(state: ChatState) -> list[dict[str, Any]]:
     """
     lines = state.lines if state.open is None else (*state.lines, state.open, *state.open.said)
     return [m for line in lines if not _is_selection(line) for m in _messages_of(line)]
+
+
+def told(lines: Iterable[Line]) -> list[str]:
+    """What was said and done in these lines, as a reader would write it down."""
+    return [_told(m) for line in lines if not _is_selection(line) for m in _messages_of(line)]
+
+
+def _told(message: Mapping[str, Any]) -> str:
+    if message["role"] == "tool":
+        return f"{message['name']} returned: {message['content']}"
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    called = "".join(f" [calls {call['name']} with {call['arguments']}]" for call in calls)
+    return f"{message['name']}: {message['content'] or ''}{called}"
 
 
 def _is_selection(line: Line) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nats.js.kv import KeyValue
@@ -19,6 +20,7 @@ from services.orchestrator.decisions import (
     RunTurn,
     conclude,
     pending,
+    restate,
 )
 from services.orchestrator.leases import Lease, take_lease
 from services.orchestrator.state import ChatState
@@ -43,6 +45,25 @@ class Performer(Protocol):
     ) -> Coroutine[Any, Any, Outcome]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """One version of a workflow, and who performs it."""
+
+    workflow: Workflow
+    perform: Performer
+
+
+class Repertoire(Protocol):
+    """What this process can run."""
+
+    async def of(self, state: ChatState, asked_for: WorkflowName | None = None, /) -> Staged | None:
+        """The version that a chat goes on with, or begins with where it is new.
+
+        None where it cannot be had. Raises UnavailableError.
+        """
+        ...
+
+
 class Runner:
     """Runs chats of this process, one lease each."""
 
@@ -50,23 +71,24 @@ class Runner:
         self,
         bus: Bus,
         leases: KeyValue,
-        workflows: Mapping[WorkflowName, Workflow],
-        perform: Performer,
+        repertoire: Repertoire,
         clock: Clock,
         process: str,
     ) -> None:
         self._bus = bus
         self._leases = leases
-        self._workflows = workflows
-        self._perform = perform
+        self._repertoire = repertoire
         self._clock = clock
         self._process = process
 
     def open(self, key: ChatKey) -> ChatLog:
         return ChatLog(self._bus, key, self._clock)
 
-    def workflow(self, name: WorkflowName | None) -> Workflow | None:
-        return None if name is None else self._workflows.get(name)
+    async def workflow(
+        self, state: ChatState, asked_for: WorkflowName | None = None
+    ) -> Workflow | None:
+        staged = await self._repertoire.of(state, asked_for)
+        return None if staged is None else staged.workflow
 
     async def run(self, chat: ChatLog, *, patient: bool) -> None:
         """Do all that a chat waits for from us.
@@ -75,7 +97,7 @@ class Runner:
         `patient` (this work was begun before and its runner may be dead), waits for the lease's end.
         Raises FencedError when another took over meanwhile.
         """
-        while self._pending(chat) is not None:
+        while await self._pending(chat) is not None:
             lease = await take_lease(self._leases, chat.key, self._process)
             if lease is not None:
                 await self._run_under(lease, chat)
@@ -86,26 +108,28 @@ class Runner:
             # Whatever came in while the lease was let go is ours to see: only then is it quiet.
             await chat.refresh()
 
-    def _pending(self, chat: ChatLog) -> Effect | None:
-        return pending(chat.state, self.workflow(chat.state.workflow))
+    async def _pending(self, chat: ChatLog) -> Effect | None:
+        return pending(chat.state, await self.workflow(chat.state))
 
     async def _run_under(self, lease: Lease, chat: ChatLog) -> None:
         async with lease, chat.run_by(lease.runner):
-            while (effect := self._pending(chat)) is not None:
+            while (effect := await self._pending(chat)) is not None:
                 reached = chat.state.seq
                 await self._do(effect, lease, chat)
-                if self._pending(chat) == effect and chat.state.seq == reached:
+                if await self._pending(chat) == effect and chat.state.seq == reached:
                     raise StandstillError(f"{chat.key.app}/{chat.key.chat}: {effect}")
 
     async def _do(self, effect: Effect, lease: Lease, chat: ChatLog) -> None:
-        workflow = self.workflow(chat.state.workflow)
-        if workflow is None:
+        staged = await self._repertoire.of(chat.state)
+        if staged is None:
             await chat.append(
                 lambda state: conclude(UNAVAILABLE, state, None), cause=_cause(effect)
             )
             return
+        workflow = staged.workflow
+        await chat.append(lambda state: restate(state, workflow), cause=_cause(effect))
         outcome = await _unless(
-            self._perform(effect, workflow, chat),
+            staged.perform(effect, workflow, chat),
             chat.until(lambda state: _is_over(state, effect)),
             lease.lost.wait(),
         )

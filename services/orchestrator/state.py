@@ -68,10 +68,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What stands, for models, for everything up to and including a turn."""
+    """What stands, for models, for everything up to and including a turn; since which turn it does."""
 
     through_turn: int
     summary: str
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
         case AttachmentUploaded():
             return replace(state, attachments=(*state.attachments, event))
         case HistoryCompacted(through_turn=turn, summary=summary):
-            return replace(state, compacted=Compacted(turn, summary))
+            return replace(state, compacted=Compacted(turn, summary, since=state.turns))
         case UserMessageReceived():
             return _hear(replace(state, heard=state.heard | {cause}), Said(event.text))
         case SpeakerSelected():

@@ -60,6 +60,7 @@ class MemoryStore:
             prompt_tokens=sum(row.prompt_tokens for row in rows),
             completion_tokens=sum(row.completion_tokens for row in rows),
             total_tokens=sum(row.total_tokens for row in rows),
+            cost=sum(row.cost for row in rows),
         )
 
     async def archived(self, key: ChatKey, *, after: Seq) -> AsyncIterator[Archived]:

@@ -44,6 +44,7 @@ from contracts.events.turn import (
     VariablesChanged,
 )
 from contracts.ids import AgentName, ChatKey, QuestionId, Seq
+from contracts.prices import PRICES, cost_told
 from services.persistence.store import (
     CalledFunction,
     Change,
@@ -149,11 +150,12 @@ def _evolve(session: Session, event: Event, time: datetime) -> Session:
             failed = status != "ok"
             calls, errors = session.tool_calls + 1, session.errors + failed
             return replace(session, tool_calls=calls, errors=errors)
-        case UsageRecorded(tokens=tokens):
+        case UsageRecorded(tokens=tokens) as usage:
             return replace(
                 session,
                 prompt_tokens=session.prompt_tokens + round(tokens.prompt or 0),
                 completion_tokens=session.completion_tokens + round(tokens.completion or 0),
+                cost=session.cost + cost_told(usage, PRICES),
             )
         case TurnCompleted():
             turns = session.agent_turns + 1
@@ -301,6 +303,7 @@ def stats_of(session: Session) -> ChatStats:
         prompt_tokens=session.prompt_tokens,
         completion_tokens=session.completion_tokens,
         total_tokens=session.prompt_tokens + session.completion_tokens,
+        cost=session.cost,
     )
 
 

@@ -75,6 +75,8 @@ class Session:
     errors: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost: float = 0.0
+    """Of all model calls, in US dollars."""
 
     @property
     def key(self) -> ChatKey:
@@ -98,6 +100,7 @@ class ChatStats:
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    cost: float
 
 
 class CalledFunction(BaseModel):
@@ -164,6 +167,7 @@ class WorkflowTotals:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+    cost: float = 0.0
 
 
 class Store(Protocol):

@@ -23,6 +23,7 @@ from contracts.events.human import (
 )
 from contracts.events.turn import ModelRequested, ModelResponded, SpeakerSelected, UsageRecorded
 from contracts.ids import ChatKey, QuestionId, Seq, UserId, WorkflowName
+from contracts.prices import PRICES, cost_told
 from services.transport.speech import Call
 
 STATUS_NUMBER: dict[ChatStatus, int] = {
@@ -79,6 +80,7 @@ class ChatView:
     call: Call | None = None
     call_asked: datetime | None = None
     tokens: float = 0
+    cost: float = 0.0
 
     @property
     def status(self) -> ChatStatus:
@@ -142,8 +144,9 @@ def _after(view: ChatView, fact: Fact) -> ChatView:
             return replace(view, questions=left, artifact=artifact)
         case AttachmentUploaded(attachment_id=attached) as file:
             return replace(view, attachments={**view.attachments, attached: file})
-        case UsageRecorded(tokens=tokens):
-            return replace(view, tokens=view.tokens + (tokens.total or 0))
+        case UsageRecorded(tokens=tokens) as usage:
+            spent = view.cost + cost_told(usage, PRICES)
+            return replace(view, tokens=view.tokens + (tokens.total or 0), cost=spent)
         case _:
             return view
 

@@ -278,6 +278,7 @@ def end(envelope: Envelope, view: ChatView, status: int, reason: str) -> Frame:
         "reason": reason,
         "duration_sec": round((envelope.time - view.started).total_seconds(), 3),
         "total_tokens": _count(view.tokens),
+        "cost": view.cost,
     }
     data = {"agent": "", "status": status, **totals}
     return Frame("chat.run_complete", data, top=totals)

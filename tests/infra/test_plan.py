@@ -56,11 +56,12 @@ def test_servers_that_are_given_need_no_port_of_ours() -> None:
     ]
 
 
-def test_the_model_key_goes_to_the_orchestrator_alone() -> None:
-    environ = {"OPENAI_API_KEY": "secret", "OPENAI_BASE_URL": "u", "PATH": "p"}
+@pytest.mark.parametrize("key", ["OPENAI_API_KEY", "MISTRAL_API_KEY", "XAI_API_KEY"])
+def test_a_model_key_goes_to_the_orchestrator_alone(key: str) -> None:
+    environ = {key: "secret", "OPENAI_BASE_URL": "u", "PATH": "p"}
     plan = build_plan(environ)
     told = {name: environment_of(name, plan, environ, **ADDRESSES) for name in plan.ports}
-    assert [name for name, one in told.items() if "OPENAI_API_KEY" in one] == ["orchestrator"]
+    assert [name for name, one in told.items() if key in one] == ["orchestrator"]
     assert all(one["PATH"] == "p" for one in told.values())
 
 
@@ -87,6 +88,11 @@ def test_pauses_grow_to_a_bound_and_a_steady_life_starts_them_anew() -> None:
     assert pauses[:4] == [0.25, 0.5, 1.0, 2.0]
     assert pauses[-1] == max(pauses) == 15.0
     assert after_death(deaths, lived=60.0) == (1, 0.25)
+
+
+def test_a_provider_without_a_key_is_no_demo_model() -> None:
+    assert build_plan({"DEFAULT_LLM_PROVIDER": "ollama"}).real_model
+    assert not build_plan({"DEFAULT_LLM_PROVIDER": "openai"}).real_model
 
 
 def test_the_summary_shows_no_password_and_names_the_demo_model() -> None:

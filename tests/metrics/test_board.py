@@ -8,12 +8,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.events.chat import ChatCancelled, ChatFailed
-from contracts.events.parts import Tokens
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
+from contracts.prices import Price
 from services.chassis.bus import Stored
 from services.metrics.board import CHATS, OTHER, SAVED_BYTES, Board, UnreadableBoardError
 from services.metrics.exposition import BoardCollector
-from services.metrics.observations import BUCKETS, Durations, Price, cost_of
+from services.metrics.observations import BUCKETS, Durations
 from tests.metrics.story import ANN, BEGAN, KEY, chat, log_of, told
 
 PRICES = {"gpt-4o-mini": Price(prompt=0.5, completion=2.0)}
@@ -172,25 +172,6 @@ def test_what_cannot_be_read_is_passed_by() -> None:
     assert board.position == 13
     assert board.aggregate(LATER) == counted(log).aggregate(LATER)
     assert counted(log_of([*told(chat())[:5], unknown, broken])).position == 7
-
-
-@pytest.mark.parametrize(
-    ("model", "cost"),
-    [
-        ("gpt-4o-mini", 0.7),
-        ("gpt-4o-mini-2024-07-18", 0.7),
-        ("gpt-4o-mini-20240718", 0.7),
-        ("gpt-4o", 0.0),
-        ("demo", 0.0),
-        (None, 0.0),
-    ],
-)
-def test_a_model_costs_what_the_table_says_or_nothing(model: str | None, cost: float) -> None:
-    assert cost_of(model, Tokens(prompt=1000, completion=100), PRICES) == pytest.approx(cost)
-
-
-def test_tokens_that_the_provider_did_not_count_cost_nothing() -> None:
-    assert cost_of("gpt-4o-mini", Tokens(), PRICES) == 0.0
 
 
 def test_a_duration_falls_into_the_first_bucket_that_holds_it() -> None:

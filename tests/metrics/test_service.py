@@ -17,13 +17,13 @@ from litestar.testing import AsyncTestClient
 from pydantic import ValidationError
 
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
+from contracts.prices import PRICES, Price
 from infra.ports import free_port
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.chassis.streams import ensure_streams
 from services.metrics.app import Settings, build_app
 from services.metrics.board import Board
-from services.metrics.observations import Price
 from tests.metrics.story import BEGAN, KEY, chat, log_of, told
 
 pytestmark = [pytest.mark.broker]
@@ -141,7 +141,7 @@ async def test_killed_in_mid_history_it_ends_with_the_numbers_of_one_that_was_no
             await until(partial(_saw, client, tokens))
             await until(partial(_saw_all, client, ended=9 if stop == 11 else 0))
             got = await _page(client)
-    straight = Board(Settings().model_pricing_json)
+    straight = Board(PRICES)
     for stored in log_of(*histories):
         straight.record(stored.position, stored.data)
     want = straight.aggregate(BEGAN).model_dump(mode="json")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from contracts.events import Event
 from contracts.events.turn import SELECTOR, UsageRecorded
@@ -10,10 +10,11 @@ from contracts.ids import AgentName, WorkflowName
 from services.orchestrator.agents import demo
 from services.orchestrator.agents.build import build_cast
 from services.orchestrator.agents.models import Models
-from services.orchestrator.agents.offer import Offer
+from services.orchestrator.agents.offer import Edition, Offer
 from services.orchestrator.state import ChatState, Said
 from services.orchestrator.workflows.demo import DemoCall, DemoLine, DemoScripts, Script
 from services.orchestrator.workflows.expressions import parse
+from services.orchestrator.workflows.functions import tool_code
 from services.orchestrator.workflows.loading import Loaded
 from services.orchestrator.workflows.spec import (
     TERMINATE,
@@ -25,6 +26,7 @@ from services.orchestrator.workflows.spec import (
     Workflow,
     transfer_name,
 )
+from services.orchestrator.workflows.versions import code_of
 
 WRITER, EDITOR, CRITIC = AgentName("Writer"), AgentName("Editor"), AgentName("Critic")
 
@@ -52,8 +54,9 @@ def cast(folder: Path) -> dict[str, Loaded]:
     """By pattern: a workflow in which the writer takes notes by a tool of this folder."""
     (folder / "note.py").write_text(NOTE)
     note, opens, closes = (
-        Tool(name, "", folder / "note.py", name) for name in ("note", "open_book", "close_book")
+        Tool(name, "", PurePath("note.py"), name) for name in ("note", "open_book", "close_book")
     )
+    code = tool_code(folder, code_of(folder))
     writer = Agent(WRITER, "You write.", tools=(note,))
     others = {EDITOR: Agent(EDITOR, "You edit."), CRITIC: Agent(CRITIC, "You judge.")}
     base = Workflow(
@@ -66,7 +69,9 @@ def cast(folder: Path) -> dict[str, Loaded]:
         after_chat=(closes,),
     )
     return {
-        workflow.pattern: Loaded(workflow.pattern, workflow, DemoScripts(agents={**SCRIPTS, **own}))
+        workflow.pattern: Loaded(
+            workflow.pattern, workflow, DemoScripts(agents={**SCRIPTS, **own}), code=code
+        )
         for workflow, own in (
             (_with_rules(base), {str(EDITOR): HANDS_OVER}),
             (replace(base, pattern="RoundRobinPattern"), {}),
@@ -120,7 +125,7 @@ def offered(loaded: Loaded) -> Offer:
     """What a process offers that has loaded this one, played by the demo model without a pause."""
     models = Models(demo.MODEL, demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
     name = loaded.workflow.name
-    return Offer({name: loaded.workflow}, {name: build_cast(loaded, models)}, ())
+    return Offer({name: Edition(loaded, build_cast(loaded, models))})
 
 
 def more(state: ChatState) -> str:

@@ -26,13 +26,15 @@ from contracts.ids import ChatKey, StreamSeq, WorkflowName, new_command_id
 from services.chassis.bus import Bus, PositionConflictError
 from services.chassis.listening import LeftToAnotherError, Listener, Queue
 from services.orchestrator.agents.build import Cast
-from services.orchestrator.agents.offer import Offer, build_performer
+from services.orchestrator.agents.offer import Edition, build_performer
 from services.orchestrator.chatlog import ChatLog
 from services.orchestrator.decisions import Effect
 from services.orchestrator.handlers import Handlers
 from services.orchestrator.runner import Runner
 from services.orchestrator.state import ChatState
 from services.orchestrator.turns import Outcome, Spoke, Waits
+from services.orchestrator.workflows.demo import DemoScripts
+from services.orchestrator.workflows.loading import Loaded
 from services.orchestrator.workflows.spec import Workflow
 from tests.orchestrator.world import (
     Person,
@@ -280,10 +282,10 @@ class _EndlessClient(LLMClient):
 async def test_a_cancel_from_elsewhere_reaches_the_model_stream_at_once(bus: Bus) -> None:
     person, model = Person(), Endless()
     alone = Cast({WRITER: Agent("Writer", config=model)})
-    offer = Offer({NEWSROOM.name: ALONE}, {NEWSROOM.name: alone}, ())
+    edition = Edition(Loaded("Alone", ALONE, DemoScripts()), alone)
     bucket = await leases(bus)
-    here = runner(bus, bucket, build_performer(offer, 5), offer.workflows)
-    elsewhere = runner(bus, bucket, speak, offer.workflows)
+    here = runner(bus, bucket, build_performer(edition, 5), {ALONE.name: ALONE})
+    elsewhere = runner(bus, bucket, speak, {ALONE.name: ALONE})
     async with patience():
         running = asyncio.create_task(tell(here, person.starts()))
         await model.speaking.wait()

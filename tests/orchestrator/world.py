@@ -41,7 +41,8 @@ from services.orchestrator.agents import demo
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.offer import Offer, build_offer
 from services.orchestrator.handlers import Handlers
-from services.orchestrator.runner import Performer, Runner
+from services.orchestrator.runner import Performer, Runner, Staged
+from services.orchestrator.state import ChatState
 from services.orchestrator.workflows.spec import Workflow
 from tests.story import ANA, NEWSROOM, NOON
 
@@ -68,6 +69,19 @@ async def leases(bus: Bus, name: str = subjects.LEASES) -> KeyValue:
     return await bus.js.create_key_value(KeyValueConfig(bucket=name))
 
 
+class OneVersion:
+    """A repertoire of workflows that never change."""
+
+    def __init__(self, workflows: Mapping[WorkflowName, Workflow], perform: Performer) -> None:
+        self._workflows = workflows
+        self._perform = perform
+
+    async def of(self, state: ChatState, asked_for: WorkflowName | None = None) -> Staged | None:
+        name = state.workflow or asked_for
+        workflow = None if name is None else self._workflows.get(name)
+        return None if workflow is None else Staged(workflow, self._perform)
+
+
 def runner(
     bus: Bus,
     bucket: KeyValue,
@@ -76,7 +90,7 @@ def runner(
 ) -> Runner:
     """A runner as another process would have it."""
     known = {NEWSROOM.name: NEWSROOM} if workflows is None else workflows
-    return Runner(bus, bucket, known, perform, lambda: NOON, new_runner_id())
+    return Runner(bus, bucket, OneVersion(known, perform), lambda: NOON, new_runner_id())
 
 
 async def tell(told: Runner, command: Command, attempt: int = 1) -> None:

@@ -54,6 +54,7 @@ def test_a_completed_chat_is_told_in_short() -> None:
         tool_calls=1,
         prompt_tokens=300,
         completion_tokens=30,
+        cost=6.3e-05,
     )
 
 

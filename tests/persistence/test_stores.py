@@ -117,6 +117,7 @@ async def test_a_workflows_statistics_are_the_sum_of_its_chats(store: Store) -> 
         prompt_tokens=300,
         completion_tokens=30,
         total_tokens=330,
+        cost=6.3e-05,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from contracts.events.turn import UsageRecorded
 from tests.system.model_stub import ModelStub, one_tool_at_a_time
 from tests.system.product import Product, running
 from tests.system.stage import (
@@ -50,6 +51,7 @@ def product(tmp_path_factory: pytest.TempPathFactory, model: ModelStub) -> Itera
         "OPENAI_API_KEY": "sk-not-a-key",
         "OPENAI_BASE_URL": model.base_url("all"),
         "DEFAULT_LLM_MODEL": "stub-model",
+        "MODEL_PRICING_JSON": '{"stub-model": {"prompt": 1, "completion": 2}}',
     }
     with running(folder, **given) as started:
         yield started
@@ -104,6 +106,8 @@ async def test_a_process_killed_in_mid_run_costs_no_event_and_no_word(
         async with asyncio.timeout(30):
             await watching
     assert told_of_any_chat(told(facts), key.chat) == undisturbed
+    costs = [fact.event.cost for fact in facts if isinstance(fact.event, UsageRecorded)]
+    assert costs == [COST_OF_A_CALL] * MODEL_CALLS
     assert [event["seq"] for event in viewer.seen] == list(range(1, len(facts) + 1))
     assert [event["type"] for event in viewer.seen] == [fact.envelope.type for fact in facts]
     assert len(distinct(model.bodies["all"])) == MODEL_CALLS
@@ -112,6 +116,7 @@ async def test_a_process_killed_in_mid_run_costs_no_event_and_no_word(
 
 
 MODEL_CALLS = 7
+COST_OF_A_CALL = (10 * 1 + 5 * 2) / 1000
 
 _undisturbed: list[Any] = []
 
@@ -161,6 +166,7 @@ async def kept_and_counted(product: Product, chat: str, events: int) -> None:
     assert session["status"] == "completed"
     assert (snapshot["agent_turns"], snapshot["errors"]) == (3, 0)
     assert snapshot["prompt_tokens"] == 10 * MODEL_CALLS
+    assert snapshot["cost"] == pytest.approx(MODEL_CALLS * COST_OF_A_CALL)
 
 
 async def test_equal_starts_at_the_same_time_are_one_chat(product: Product) -> None:

@@ -66,6 +66,28 @@ async def test_only_workflows_that_loaded_are_on_offer(http: httpx.AsyncClient) 
     assert troubles == {"Torn": ["agents.json: is not JSON"]}
 
 
+async def test_a_workflow_whose_newest_edit_is_broken_is_on_offer_and_only_its_author_hears_why(
+    http: httpx.AsyncClient, bus: Bus
+) -> None:
+    problems = ["agents.json: is not JSON"]
+    torn = BROKEN.model_copy(
+        update={"name": "Patched", "agents": ["Clerk"], "problems": problems, "warnings": ["hm"]}
+    )
+    offered = await bus.bucket(subjects.WORKFLOWS)
+    key = subjects.workflow_key(WorkflowName("Patched"))
+    await offered.put(key, torn.model_dump_json().encode())
+    try:
+        told = (await http.get("/api/workflows")).json()["Patched"]
+        assert not {"problems", "warnings"} & told.keys()
+        listed = (await http.get("/api/workflows/acme/available?user_id=ana")).json()["workflows"]
+        (one,) = [each for each in listed if each["workflow_name"] == "Patched"]
+        assert (one["available"], one["reason"]) == (True, None)
+        assert (await http.get("/api/workflows/diagnostics")).json()["Patched"] == problems
+        assert (await http.get("/api/workflows/Patched/transport")).status_code == 200
+    finally:
+        await offered.delete(key)
+
+
 async def test_what_a_page_asks_of_a_workflow_is_answered(http: httpx.AsyncClient) -> None:
     everything, again = [await http.get(f"/api/workflows{end}") for end in ("", "/config")]
     assert everything.json() == again.json()

@@ -1,7 +1,8 @@
 """Build a workflow's agents once: AG2 agents with their tools, ready for any number of turns."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ag2 import Agent as Ag2Agent
@@ -27,6 +28,25 @@ from services.orchestrator.workflows.loading import NOTHING, Loaded, ManifestErr
 from services.orchestrator.workflows.spec import Agent, McpServer, ModelChoice, Tool, Workflow
 
 
+class Agents(Mapping[AgentName, Ag2Agent]):
+    """AG2's agents, each made when it first plays: of 200 workflows, few play on any one day."""
+
+    def __init__(self, makers: Mapping[AgentName, Callable[[], Ag2Agent]]) -> None:
+        self._makers = makers
+        self._made: dict[AgentName, Ag2Agent] = {}
+
+    def __getitem__(self, name: AgentName) -> Ag2Agent:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[AgentName]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 @dataclass(frozen=True, slots=True)
 class Cast:
     """Everyone who plays in a workflow: AG2's agents, and what the runtime calls around them."""
@@ -40,13 +60,13 @@ def build_cast(loaded: Loaded, models: Models, environment: Mapping[str, str] = 
     """Raises ManifestError with every tool that does not load and every model without a key."""
     problems: list[str] = []
     bench = Workbench()  # this workflow's own: what blocks it holds up no other
-    functions = _functions(loaded.workflow, bench, problems)
-    hooks = _hooks(loaded.workflow, bench, problems)
+    functions = _functions(loaded, bench, problems)
+    hooks = _hooks(loaded, bench, problems)
     servers = _Servers(environment)
-    agents: dict[AgentName, Ag2Agent] = {}
+    agents: dict[AgentName, Callable[[], Ag2Agent]] = {}
     for name, agent in loaded.workflow.agents.items():
         try:
-            agents[name] = _agent(loaded, agent, functions, servers, models)
+            agents[name] = _maker(loaded, agent, functions, servers, models)
         except ToolLoadError as broken:
             problems.append(f"tools.json: {broken}")
         except NoModelError as broken:
@@ -54,17 +74,15 @@ def build_cast(loaded: Loaded, models: Models, environment: Mapping[str, str] = 
     if problems:
         raise ManifestError(*dict.fromkeys(problems))
     if loaded.workflow.pattern == "AutoPattern":
-        agents[SELECTOR] = _selector(loaded, models)
-    return Cast(agents, functions, hooks)
+        agents[SELECTOR] = partial(_selector, loaded, models)
+    return Cast(Agents(agents), functions, hooks)
 
 
-def _functions(
-    workflow: Workflow, bench: Workbench, problems: list[str]
-) -> Mapping[Tool, Function]:
+def _functions(loaded: Loaded, bench: Workbench, problems: list[str]) -> Mapping[Tool, Function]:
     built: dict[Tool, Function] = {}
-    for tool in called_in(workflow):
+    for tool in called_in(loaded.workflow):
         try:
-            built[tool] = build_function(tool, bench)
+            built[tool] = build_function(tool, loaded.code, bench)
         except ToolLoadError as broken:
             problems.append(f"tools.json: {broken}")
     return built
@@ -77,29 +95,33 @@ def called_in(workflow: Workflow) -> Iterable[Tool]:
     return dict.fromkeys([*called, *workflow.before_chat, *workflow.after_chat])
 
 
-def _hooks(workflow: Workflow, bench: Workbench, problems: list[str]) -> Mapping[AgentName, Hooks]:
+def _hooks(loaded: Loaded, bench: Workbench, problems: list[str]) -> Mapping[AgentName, Hooks]:
     built: dict[AgentName, Hooks] = {}
-    for name, agent in workflow.agents.items():
+    for name, agent in loaded.workflow.agents.items():
         try:
-            built[name] = build_hooks(agent.hooks, bench)
+            built[name] = build_hooks(agent.hooks, loaded.code, bench)
         except ToolLoadError as broken:
             problems.append(f"hooks.json: {broken}")
     return built
 
 
-def _agent(
+def _maker(
     loaded: Loaded,
     agent: Agent,
     functions: Mapping[Tool, Function],
     servers: "_Servers",
     models: Models,
-) -> Ag2Agent:
-    """An agent in `auto_tool_mode` calls no tool itself: the runtime does, with its output."""
+) -> Callable[[], Ag2Agent]:
+    """How an agent is made, once all that may be wrong with it has been looked at.
+
+    One in `auto_tool_mode` calls no tool itself: the runtime does, with its output.
+    """
     offered = () if agent.auto_tool_mode else agent.tools
     tools = [build_tool(functions[tool]) for tool in offered if tool in functions]
     tools += [build_handoff(handoff) for handoff in agent.handoffs]
     bound = agent.output if agent.output_required else None
-    return Ag2Agent(
+    return partial(
+        Ag2Agent,
         str(agent.name),
         config=models.config_of(loaded.demo.script(agent.name), agent.model),
         tools=[*tools, *servers.of(agent, [tool.name for tool in tools])],

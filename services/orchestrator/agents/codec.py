@@ -130,7 +130,6 @@ def input_of(part: Part) -> Input:
 def responded_of(
     response: ModelResponse, *, turn: int, call: int, agent: AgentName
 ) -> ModelResponded:
-    usage = response.usage
     return ModelResponded(
         turn=turn,
         call=call,
@@ -154,18 +153,22 @@ def responded_of(
             )
             for file in response.files
         ],
-        tokens=Tokens(
-            prompt=usage.prompt_tokens,
-            completion=usage.completion_tokens,
-            total=usage.total_tokens,
-            cache_read=usage.cache_read_input_tokens,
-            cache_creation=usage.cache_creation_input_tokens,
-            thinking=usage.thinking_tokens,
-        ),
+        tokens=tokens_of(response.usage),
         model=response.model,
         provider=response.provider,
         finish_reason=response.finish_reason,
         response_id=response.response_id,
+    )
+
+
+def tokens_of(usage: Usage) -> Tokens:
+    return Tokens(
+        prompt=usage.prompt_tokens,
+        completion=usage.completion_tokens,
+        total=usage.total_tokens,
+        cache_read=usage.cache_read_input_tokens,
+        cache_creation=usage.cache_creation_input_tokens,
+        thinking=usage.thinking_tokens,
     )
 
 
@@ -301,11 +304,12 @@ def _cut(text: str, limit: int) -> str:
 
 def digest(prompt: Sequence[str], events: Sequence[BaseEvent]) -> str:
     """SHA-256, in hex, of a prompt and a conversation: equal where a model was given the same."""
-    essence = [list(prompt), *(_essence(event) for event in events)]
-    return sha256(json.dumps(essence, default=str).encode()).hexdigest()
+    told = [list(prompt), *(essence(event) for event in events)]
+    return sha256(json.dumps(told, default=str).encode()).hexdigest()
 
 
-def _essence(event: BaseEvent) -> list[Any]:
+def essence(event: BaseEvent) -> list[Any]:
+    """What a model is given of an event: no times, no counts."""
     match event:
         case ModelRequest(parts=parts):
             return ["heard", [_content(part) for part in parts]]

@@ -12,7 +12,7 @@ from contracts.ids import AgentName
 from services.orchestrator.agents.codec import jsonable
 from services.orchestrator.agents.workbench import LeftBehind, Workbench
 from services.orchestrator.projection import Passage, as_messages, as_passages
-from services.orchestrator.workflows.functions import load_function
+from services.orchestrator.workflows.functions import ToolCode
 from services.orchestrator.workflows.spec import USER, Hook, HookKind
 
 HOOK_SECONDS = 30.0
@@ -91,9 +91,9 @@ class Hooks:
 NO_HOOKS = Hooks(())
 
 
-def build_hooks(hooks: Iterable[Hook], bench: Workbench) -> Hooks:
+def build_hooks(hooks: Iterable[Hook], code: ToolCode, bench: Workbench) -> Hooks:
     """Raises ToolLoadError."""
-    return Hooks([(hook.kind, load_function(hook.file, hook.function)) for hook in hooks], bench)
+    return Hooks([(hook.kind, code.function(hook.file, hook.function)) for hook in hooks], bench)
 
 
 def _content(told: Any) -> str:

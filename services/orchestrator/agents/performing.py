@@ -17,6 +17,7 @@ from contracts.events.turn import RUNTIME, SELECTOR, ToolReturned
 from contracts.ids import AgentName, ChatKey, QuestionId
 from services.orchestrator.agents import codec
 from services.orchestrator.agents.build import Cast
+from services.orchestrator.agents.compaction import compact
 from services.orchestrator.agents.hooks import NO_HOOKS, Hooks
 from services.orchestrator.agents.scope import (
     Journal,
@@ -131,11 +132,17 @@ async def _take(step: Step, part: Part, journal: Journal, turn: Turn) -> Outcome
             await journal.record(output)
             return None
         case Process():
+            task = _task(part, journal.state, turn)
+            if await compact(part.built, task, part.key, journal):
+                return None
             return await _process(part, journal, turn)
         case Talk(again):
+            task = _task(part, journal.state, turn, again)
+            if await compact(part.built, task, part.key, journal):
+                return None
             return await talk(
                 part.built,
-                _task(part, journal.state, turn, again),
+                task,
                 _scope(part, journal, turn),
                 call_limit=part.call_limit,
             )
@@ -143,7 +150,7 @@ async def _take(step: Step, part: Part, journal: Journal, turn: Turn) -> Outcome
             return await invoke(step, part.functions, _scope(part, journal, turn))
 
 
-def _task(part: Part, state: ChatState, turn: Turn, again: str | None) -> Task:
+def _task(part: Part, state: ChatState, turn: Turn, again: str | None = None) -> Task:
     done = turn.processed
     if done is None:
         return Task(part.before(state), part.prompt(state), again)
@@ -235,7 +242,9 @@ class _Around:
 
         await self._chat.append(unless_done, cause=self._cause)
 
-    async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
+    async def show(
+        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
+    ) -> None:
         """Nobody speaks here."""
 
     async def show_progress(

@@ -35,16 +35,11 @@ from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
 from contracts.events.parts import ToolCall
-from contracts.events.turn import (
-    RUNTIME,
-    SELECTOR,
-    ToolReturned,
-    UsageRecorded,
-    VariablesChanged,
-)
+from contracts.events.turn import RUNTIME, SELECTOR, ToolReturned, VariablesChanged
 from contracts.ids import AgentName, ChatKey, QuestionId
 from services.chassis.ending import end
 from services.orchestrator.agents import codec
+from services.orchestrator.agents.calls import note_call, usage_of
 from services.orchestrator.agents.variables import Changes
 from services.orchestrator.state import Answer, ChatState, Question, Turn
 
@@ -60,8 +55,10 @@ class Journal(Protocol):
     async def record(self, *events: Event) -> None: ...
 
     async def show(
-        self, *, turn: int, call: int, agent: AgentName, offset: int, text: str
-    ) -> None: ...
+        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
+    ) -> None:
+        """Show a chunk of the `attempt`-th (from 0) try of a model call."""
+        ...
 
     async def show_progress(
         self,
@@ -164,12 +161,17 @@ class Scope:
         self.call = len(turn.responses) - 1
         self.duration = 0.0
         """Seconds that the newest model call took."""
+        self.cost: float | None = None
+        self.cached = False
+        self.digest = ""
+        """Of the newest model call's request."""
         self.fault: BaseException | None = None
         self.suspended = False
         self._calls = {asked.id for said in turn.responses for asked in said.tool_calls}
         self._changes = Changes(variables, journal.state.variables)
         self._shown = 0
         self._held = ""
+        self._attempt = 0
         self._asked: dict[str, int] = {}
         self._logged: dict[str, int] = {}
         self._questions = {question.question_id for question in turn.questions}
@@ -224,7 +226,12 @@ class Scope:
             return
         shown, self._held = self._held, ""
         await self.journal.show(
-            turn=turn.number, call=self.call, agent=turn.agent, offset=self._shown, text=shown
+            turn=turn.number,
+            call=self.call,
+            attempt=self._attempt,
+            agent=turn.agent,
+            offset=self._shown,
+            text=shown,
         )
         self._shown += len(shown)
 
@@ -239,16 +246,9 @@ class Scope:
                 "hidden": bool(text) and self._manner.hides(text or ""),
             }
         )
-        spent = UsageRecorded(
-            turn=turn.number,
-            call=self.call,
-            agent=turn.agent,
-            model=said.model,
-            provider=said.provider,
-            tokens=said.tokens,
-            duration=self.duration,
-        )
+        spent = usage_of(said, duration=self.duration, cost=self.cost, cached=self.cached)
         await self.record(said, spent)
+        note_call(self.key, self.digest, spent)
         return codec.response_of(said)
 
     async def _edited(self, text: str | None) -> str | None:
@@ -296,7 +296,8 @@ class Scope:
     def begin_call(self) -> int:
         """The number of the model call that begins now."""
         self.call += 1
-        self._shown, self._held = 0, ""
+        self._shown, self._held, self._attempt = 0, "", 0
+        self.charge(None, cached=False)
         self.take_in()
         return self.call
 
@@ -312,6 +313,17 @@ class Scope:
     async def return_invoked(self, result: ToolReturned) -> None:
         """Keep the result of a call of the runtime's own."""
         await self.record(result, *self.variable_changes(result.tool_call_id))
+
+    # -- as the account of its model calls -------------------------------------------------------
+
+    def speak_again(self) -> None:
+        self._held = ""
+        if self._shown:  # else nobody has heard a word of it
+            self._shown = 0
+            self._attempt += 1
+
+    def charge(self, cost: float | None, *, cached: bool) -> None:
+        self.cost, self.cached = cost, cached
 
     # -- what tools ask ------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from services.orchestrator.agents.progress import Progress, Step, step
 from services.orchestrator.agents.scope import Scope
 from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.turns import HANDOFF
-from services.orchestrator.workflows.functions import ToolLoadError, load_function
+from services.orchestrator.workflows.functions import ToolCode, ToolLoadError
 from services.orchestrator.workflows.spec import Handoff, Interface, Tool, transfer_name
 
 SCOPE = "mozaiks.scope"
@@ -217,9 +217,9 @@ def _to_its_end(work: Callable[[], Any], runtime: Runtime) -> Any:
         runtime.settle()
 
 
-def build_function(declared: Tool, bench: Workbench) -> Function:
+def build_function(declared: Tool, code: ToolCode, bench: Workbench) -> Function:
     """Raises ToolLoadError."""
-    work = load_function(declared.file, declared.function)
+    work = code.function(declared.file, declared.function)
     try:
         signature = inspect.signature(work, eval_str=True)
     except Exception as broken:  # an annotation that means nothing

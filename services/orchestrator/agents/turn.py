@@ -21,7 +21,8 @@ from ag2.middleware import BaseMiddleware, LLMCall, Middleware, ToolExecution, T
 
 from contracts.events.turn import ModelRequested
 from services.orchestrator.agents import codec
-from services.orchestrator.agents.models import failure
+from services.orchestrator.agents.account import ACCOUNT
+from services.orchestrator.agents.faults import failure
 from services.orchestrator.agents.scope import Scope
 from services.orchestrator.agents.stream import DurableStream
 from services.orchestrator.agents.tools import SCOPE
@@ -98,7 +99,7 @@ async def _resume(agent: Agent, task: Task, scope: Scope, call_limit: int) -> No
         stream=DurableStream(scope.keep),
         prompt=[task.prompt] if asked is None else asked.prompt,
         variables=scope.variables,
-        dependencies={SCOPE: scope},
+        dependencies={SCOPE: scope, ACCOUNT: scope},
         middleware=[Middleware(_Watch, scope=scope, trigger=trigger, call_limit=call_limit)],
     )
 
@@ -147,19 +148,16 @@ class _Watch(BaseMiddleware):
         if call >= self._limit:
             raise CallLimitError(f"the model made {self._limit} calls in one turn")
         told, self._told = self._told, []
+        scope.digest = codec.digest(context.prompt, events)
         if not any(request.call == call for request in scope.turn.requests):
-            await scope.record(self._requested(call, told, events, context))
+            await scope.record(self._requested(call, told, context))
         began = time.perf_counter()
         response = await call_next(events, context)
         scope.duration = time.perf_counter() - began
         return response
 
     def _requested(
-        self,
-        call: int,
-        told: Sequence[Input],
-        events: Sequence[BaseEvent],
-        context: ConversationContext,
+        self, call: int, told: Sequence[Input], context: ConversationContext
     ) -> ModelRequested:
         turn = self._scope.turn
         return ModelRequested(
@@ -168,7 +166,7 @@ class _Watch(BaseMiddleware):
             agent=turn.agent,
             prompt=context.prompt,
             parts=[codec.part_of(part) for part in told],
-            digest=codec.digest(context.prompt, events),
+            digest=self._scope.digest,
         )
 
     async def on_tool_execution(

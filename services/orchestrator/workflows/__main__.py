@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.orchestrator.workflows import schemas
 from services.orchestrator.workflows.diagnosis import Problem, errors, warnings
-from services.orchestrator.workflows.functions import ToolLoadError, load_function
+from services.orchestrator.workflows.functions import ToolLoadError
 from services.orchestrator.workflows.loading import (
     Broken,
     Loaded,
@@ -71,7 +71,7 @@ def _with_functions(found: Loaded | Broken) -> Loaded | Broken:
     for agent in found.workflow.agents.values():
         for tool in agent.tools:
             try:
-                load_function(tool.file, tool.function)
+                found.code.function(tool.file, tool.function)
             except ToolLoadError as missing:
                 problems.append(Problem("tools", tool.name, str(missing)))
     return broken(found.folder, [*problems, *found.diagnosis]) if problems else found
@@ -99,7 +99,7 @@ def new(name: str, root: Path) -> int:
     except (ScaffoldError, OSError) as trouble:
         print(trouble)
         return 1
-    print(f"{folder} is there: start the product again, and choose {name}")
+    print(f"{folder} is there: choose {name} (in production, start the product again first)")
     return 0
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from os.path import normpath
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from services.orchestrator.workflows.diagnosis import (
     warnings,
 )
 from services.orchestrator.workflows.expressions import parse
+from services.orchestrator.workflows.functions import ToolCode, tool_code
 from services.orchestrator.workflows.manifest import (
     AgentManifest,
     AgentsManifest,
@@ -70,9 +72,11 @@ from services.orchestrator.workflows.spec import (
     TextTrigger,
     Tool,
     Trigger,
+    Version,
     Workflow,
 )
 from services.orchestrator.workflows.values import NoValueError, value_of
+from services.orchestrator.workflows.versions import MAX_BYTES, Parcel, code_of, too_large
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 _HEADS = ("workflow", "orchestrator")
@@ -102,6 +106,9 @@ class Loaded:
     demo: DemoScripts
     diagnosis: tuple[Problem, ...] = ()
     """Warnings: what is accepted without having the effect that its author may expect."""
+    manifests: Parcel = field(default_factory=Parcel)
+    """Every file that was read to know all this."""
+    code: ToolCode = field(default_factory=lambda: tool_code(Path(), Parcel()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +134,12 @@ def load_all(root: Path, environment: Mapping[str, str] = NOTHING) -> list[Loade
     """Every folder below `root` that is meant as a workflow, by name. A bad one spoils no other."""
     if not root.is_dir():
         return []
-    tried = [_tried(folder, environment) for folder in sorted(root.iterdir())]
-    return list(_apart(one for one in tried if one is not None))
+    found = [tried(folder, environment) for folder in sorted(root.iterdir())]
+    return list(_apart(one for one in found if one is not None))
 
 
-def _tried(folder: Path, environment: Mapping[str, str]) -> Loaded | Broken | None:
+def tried(folder: Path, environment: Mapping[str, str]) -> Loaded | Broken | None:
+    """None where the folder is not meant as a workflow."""
     try:
         return load(folder, environment) if is_meant(folder) else None
     except OSError as trouble:  # a folder that may not be read
@@ -146,11 +154,14 @@ def is_meant(folder: Path) -> bool:
     return bool(files_of(folder, _HEADS) or files_of(folder, ("agents",)))
 
 
-def load(folder: Path, environment: Mapping[str, str] = NOTHING) -> Loaded | Broken:
+def load(
+    folder: Path, environment: Mapping[str, str] = NOTHING, home: Path | None = None
+) -> Loaded | Broken:
+    """`home` is where the folder lies, or lay, that this one is a copy of."""
     if folder.is_symlink() and not _stays(folder, folder.parent):
         elsewhere = Problem(folder.name, "", "is a link to a folder outside the workflows' folder")
         return broken(folder.name, [elsewhere])
-    return _Reading(folder, environment).result()
+    return _Reading(folder, home or folder.resolve(), environment).result()
 
 
 def broken(folder: str, problems: Iterable[Problem]) -> Broken:
@@ -179,9 +190,13 @@ def _apart(found: Iterable[Loaded | Broken]) -> Iterable[Loaded | Broken]:
         if taken is one:
             yield one
         else:
-            what = f"another folder has a workflow of this name: {taken.folder} ({taken.workflow.name})"
-            problem = Problem("workflow.json", "workflow_name", what, found=name)
-            yield broken(one.folder, [problem, *one.diagnosis])
+            yield clash(one, taken)
+
+
+def clash(one: Loaded, taken: Loaded) -> Broken:
+    what = f"another folder has a workflow of this name: {taken.folder} ({taken.workflow.name})"
+    problem = Problem("workflow.json", "workflow_name", what, found=str(one.workflow.name))
+    return broken(one.folder, [problem, *one.diagnosis])
 
 
 def _stays(path: Path, within: Path) -> bool:
@@ -196,6 +211,7 @@ class _Reading:
     """One folder, read as far as it goes."""
 
     folder: Path
+    home: Path
     environment: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
     sources: dict[str, Source] = field(default_factory=dict)
@@ -207,10 +223,35 @@ class _Reading:
             self.problems += check(sections, self.folder)
             values = self._values(sections.variables)
             self._strangers(sections.variables)
+        code = self._code()
         if sections is None or errors(self.problems):
             return broken(self.folder.name, self.problems)
-        workflow = _workflow(self.folder, sections, values)
-        return Loaded(self.folder.name, workflow, sections.demo, warnings(self.problems))
+        manifests = self._manifests(sections.variables)
+        if manifests.size + code.size > MAX_BYTES:
+            return broken(self.folder.name, [*self.problems, too_large(self.folder)])
+        version = Version(manifests.digest, code.digest)
+        return Loaded(
+            folder=self.folder.name,
+            workflow=_workflow(self.folder, self.home, sections, values, version),
+            demo=sections.demo,
+            diagnosis=warnings(self.problems),
+            manifests=manifests,
+            code=tool_code(self.home, code),
+        )
+
+    def _code(self) -> Parcel:
+        try:
+            return code_of(self.folder)
+        except UnreadableError as unreadable:
+            self.problems.append(unreadable.problem)
+            return Parcel()
+
+    def _manifests(self, variables: VariablesManifest) -> Parcel:
+        files = {source.file: source.data for source in self.sources.values()}
+        for path in _read_by(variables):
+            if (file := self.folder / path).is_file():
+                files[normpath(path)] = file.read_bytes()
+        return Parcel(self.folder.name, files)
 
     def _sections(self) -> Sections | None:
         """None where the agents cannot be read: what the others say of them cannot be checked."""
@@ -275,11 +316,7 @@ class _Reading:
 
     def _strangers(self, variables: VariablesManifest) -> None:
         """Files that look like sections and are none: a misspelt one would be missed in silence."""
-        read_elsewhere = {
-            variable.source.path
-            for variable in variables.definitions
-            if isinstance(variable.source, FileSource)
-        }
+        read_elsewhere = _read_by(variables)
         for path in sorted(self.folder.iterdir()):
             if path.name == "_pack":
                 self._warn(path, "is accepted, but not executed by this release")
@@ -291,6 +328,12 @@ class _Reading:
 
     def _warn(self, path: Path, what: str, hint: str = "") -> None:
         self.problems.append(Problem(path.name, "", what, hint=hint, severity="warning"))
+
+
+def _read_by(variables: VariablesManifest) -> set[str]:
+    """The files that give variables their values."""
+    sources = [variable.source for variable in variables.definitions]
+    return {source.path for source in sources if isinstance(source, FileSource)}
 
 
 def _unwrapped(source: Source, name: str) -> Source:
@@ -317,7 +360,9 @@ def _is_section(inner: dict[str, Any], root: str) -> bool:
 # -- from sections to a workflow ------------------------------------------------------------------
 
 
-def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Workflow:
+def _workflow(
+    folder: Path, home: Path, sections: Sections, values: Mapping[str, Any], version: Version
+) -> Workflow:
     head = sections.head
     names = [agent.name for agent in sections.agents.agents]
     rules = _Rules(tuple(sections.handoffs.handoff_rules), tuple(names))
@@ -327,7 +372,7 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
         if declared.mcp is None
     ]
     servers = [
-        (declared.agents, _server(folder, declared, declared.mcp))
+        (declared.agents, _server(home, declared, declared.mcp))
         for declared in sections.tools.tools
         if declared.mcp is not None
     ]
@@ -378,6 +423,7 @@ def _workflow(folder: Path, sections: Sections, values: Mapping[str, Any]) -> Wo
         triggers=triggers,
         before_chat=called.at("before_chat"),
         after_chat=called.at("after_chat"),
+        version=version,
     )
 
 
@@ -480,7 +526,7 @@ class _Rules:
 
 def _model(agent: AgentManifest) -> ModelChoice:
     own = agent.llm_config
-    return ModelChoice(own.model, own.temperature, own.base_url, own.api_key_env)
+    return ModelChoice(own.model, own.temperature, own.base_url, own.api_key_env, own.provider)
 
 
 def _tool(folder: Path, declared: ToolManifest | LifecycleToolManifest) -> Tool:
@@ -496,18 +542,19 @@ def _tool(folder: Path, declared: ToolManifest | LifecycleToolManifest) -> Tool:
     )
 
 
-def _file(folder: Path, name: str) -> Path:
+def _file(folder: Path, name: str) -> PurePath:
+    """Where a function's file lies below the folder."""
     file = file_of(folder, name)
     assert file is not None  # noqa: S101  `check` looked
-    return file
+    return PurePath(file.relative_to(folder.resolve()))
 
 
-def _server(folder: Path, declared: ToolManifest, server: McpManifest) -> McpServer:
+def _server(home: Path, declared: ToolManifest, server: McpManifest) -> McpServer:
     allowed = server.allowed_tools
     secrets = server.headers_from if server.command is None else server.env_from
     return McpServer(
         name=server.name,
-        folder=folder.resolve(),
+        folder=home,
         command=server.command,
         args=tuple(server.args),
         url=server.url,

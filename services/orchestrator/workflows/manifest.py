@@ -16,6 +16,7 @@ from pydantic import (
 
 from contracts.catalogue import StartupMode
 from contracts.subjects import token
+from services.orchestrator.workflows.providers import ProviderName
 
 IDLE = "x-not-executed"
 """Marks, in the model and in its JSON Schema, a key whose syntax is accepted but has no effect."""
@@ -176,9 +177,9 @@ def _section(key: str, entry: Any) -> Any:
 
 
 class LlmConfig(Section):
-    """An agent's own model, of OpenAI or any compatible server; the key stays in the environment."""
+    """An agent's own model, of a provider or any compatible server; the key stays in the environment."""
 
-    provider: Literal["openai"] = "openai"
+    provider: ProviderName | None = None
     model: str | None = Field(default=None, min_length=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     base_url: str | None = Field(default=None, pattern="^https?://")

@@ -27,6 +27,7 @@ class Source:
     raw: Any
     within: tuple[str, ...] = ()
     """The wrapper's keys, where the section is wrapped in itself."""
+    data: bytes = b""
 
     def where(self, path: tuple[str | int, ...]) -> str:
         return ".".join((*self.within, path_in(self.raw, path)) if path else self.within)
@@ -53,12 +54,14 @@ def read(path: Path, within: Path) -> Source:
             raise _unreadable(path, "is a link to a file outside the workflow's folder")
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise _unreadable(path, f"is larger than {MAX_MANIFEST_BYTES} bytes")
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as broken:
         raise _unreadable(path, "is not UTF-8") from broken
     except (OSError, RuntimeError) as broken:  # RuntimeError: a circle of links, up to Python 3.12
         raise _unreadable(path, getattr(broken, "strerror", None) or str(broken)) from broken
-    return Source(path.name, parse(text, "JSON" if path.suffix == ".json" else "YAML", path.name))
+    raw = parse(text, "JSON" if path.suffix == ".json" else "YAML", path.name)
+    return Source(path.name, raw, data=data)
 
 
 def parse(text: str, kind: Literal["JSON", "YAML"], file: str) -> Any:

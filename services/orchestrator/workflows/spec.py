@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from contracts.catalogue import StartupMode
 from contracts.events.human import Display
 from contracts.ids import AgentName, WorkflowName
 from services.orchestrator.workflows.expressions import Expression
+from services.orchestrator.workflows.providers import ProviderName
 
 USER = AgentName("user")
 """The speaker that is the person."""
@@ -26,6 +27,18 @@ Pattern = Literal["DefaultPattern", "AutoPattern", "RoundRobinPattern", "RandomP
 def transfer_name(target: AgentName) -> str:
     """What a model calls to hand over to an agent: only what providers allow in a tool's name."""
     return f"transfer_to_{re.sub('[^A-Za-z0-9_-]', '_', target)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """SHA-256 in hex: of a workflow's manifests, and of the tool code beside them."""
+
+    manifests: str
+    tools: str
+
+    @property
+    def shown(self) -> str:
+        return f"{self.manifests[:12]}+{self.tools[:12]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +62,13 @@ class Interface:
 class Tool:
     """A Python function of the workflow's folder, for agents to call or for the runtime.
 
-    With `auto_invoke` the runtime calls it with the structured output of an agent that is in
-    `auto_tool_mode`.
+    `file` lies below the folder. With `auto_invoke` the runtime calls it with the structured output
+    of an agent that is in `auto_tool_mode`.
     """
 
     name: str
     description: str
-    file: Path
+    file: PurePath
     function: str
     limits: Limits = Limits()
     interface: Interface | None = None
@@ -75,7 +88,7 @@ class Hook:
     """A Python function of the workflow's folder that sees what an agent reads or says first."""
 
     kind: HookKind
-    file: Path
+    file: PurePath
     function: str
 
 
@@ -180,13 +193,15 @@ class Rule:
 class ModelChoice:
     """By which model an agent answers; what is left out is the process's own.
 
-    `api_key_env` names the environment variable that holds the key of another provider.
+    `api_key_env` names the environment variable that holds the key, where it is not the provider's
+    usual one.
     """
 
     model: str | None = None
     temperature: float | None = None
     base_url: str | None = None
     api_key_env: str | None = None
+    provider: ProviderName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +262,7 @@ class Workflow:
     """`initial_message` is the hidden seed of an AgentDriven run.
 
     After the person's words `after_user_if` says who follows, then `after_user`, then the pattern.
+    `version` is none only where it was not read from a folder.
     """
 
     name: WorkflowName
@@ -266,3 +282,4 @@ class Workflow:
     triggers: tuple[Trigger, ...] = ()
     before_chat: tuple[Tool, ...] = ()
     after_chat: tuple[Tool, ...] = ()
+    version: Version | None = field(default=None, compare=False)

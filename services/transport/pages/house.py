@@ -53,7 +53,7 @@ async def health(desk: NamedDependency[Desk]) -> Json:
     clock = asyncio.get_running_loop().time
     began = clock()
     ping = await _ping(desk)
-    cards = [card for card in (await desk.workflows.listed()).values() if not card.problems]
+    cards = [card for card in (await desk.workflows.listed()).values() if card.on_offer]
     names, tools = [card.name for card in cards], sum(len(card.tools) for card in cards)
     here = len(desk.crowd)
     return {

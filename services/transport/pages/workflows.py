@@ -59,14 +59,14 @@ AVAILABLE = {
 )
 async def workflows(desk: NamedDependency[Desk]) -> Json:
     cards = await desk.workflows.listed()
-    return {name: _card(card) for name, card in cards.items() if not card.problems}
+    return {name: _card(card) for name, card in cards.items() if card.on_offer}
 
 
 @get(
     "/api/workflows/diagnostics",
     opt=told(
         Told(
-            "Workflows that did not load, and why.",
+            "Workflows that did not load, or whose newest edit did not, and why.",
             {"Torn": ["agents.json: is not JSON"]},
             refusals=(503,),
         )
@@ -174,8 +174,8 @@ HANDLERS = [workflows, diagnostics, transport_of, tools, ui_tools, available, th
 def _available(card: WorkflowCard) -> Json:
     return {
         "workflow_name": card.name,
-        "available": not card.problems,
-        "reason": "; ".join(card.problems) or None,
+        "available": card.on_offer,
+        "reason": None if card.on_offer else "; ".join(card.problems) or None,
         "type": card.pattern or "workflow",
         "description": card.description,
         "required_gates": [],
@@ -184,7 +184,7 @@ def _available(card: WorkflowCard) -> Json:
 
 def _card(card: WorkflowCard) -> Json:
     return {
-        **card.model_dump(mode="json", exclude={"problems", "tools", "outputs"}),
+        **card.model_dump(mode="json", exclude={"problems", "warnings", "tools", "outputs"}),
         "workflow_name": card.name,
         "orchestration_pattern": card.pattern,
         "initial_message": None,

@@ -63,6 +63,8 @@ class MemoryJournal:
         self.story = story
         self.batches: list[tuple[Event, ...]] = []
         self.shown: list[tuple[int, int, str]] = []
+        self.attempts: list[int] = []
+        """Which try of its call each chunk belongs to."""
         self.progress: list[tuple[str, str, float | None, str]] = []
         self.timers: dict[QuestionId, float] = {}
         self._refuses = refuses
@@ -91,9 +93,12 @@ class MemoryJournal:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
+    async def show(
+        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
+    ) -> None:
         assert (turn, agent) == (1, WRITER)
         self.shown.append((call, offset, text))
+        self.attempts.append(attempt)
 
     async def show_progress(
         self,

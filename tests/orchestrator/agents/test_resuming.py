@@ -12,7 +12,7 @@ from contracts.events import Event
 from contracts.events.chat import ChatCompleted
 from contracts.events.turn import SELECTOR, ModelRequested, SpeakerSelected
 from contracts.ids import AgentName
-from services.orchestrator.agents.offer import build_performer
+from services.orchestrator.agents.offer import Offer, build_performer
 from services.orchestrator.decisions import conclude, decide, pending
 from services.orchestrator.projection import messages
 from services.orchestrator.workflows.loading import Loaded
@@ -29,8 +29,10 @@ class MemoryChat(MemoryJournal):
 
     key = KEY
 
-    async def show(self, *, turn: int, call: int, agent: AgentName, offset: int, text: str) -> None:
-        del turn, offset
+    async def show(
+        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
+    ) -> None:
+        del turn, attempt, offset
         assert agent != SELECTOR
         self.shown.append((call, 0, text))
 
@@ -40,10 +42,10 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Loaded:
     return cast(tmp_path)[request.param]
 
 
-async def play(loaded: Loaded, story: Story) -> MemoryChat:
-    """The chat from where the story ends to its end."""
+async def play(loaded: Loaded, story: Story, offer: Offer | None = None) -> MemoryChat:
+    """The chat from where the story ends to its end; played by the demo model, or as offered."""
     workflow = loaded.workflow
-    perform: Any = build_performer(offered(loaded), 25)
+    perform: Any = build_performer(offer or offered(loaded), 25)
     chat = MemoryChat(story)
     while True:
         state = chat.story.state

@@ -14,7 +14,7 @@ from contracts.events.turn import SELECTOR
 from services.orchestrator.agents import demo
 from services.orchestrator.agents.build import build_cast
 from services.orchestrator.agents.models import Models
-from services.orchestrator.agents.offer import Offer, build_performer
+from services.orchestrator.agents.offer import Edition, build_performer
 from services.orchestrator.decisions import RunTurn
 from services.orchestrator.turns import Broke, Spoke
 from services.orchestrator.workflows.demo import Script
@@ -52,9 +52,7 @@ class _Client(LLMClient):
 async def selected(folder: Path, provider: Provider) -> Any:
     loaded = cast(folder)["AutoPattern"]
     models = Models("one", demo=False, config_of=lambda _, __: provider)
-    name = loaded.workflow.name
-    offer = Offer({name: loaded.workflow}, {name: build_cast(loaded, models)}, ())
-    perform: Any = build_performer(offer, 25)
+    perform: Any = build_performer(Edition(loaded, build_cast(loaded, models)), 25)
     story = given(STARTED, speaks(), done(), speaks(SELECTOR, 2, "auto")).under(loaded.workflow)
     chat = MemoryChat(story)
     return await perform(RunTurn(2), loaded.workflow, chat)

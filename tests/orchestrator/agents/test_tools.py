@@ -1,13 +1,15 @@
 """A workflow's Python files as tools: what loads, and what is reported instead."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
+from ag2.tools.types import FunctionTool
 
 from services.orchestrator.agents.tools import build_function, build_tool
 from services.orchestrator.agents.workbench import Workbench
-from services.orchestrator.workflows.functions import ToolLoadError
+from services.orchestrator.workflows.functions import ToolCode, ToolLoadError, tool_code
 from services.orchestrator.workflows.spec import Tool
+from services.orchestrator.workflows.versions import code_of
 
 TYPED = """
 from __future__ import annotations
@@ -34,22 +36,26 @@ BROKEN = {
 }
 
 
-def declared(folder: Path, source: str) -> Tool:
-    file = folder / "look.py"
-    file.write_text(source)
-    return Tool("look", "", file, "look")
+def built(folder: Path, source: str) -> FunctionTool:
+    (folder / "look.py").write_text(source)
+    look = Tool("look", "", PurePath("look.py"), "look")
+    return build_tool(build_function(look, code_in(folder), Workbench()))
+
+
+def code_in(folder: Path) -> ToolCode:
+    return tool_code(folder, code_of(folder))
 
 
 @pytest.mark.parametrize(("source", "told"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_file_that_offers_no_tool_is_reported(tmp_path: Path, source: str, told: str) -> None:
     with pytest.raises(ToolLoadError) as caught:
-        build_tool(build_function(declared(tmp_path, source), Workbench()))
+        built(tmp_path, source)
     assert str(caught.value).startswith(told)
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_models_see_the_arguments_and_not_what_is_handed_in(tmp_path: Path) -> None:
-    schema = build_tool(build_function(declared(tmp_path, TYPED), Workbench())).schema.function
+    schema = built(tmp_path, TYPED).schema.function
     assert schema.name == "look"
     assert schema.description == "Look somewhere."
     assert set(schema.parameters["properties"]) == {"where"}

@@ -10,13 +10,15 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    ToolCodeChanged,
     UserMessageReceived,
 )
 from contracts.events.human import HumanAnswered, UiToolAnswered
 from contracts.events.turn import SpeakerSelected, VariablesChanged
 from contracts.ids import QuestionId
 from contracts.seed import cache_seed
-from services.orchestrator.workflows.spec import USER, AnswerTrigger
+from services.orchestrator.decisions import restate
+from services.orchestrator.workflows.spec import USER, AnswerTrigger, Version
 from tests.story import (
     ANA,
     CANCEL,
@@ -79,6 +81,27 @@ def test_a_start_selects_the_first_speaker() -> None:
         ChatStarted(user_id=ANA, seed=cache_seed(KEY.app, KEY.chat), variables=TOLD),
         SpeakerSelected(turn=1, agent=WRITER, by="initial"),
     ]
+
+
+def test_a_start_pins_the_version_of_its_workflow() -> None:
+    workflow = replace(NEWSROOM, version=Version("m1", "t1"))
+    began, *_ = given().under(workflow).when(start())
+    assert isinstance(began, ChatStarted)
+    assert (began.workflow_version, began.tools_version) == ("m1", "t1")
+
+
+def test_other_tool_code_is_stated_once() -> None:
+    begun = given().under(replace(NEWSROOM, version=Version("m1", "t1"))).then(start())
+    newer = replace(NEWSROOM, version=Version("m1", "t2"))
+    stated = restate(begun.state, newer)
+    assert stated == [ToolCodeChanged(before="t1", now="t2")]
+    assert restate(begun.then(*stated).state, newer) == []
+
+
+def test_nothing_is_stated_of_tool_code_where_no_version_was_pinned() -> None:
+    assert restate(given(STARTED).state, replace(NEWSROOM, version=Version("m1", "t1"))) == []
+    begun = given().under(replace(NEWSROOM, version=Version("m1", "t1"))).then(start())
+    assert restate(begun.state, NEWSROOM) == []
 
 
 def test_a_start_with_a_message_hears_it_first() -> None:

@@ -49,6 +49,14 @@ def test_a_misspelt_value_shows_what_was_found_and_what_is_accepted(tmp_path: Pa
     assert "AgentDrive'" not in problem.line
 
 
+def test_a_provider_that_nobody_speaks_to_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    agents = {"agents": {"Counter": {"llm_config": {"provider": "mistrall", "model": "m"}}}}
+    (problem,) = found(tmp_path, agents=agents)
+    assert problem.where == "agents.Counter.llm_config.provider"
+    assert {"openai", "mistral", "ollama"} <= set(problem.accepted)
+    assert problem.hint == "mistral"
+
+
 def test_an_unknown_agent_has_the_nearest_name(tmp_path: Path) -> None:
     (problem,) = found(tmp_path, handoffs=rules(target_agent="Owen"))
     assert problem.hint == "Oven"

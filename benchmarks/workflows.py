@@ -1,0 +1,179 @@
+"""Workflows: from 200 folders to agents that are ready, to the one of a chat, and from a change to the public."""
+
+import asyncio
+import gc
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+import yaml  # type: ignore[import-untyped]
+from nats.js.kv import KeyValue
+
+from benchmarks import stage
+from benchmarks.figures import Aim, Figure
+from contracts import subjects
+from contracts.catalogue import WorkflowCard
+from contracts.ids import Seq, WorkflowName
+from infra.servers import NatsServer
+from infra.stack import ROOT
+from services.chassis.bus import Bus
+from services.chassis.ending import end
+from services.orchestrator.agents import demo
+from services.orchestrator.agents.catalogue import keep_fresh, publish
+from services.orchestrator.agents.models import Models
+from services.orchestrator.agents.shelf import Shelf
+from services.orchestrator.state import ChatState
+from services.orchestrator.workflows.archive import Archive
+from services.orchestrator.workflows.reading import SUFFIXES
+from services.orchestrator.workflows.watching import Watch
+
+COUNT = 200
+REPETITIONS = 5
+LOOKS = 1000
+CHANGE_SECONDS = 10.0
+CALL_LIMIT = 10
+CHANGED = WorkflowName("Generator000")
+MODELS = Models(demo.MODEL, demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
+
+
+class NotAllError(Exception):
+    """Something was not loaded: the figure would mean nothing."""
+
+
+async def measure(server: NatsServer) -> list[Figure]:
+    async with stage.bus(server) as bus:
+        with _folders() as root:
+            return [await _start(bus, root), *await _chosen(bus, root), await _change(bus, root)]
+
+
+@contextmanager
+def _folders() -> Iterator[Path]:
+    """The shipped workflows again and again, each copy under a name of its own."""
+    shipped = sorted(path.parent for path in (ROOT / "workflows").glob("*/agents.*"))
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        for number in range(COUNT):
+            original = shipped[number % len(shipped)]
+            _copy(original, Path(place) / f"{original.name}{number:03}")
+        first = next(Path(place).glob("Generator*"))
+        first.rename(first.with_name(CHANGED))
+        _named(Path(place) / CHANGED, first.name)
+        yield Path(place)
+
+
+def _copy(original: Path, folder: Path) -> None:
+    shutil.copytree(original, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    _named(folder, original.name)
+
+
+def _named(folder: Path, before: str) -> None:
+    for head in (*folder.glob("workflow.*"), *folder.glob("orchestrator.*")):
+        head.write_text(head.read_text().replace(before, folder.name))
+
+
+def _shelf(bus: Bus, root: Path) -> Shelf:
+    return Shelf(root, MODELS, {}, Archive(bus), CALL_LIMIT)
+
+
+async def _start(bus: Bus, root: Path) -> Figure:
+    floors: list[float] = []
+    ours: list[float] = []
+    for _ in range(REPETITIONS):
+        await bus.js.purge_stream(subjects.bucket_stream(subjects.WORKFLOWS))
+        floors.append(_parsed(root))
+        ours.append(await _shown(bus, root))
+    return Figure(f"{COUNT} workflows at start", "ms", ours, floors, Aim(limit=2_000))
+
+
+def _parsed(root: Path) -> float:
+    """The same manifests, read and parsed and looked at no further."""
+    gc.collect()
+    began = perf_counter()
+    for path in root.glob("*/*"):
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+        elif path.suffix in SUFFIXES:
+            yaml.load(path.read_bytes(), yaml.CSafeLoader)
+    return 1000 * (perf_counter() - began)
+
+
+async def _shown(bus: Bus, root: Path) -> float:
+    """Until each has its agents and its card in the catalogue."""
+    gc.collect()
+    began = perf_counter()
+    offer = await _shelf(bus, root).load()
+    await publish(bus, offer)
+    taken = 1000 * (perf_counter() - began)
+    if len(offer.editions) != COUNT:
+        raise NotAllError(f"{len(offer.editions)} of {COUNT} workflows")
+    return taken
+
+
+async def _chosen(bus: Bus, root: Path) -> list[Figure]:
+    """Whose configuration is in memory: that of a new chat, and of one that began before an edit."""
+    shelf = _shelf(bus, root)
+    began = (await shelf.load()).workflows[CHANGED].version
+    if began is None:
+        raise NotAllError(CHANGED)
+    _edit(root, "another prompt")
+    await shelf.load({CHANGED})
+    earlier = ChatState(
+        seq=Seq(1),
+        workflow=CHANGED,
+        workflow_version=began.manifests,
+        tools_version=began.tools,
+    )
+    aim = Aim(limit=1_000)
+    return [
+        Figure("a cached workflow, newest", "µs", await _looks(shelf, ChatState()), aim=aim),
+        Figure("a cached workflow, earlier", "µs", await _looks(shelf, earlier), aim=aim),
+    ]
+
+
+async def _looks(shelf: Shelf, state: ChatState) -> list[float]:
+    taken: list[float] = []
+    for _ in range(REPETITIONS + 1):
+        began = perf_counter()
+        for _ in range(LOOKS):
+            if await shelf.of(state, CHANGED) is None:
+                raise NotAllError(CHANGED)
+        taken.append(1_000_000 * (perf_counter() - began) / LOOKS)
+    return taken[1:]  # the first one keeps the version in the archive
+
+
+async def _change(bus: Bus, root: Path) -> Figure:
+    """From a file's new content to the card that says so."""
+    watch, shelf = Watch(root), _shelf(bus, root)
+    await publish(bus, await shelf.load())
+    following = asyncio.create_task(keep_fresh(bus, shelf, watch))
+    bucket = await bus.bucket(subjects.WORKFLOWS)
+    try:
+        taken = [await _change_once(bucket, root, f"prompt {n}") for n in range(REPETITIONS + 1)]
+    finally:
+        await end(following)
+    return Figure("a change on disk, to its card", "ms", taken[1:], aim=Aim(limit=1_000))
+
+
+async def _change_once(bucket: KeyValue, root: Path, prompt: str) -> float:
+    before = await _version(bucket)
+    began = perf_counter()
+    _edit(root, prompt)
+    async with asyncio.timeout(CHANGE_SECONDS):
+        while await _version(bucket) == before:  # noqa: ASYNC110  a process says when, not we
+            await asyncio.sleep(0.002)
+    return 1000 * (perf_counter() - began)
+
+
+async def _version(bucket: KeyValue) -> str:
+    entry = await bucket.get(subjects.workflow_key(CHANGED))
+    return WorkflowCard.model_validate_json(entry.value or b"").version
+
+
+def _edit(root: Path, prompt: str) -> None:
+    file = root / CHANGED / "agents.json"
+    told = json.loads(file.read_text())
+    told["agents"][0]["system_message"] = prompt
+    file.write_text(json.dumps(told))
