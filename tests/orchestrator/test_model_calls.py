@@ -12,7 +12,7 @@ from services.chassis.bus import Bus
 from services.orchestrator.agents.asked import Manner
 from services.orchestrator.agents.build import build_cast
 from services.orchestrator.agents.models import Models, asked_of, shared_client
-from services.orchestrator.agents.offer import Edition, Offer, build_performer
+from services.orchestrator.agents.offer import Edition, build_performer
 from services.orchestrator.projection import SUMMARY, messages
 from services.orchestrator.runner import Runner
 from services.orchestrator.state import replay
@@ -39,8 +39,7 @@ async def newsroom(
             models = Models("m", demo=False, config_of=lambda _, __: config)
             name = workflow.name
             loaded = Loaded(str(name), workflow, DemoScripts())
-            edition = Edition(loaded, build_cast(loaded, models))
-            perform = build_performer(Offer({name: edition}), 25)
+            perform = build_performer(Edition(loaded, build_cast(loaded, models)), 25)
             bucket = await leases(bus)
             yield stub, lambda: runner(bus, bucket, perform, {name: workflow})
 

@@ -199,6 +199,26 @@ async def test_a_workflow_that_does_not_load_is_named_with_its_reason_and_spoils
     assert (unknown.status_code, started.status_code) == (404, 200)
 
 
+async def test_a_workflow_that_is_repaired_on_disk_can_be_started_without_a_restart(
+    product_with_a_broken_workflow: Product, tmp_path: Path
+) -> None:
+    workflows = tmp_path / "workflows"
+    for section in ("workflow.json", "agents.json"):
+        text = (workflows / "HelloWorld" / section).read_text()
+        (workflows / "Broken" / section).write_text(text.replace("HelloWorld", "Broken"))
+    address = product_with_a_broken_workflow.address
+    async with httpx.AsyncClient(base_url=address) as client, asyncio.timeout(20):
+        while (await _begun(client, "Broken")).status_code == 409:  # noqa: ASYNC110  a server's doing
+            await asyncio.sleep(0.05)
+        assert (await _begun(client, "Broken")).status_code == 200
+        diagnostics = (await client.get("/api/workflows/diagnostics")).json()
+    assert diagnostics == {}
+
+
+async def _begun(client: httpx.AsyncClient, workflow: str) -> httpx.Response:
+    return await client.post(f"/api/chats/a/{workflow}/start", json={"user_id": "u"})
+
+
 @pytest.fixture
 def product_with_a_broken_workflow(tmp_path: Path) -> Iterator[Product]:
     workflows = workflows_with_counted_effects(tmp_path)
