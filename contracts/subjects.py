@@ -205,6 +205,15 @@ def attachment_key(key: ChatKey, attachment: str) -> str:
     return f"{_chat_tokens(key)}.{attachment}"
 
 
+def parse_attachment_key(stored: str) -> tuple[ChatKey, str]:
+    """The chat and the attachment that a key names. Raises InvalidSubjectError."""
+    match stored.split("."):
+        case [app, chat, attachment] if _PLAIN.fullmatch(attachment):
+            return ChatKey(AppId(untoken(app)), ChatId(untoken(chat))), attachment
+        case _:
+            raise InvalidSubjectError(stored)
+
+
 def answer_key(app: AppId, digest: str) -> str:
     return f"{token(app, 'app_id')}.{digest}"
 
@@ -221,6 +230,16 @@ def user_summaries_prefix(app: AppId, user: UserId) -> str:
 def bucket_stream(bucket: str) -> str:
     """The stream behind a JetStream key-value bucket (NATS ADR-8)."""
     return f"KV_{bucket}"
+
+
+def object_stream(store: str) -> str:
+    """The stream behind a JetStream object store (NATS ADR-20)."""
+    return f"OBJ_{store}"
+
+
+def object_pieces(store: str, nuid: str) -> str:
+    """Where the pieces of one object lie, in order."""
+    return f"$O.{store}.C.{nuid}"
 
 
 def bucket_subject(bucket: str, key: str) -> str:

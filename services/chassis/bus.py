@@ -35,6 +35,8 @@ from contracts.lookups import DataFound, DataRequested
 
 PAGE = 500
 """Messages of one direct get: bounds what a reader holds before it has looked at them."""
+PIECES = 8
+"""Pieces of an object (128 KiB each) that a reader holds at once."""
 ACK_SECONDS = 2
 READ_SECONDS = 10.0
 """How long a page of a direct get may take, however large its messages."""
@@ -225,10 +227,12 @@ class Bus:
             raise UnavailableError(f"direct get from {subjects.EVENTS}") from away
         return None if _status(found) else _stored(found)
 
-    async def _pages(self, stream: str, subject: str, after: StreamSeq) -> AsyncIterator[Msg]:
+    async def _pages(
+        self, stream: str, subject: str, after: StreamSeq, size: int = PAGE
+    ) -> AsyncIterator[Msg]:
         pending = 1
         while pending:
-            query = {"batch": PAGE, "seq": after + 1, "next_by_subj": subject}
+            query = {"batch": size, "seq": after + 1, "next_by_subj": subject}
             page, pending = await self._direct_get(stream, query)
             for message in page:
                 after = live_position(message)
@@ -388,6 +392,12 @@ class Bus:
         subject = subjects.bucket_subject(bucket, f"{prefix}.>" if prefix else ">")
         kept = self._pages(subjects.bucket_stream(bucket), subject, StreamSeq(0))
         return [m.data async for m in kept if "KV-Operation" not in (m.headers or {})]
+
+    async def pieces(self, store: str, nuid: str) -> AsyncIterator[bytes]:
+        """The bytes of one object, piece by piece, without a consumer. Raises UnavailableError."""
+        stream, subject = subjects.object_stream(store), subjects.object_pieces(store, nuid)
+        async for message in self._pages(stream, subject, StreamSeq(0), PIECES):
+            yield message.data
 
 
 def _bind_together(batch: Sequence[dict[str, str]]) -> None:

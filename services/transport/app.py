@@ -22,6 +22,7 @@ from services.chassis.ending import end
 from services.chassis.process import Asgi, Probes
 from services.transport import answers, routes
 from services.transport.addresses import undecoded
+from services.transport.attachments import Attachments
 from services.transport.chats import Chats
 from services.transport.desk import Crowd, Desk, Stopping
 from services.transport.rooms import SEAT_SIZE, VIEWERS, Rooms
@@ -50,6 +51,11 @@ class Settings(SignInSettings):
     )
     max_message_bytes: int = Field(default=262_144, ge=1024, le=786_432)
     """Stays below what NATS takes in one message (1 MiB), envelope included."""
+    upload_max_bytes: int = Field(default=26_214_400, ge=1)
+    upload_bundle_max_bytes: int = Field(default=10_485_760, ge=1)
+    """Of one file, and of one that is part of a bundle."""
+    raw_events: bool = True
+    """Whether who asks for it sees every event as it is stored, prompts and hidden words, too."""
     metrics_public_url: str | None = None
     cors_origins: str = ""
     """Whose pages may ask here, beside our own."""
@@ -169,12 +175,14 @@ def _desk(settings: Settings, bus: Bus, counts: Counts, stopping: Stopping) -> D
         rooms=Rooms(bus, settings.seat_size, settings.max_viewers_per_chat),
         crowd=Crowd(settings.max_viewers, settings.max_viewers_per_app),
         workflows=Workflows(bus),
+        attachments=Attachments(bus, settings.upload_max_bytes, settings.upload_bundle_max_bytes),
         sockets=counts.sockets,
         frames=counts.frames,
         refusals=counts.refusals,
         who=NOBODY,
         tickets=Tickets(bus),
         rates=Rates(settings.rate_per_user, settings.rate_per_app),
+        raw_events=settings.raw_events,
         max_message_bytes=settings.max_message_bytes,
         max_parallel_workflows=settings.mozaiks_max_parallel_workflows,
         send_seconds=settings.send_seconds,

@@ -1,8 +1,9 @@
 """What people may ask of a chat: to begin, to be found, to hear an answer, to stop."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -15,11 +16,14 @@ from contracts.catalogue import ChatSummary
 from contracts.commands import (
     AnswerQuestion,
     AnswerUiTool,
+    AttachFile,
     CancelChat,
     Command,
     SendMessage,
+    SetVariables,
     StartChat,
 )
+from contracts.events.chat import AttachmentUploaded
 from contracts.ids import (
     AppId,
     ChatKey,
@@ -31,13 +35,23 @@ from contracts.ids import (
     new_chat_id,
     new_command_id,
 )
+from contracts.reserved import is_reserved
 from contracts.subjects import InvalidSubjectError, token
 from services.chassis.bus import Bus, RefusedError, UnavailableError
 from services.transport.chatview import Asked, ChatView
-from services.transport.inbound import StartBody
-from services.transport.refusals import RefusalError, limit_reached, too_large, unavailable
+from services.transport.inbound import StartBody, of_page
+from services.transport.refusals import (
+    RefusalError,
+    limit_reached,
+    malformed,
+    too_large,
+    unavailable,
+)
 from services.transport.signin.principal import Who, refuse_stranger
 from services.transport.views import Views
+
+MOST_FILES = 100
+"""That a chat may be given: its state carries what is known of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,7 @@ class Chats:
             workflow_name=workflow,
             client_request_id=asked,
             message=body.message or None,
+            variables=of_page(body.frontend_context),
         )
         return Started(key, reused=False, stated=await self._begins(key, order))
 
@@ -192,6 +207,35 @@ class Chats:
             )
         )
 
+    async def set_variables(self, view: ChatView, given: Mapping[str, Any], field: str) -> None:
+        """Raises RefusalError, which names the first variable that is the runtime's own."""
+        _must_be_open(view)
+        reserved = next(filter(is_reserved, given), None)
+        if reserved is not None:
+            raise malformed(f"{field}.{reserved}", "belongs to the runtime")
+        await self._order(
+            SetVariables(
+                command_id=new_command_id(),
+                app_id=view.key.app,
+                chat_id=view.key.chat,
+                user_id=view.user,
+                variables=dict(given),
+            )
+        )
+
+    async def attach(self, view: ChatView, file: AttachmentUploaded) -> None:
+        """Make a file known whose bytes are kept already. Raises RefusalError, UnavailableError."""
+        must_take_files(view)
+        stored = subjects.attachment_key(view.key, file.attachment_id)
+        await self._order(
+            AttachFile(
+                command_id=CommandId(f"attach-{stored}"),
+                app_id=view.key.app,
+                chat_id=view.key.chat,
+                **file.model_dump(),
+            )
+        )
+
     async def cancel(self, view: ChatView, reason: str) -> None:
         """Raises RefusalError, UnavailableError."""
         _must_be_open(view)
@@ -251,6 +295,13 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def must_take_files(view: ChatView) -> None:
+    """Raises RefusalError where a chat has ended, or has files enough."""
+    _must_be_open(view)
+    if len(view.attachments) >= MOST_FILES:
+        raise limit_reached("chat_id", f"{MOST_FILES} files were given to it already")
 
 
 def _must_be_open(view: ChatView) -> None:

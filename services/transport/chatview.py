@@ -7,7 +7,13 @@ from typing import Any, Literal
 
 from contracts.catalogue import ChatStatus
 from contracts.codec import Fact
-from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed, ChatStarted
+from contracts.events.chat import (
+    AttachmentUploaded,
+    ChatCancelled,
+    ChatCompleted,
+    ChatFailed,
+    ChatStarted,
+)
 from contracts.events.human import (
     HumanAnswered,
     HumanAsked,
@@ -70,6 +76,7 @@ class ChatView:
     questions: Mapping[QuestionId, Asked] = field(default_factory=dict)
     components: Mapping[QuestionId, Component] = field(default_factory=dict)
     artifact: Artifact | None = None
+    attachments: Mapping[str, AttachmentUploaded] = field(default_factory=dict)
     call: Call | None = None
     call_asked: datetime | None = None
     tokens: float = 0
@@ -135,6 +142,8 @@ def _after(view: ChatView, fact: Fact) -> ChatView:
             if artifact is not None and artifact.event_id == question:
                 artifact = None
             return replace(view, questions=left, artifact=artifact)
+        case AttachmentUploaded(attachment_id=attached) as file:
+            return replace(view, attachments={**view.attachments, attached: file})
         case UsageRecorded(tokens=tokens) as usage:
             spent = view.cost + cost_told(usage, PRICES)
             return replace(view, tokens=view.tokens + (tokens.total or 0), cost=spent)

@@ -12,7 +12,9 @@ from prometheus_client import Counter, Gauge
 
 from contracts.ids import AppId
 from services.chassis.bus import Bus
+from services.transport.attachments import Attachments
 from services.transport.chats import Chats
+from services.transport.general import GeneralChats
 from services.transport.refusals import limit_reached
 from services.transport.rooms import Rooms
 from services.transport.signin.principal import Who
@@ -68,6 +70,7 @@ class Desk:
     rooms: Rooms
     crowd: Crowd
     workflows: Workflows
+    attachments: Attachments
     sockets: Gauge
     frames: Counter
     refusals: Counter
@@ -75,6 +78,7 @@ class Desk:
     """Whom the request speaks for; `chats` are only those that they may see."""
     tickets: Tickets
     rates: Rates
+    raw_events: bool
     max_message_bytes: int
     max_parallel_workflows: int
     send_seconds: float
@@ -91,3 +95,8 @@ class Desk:
     def count(self, app: AppId) -> None:
         """Count one message of whoever this is. Raises RefusalError."""
         self.rates.take(self.who, app, asyncio.get_running_loop().time())
+
+    @property
+    def general(self) -> GeneralChats:
+        """The general ones among the chats of this desk."""
+        return GeneralChats(self.chats, self.workflows)

@@ -1,7 +1,7 @@
 """What clients say, on a socket and in a body: parsed once, or refused by the name of the field."""
 
-from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -9,6 +9,7 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     field_validator,
 )
 
@@ -27,20 +28,61 @@ def _not_blank(text: str) -> str:
     return text
 
 
+VARIABLES = 100
+"""Most that one message may give."""
+LONGEST_NAME = 128
+
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+Given = Annotated[dict[Name, Any], Field(max_length=VARIABLES)]
+
+
+def of_page(context: Given | None) -> dict[str, Any]:
+    """What a page says of itself, as variables: by their prefix never those of the runtime."""
+    return {f"ui_{name}": value for name, value in (context or {}).items()}
+
+
+class Context(_Said):
+    """Where on its page the client was; `ask` is the mode without a workflow."""
+
+    conversation_mode: str | None = None
+    general_chat_id: str | None = None
+
+
 class SubmitInput(_Said):
-    """Words of the person: the answer to a question where one is named, else a message."""
+    """Words of the person: the answer to a question where one is named, else a message.
+
+    In the mode `ask` they are for a general chat, whatever `chat_id` says.
+    """
 
     type: Literal["user.input.submit"]
     chat_id: str
     text: str
     input_request_id: str | None = None
     request_id: str | None = None
+    context: Context | None = None
 
     _text = field_validator("text")(_not_blank)
 
     @property
     def question(self) -> str | None:
         return self.input_request_id or self.request_id
+
+    @property
+    def asks(self) -> bool:
+        mode = self.context.conversation_mode if self.context is not None else None
+        return self.question is None and mode == "ask"
+
+    @property
+    def general_chat(self) -> str | None:
+        return self.context.general_chat_id or None if self.context is not None else None
+
+
+class EnterGeneralMode(_Said):
+    type: Literal["chat.enter_general_mode"]
+
+
+class StartGeneralChat(_Said):
+    type: Literal["chat.start_general_chat"]
 
 
 class AnswerComponent(_Said):
@@ -74,6 +116,7 @@ class SwitchChat(_Said):
 
     type: Literal["chat.switch_workflow"]
     chat_id: str
+    frontend_context: Given | None = None
 
 
 class Run(_Said):
@@ -84,6 +127,7 @@ class Run(_Said):
     message: str | None = None
     prompt: str | None = None
     label: str | None = Field(default=None, max_length=256)
+    frontend_context: Given | None = None
     client_request_id: str | None = Field(default=None, min_length=1, max_length=256)
     auto_run: Literal[True] = True
     initial_agent: None = None
@@ -106,8 +150,37 @@ class StartWorkflows(_Said):
     activate_first: bool = False
 
 
+class LaunchAction(_Said):
+    action: Literal["launch_workflow"]
+    payload: Run
+    artifact_id: str | None = None
+
+
+class UpdateAction(_Said):
+    """What has changed in a component's state; agents see it as the variables `ui_<key>`."""
+
+    action: Literal["update_state"]
+    payload: Annotated[Given, Field(min_length=1)]
+    artifact_id: str
+
+
+class ArtifactAction(_Said):
+    type: Literal["chat.artifact_action"]
+    data: Annotated[LaunchAction | UpdateAction, Field(discriminator="action")]
+    correlation_id: str | None = Field(default=None, max_length=256)
+
+
 Inbound = (
-    SubmitInput | AnswerComponent | Resume | Cancel | SwitchChat | StartWorkflow | StartWorkflows
+    SubmitInput
+    | AnswerComponent
+    | Resume
+    | Cancel
+    | SwitchChat
+    | EnterGeneralMode
+    | StartGeneralChat
+    | StartWorkflow
+    | StartWorkflows
+    | ArtifactAction
 )
 
 _BY_TYPE: dict[str, type[Inbound]] = {
@@ -116,8 +189,11 @@ _BY_TYPE: dict[str, type[Inbound]] = {
     "client.resume": Resume,
     "chat.cancel": Cancel,
     "chat.switch_workflow": SwitchChat,
+    "chat.enter_general_mode": EnterGeneralMode,
+    "chat.start_general_chat": StartGeneralChat,
     "chat.start_workflow": StartWorkflow,
     "chat.start_workflow_batch": StartWorkflows,
+    "chat.artifact_action": ArtifactAction,
 }
 
 
@@ -126,6 +202,7 @@ class StartBody(_Said):
     client_request_id: str | None = Field(default=None, min_length=1, max_length=256)
     force_new: bool | None = None
     message: str | None = None
+    frontend_context: Given | None = None
 
 
 class InputBody(_Said):
@@ -146,9 +223,49 @@ class ComponentBody(_Said):
     response_data: dict[str, Any]
 
 
+class ActionData(_Said):
+    set: Annotated[Given, Field(min_length=1)]
+
+
+class ComponentActionBody(_Said):
+    """What a component of the page makes of context variables, with nobody waiting for it."""
+
+    component_id: str
+    action_type: str
+    action_data: ActionData
+    user_id: str | None = None
+
+
 class CancelBody(_Said):
     user_id: str
     reason: str = ""
+
+
+Intent = Literal["context", "bundle", "deliverable"]
+
+
+class OlderUploadForm(_Said):
+    """`bundle_path` is where the file belongs in its bundle: relative, below the bundle's folder."""
+
+    file: Annotated[Any, WithJsonSchema({"type": "string", "format": "binary"})]
+    chatId: str  # noqa: N815 - the wire's spelling
+    intent: Intent = "context"
+    bundle_path: str | None = Field(default=None, max_length=256)
+
+    @field_validator("bundle_path")
+    @classmethod
+    def _stays_below(cls, path: str | None) -> str | None:
+        if not path:
+            return None
+        steps = path.split("/")
+        if not path.isprintable() or "\\" in path or {"", ".", ".."}.intersection(steps):
+            raise ValueError("must be a relative path of plain steps, like docs/a.md")
+        return path
+
+
+class UploadForm(OlderUploadForm):
+    appId: str  # noqa: N815 - the wire's spelling
+    userId: str  # noqa: N815 - the wire's spelling
 
 
 DEPTH = 32
@@ -156,7 +273,9 @@ DEPTH = 32
 
 _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
-Body = TypeVar("Body", StartBody, InputBody, AnswerBody, ComponentBody, CancelBody)
+Body = TypeVar(
+    "Body", StartBody, InputBody, AnswerBody, ComponentBody, ComponentActionBody, CancelBody
+)
 
 
 def frame(text: str | None, limit: int) -> Inbound:
@@ -184,6 +303,17 @@ def body(expected: type[Body], data: bytes, limit: int) -> Body:
         return expected.model_validate(_object("body", data))
     except ValidationError as broken:
         raise _named(broken) from broken
+
+
+def form(parts: Mapping[str, Any]) -> UploadForm:
+    """The parts of a form that has come in whole. Raises RefusalError."""
+    try:
+        said = UploadForm.model_validate(parts)
+    except ValidationError as broken:
+        raise _named(broken) from broken
+    if isinstance(said.file, str):
+        raise malformed("file", "must be a file, with its name")
+    return said
 
 
 def _object(field: str, data: str | bytes) -> dict[str, Any]:

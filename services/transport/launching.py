@@ -6,8 +6,8 @@ from contracts.subjects import InvalidIdError, token
 from services.chassis.bus import RefusedError, UnavailableError
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.feed import Blocked, Launch, Launched
 from services.transport.inbound import Run, StartBody
+from services.transport.notices import Blocked, Launch, Launched
 from services.transport.refusals import RefusalError, malformed, unavailable
 
 
@@ -38,6 +38,7 @@ async def _begun(desk: Desk, view: ChatView, run: Run) -> Launched:
             client_request_id=run.client_request_id,
             force_new=None,
             message=run.first_message,
+            frontend_context=run.frontend_context,
         )
         started = await desk.chats.start(view.key.app, run.workflow_name, body)
     except InvalidIdError as invalid:

@@ -7,9 +7,9 @@ from typing import Any
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from services.transport import feed
+from services.transport import frames
 from services.transport.desk import Desk
-from services.transport.feed import Frame
+from services.transport.frames import Frame
 from services.transport.refusals import RefusalError
 
 
@@ -25,7 +25,7 @@ class Line:
         timed = frame if frame.time is not None else replace(frame, time=self._desk.clock())
         try:
             async with self._turn, asyncio.timeout(self._desk.send_seconds):
-                await self._socket.send_text(feed.encode(timed))
+                await self._socket.send_text(frames.encode(timed))
         except TimeoutError:
             raise WebSocketDisconnect(detail="the client does not read") from None
         self._desk.frames.inc()
@@ -33,7 +33,7 @@ class Line:
     async def refuse(self, refusal: RefusalError) -> None:
         self._desk.refusals.labels(refusal.code).inc()
         more = {"field": refusal.field}
-        await self.send(feed.error(str(refusal), refusal.code, **more))
+        await self.send(frames.error(str(refusal), refusal.code, **more))
 
     async def receive(self) -> str | None:
         """The next text; none for a binary message. Raises WebSocketDisconnect."""

@@ -1,20 +1,24 @@
 """What a client says on its socket: obeyed, or refused by the name of the field."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from contracts.ids import ChatId, ChatKey, Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.transport import feed, inbound
+from services.transport import artifacts, asking, inbound, notices
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.feed import Frame, Launched
+from services.transport.frames import Frame
+from services.transport.general import GeneralChat
 from services.transport.inbound import (
     AnswerComponent,
+    ArtifactAction,
     Cancel,
+    EnterGeneralMode,
     Inbound,
     Resume,
+    StartGeneralChat,
     StartWorkflow,
     StartWorkflows,
     SubmitInput,
@@ -22,18 +26,30 @@ from services.transport.inbound import (
 )
 from services.transport.launching import launch, launch_all
 from services.transport.line import Line
+from services.transport.notices import Launched
 from services.transport.refusals import RefusalError, malformed, unavailable
 from services.transport.rooms import Seat
+from services.transport.speech import Speech
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How far a chat was shown: up to an event, and what of the text that came after it."""
+
+    cursor: Seq = Seq(0)  # noqa: RUF009
+    heard: Speech | None = None
 
 
 class Listener:
     """Takes what a client says and answers it; the chat itself answers by its events.
 
-    `view` is the chat that the client looks at: the one of its address until it chooses another.
+    `view` is the chat that the client looks at: the one of its address until it chooses another;
+    `general` is there while that is a general chat.
     """
 
     def __init__(self, desk: Desk, line: Line, view: ChatView) -> None:
         self.view = view
+        self.general: GeneralChat | None = None
         self.greeted = asyncio.Event()
         self._desk = desk
         self._line = line
@@ -42,6 +58,7 @@ class Listener:
         self._claimed = Seq(0)
         self._sent = Seq(0)
         self._another = asyncio.Event()
+        self._left: dict[ChatKey, Left] = {}
 
     def attends(self, view: ChatView, seat: Seat) -> None:
         self._seat = seat
@@ -50,6 +67,17 @@ class Listener:
 
     async def chooses_another(self) -> None:
         await self._another.wait()
+
+    def leaves(self, view: ChatView, left: Left) -> None:
+        """Note how far a chat was shown: it stays on the page behind a general one."""
+        if self.general is not None:
+            self._left[view.key] = left
+
+    def returns(self) -> Left:
+        """How far the chosen chat is on the client's page already."""
+        left = self._left.get(self.view.key, Left())
+        self._left.clear()
+        return left
 
     def greeting_is_over(self) -> None:
         self._greeting = False
@@ -81,40 +109,93 @@ class Listener:
             case Resume(lastClientIndex=index):
                 self._must_be_here(said.chat_id)
                 self._resume(Seq(max(index, 0)))
+            case SubmitInput() if said.asks:
+                await self._ask(said)
+            case SubmitInput(question=str(question)):
+                await self._answer(said, question)
             case SubmitInput():
                 self._must_be_here(said.chat_id)
-                await self._submit(said)
+                await self._desk.chats.say(await self._now(), said.text)
+                await self._accept(self.view)
             case AnswerComponent():
                 await self._answer_component(said)
             case Cancel(reason=reason):
                 self._must_be_here(said.chat_id)
                 await self._desk.chats.cancel(await self._now(), reason)
-            case SwitchChat(chat_id=chat):
-                key = ChatKey(self.view.key.app, ChatId(chat))
-                await self._switch(await self._desk.chats.find(key, user=self.view.user))
+            case SwitchChat():
+                await self._go(said)
+            case EnterGeneralMode():
+                general, view = await self._desk.general.latest(self.view.key.app, self.view.user)
+                await self._turn_to(general, view, asking.mode_is_general(general))
+            case StartGeneralChat():
+                await self._begin_general()
             case StartWorkflow():
                 await self._start(said)
             case StartWorkflows():
                 await self._start_all(said)
+            case ArtifactAction():
+                for frame in await artifacts.act(self._desk, await self._now(), said):
+                    await self._line.send(frame)
 
     def _must_be_here(self, chat: str | None) -> None:
         if chat not in (None, self.view.key.chat):
             raise RefusalError("NOT_ALLOWED", "chat_id", "is not the chat of this socket")
 
+    async def _go(self, said: SwitchChat) -> None:
+        key = ChatKey(self.view.key.app, ChatId(said.chat_id))
+        view = await self._desk.chats.find(key, user=self.view.user)
+        if said.frontend_context and view.ended is None:
+            told = inbound.of_page(said.frontend_context)
+            await self._desk.chats.set_variables(view, told, "frontend_context")
+        await self._switch(view)
+
     async def _switch(self, view: ChatView) -> None:
-        await self._line.send(feed.context_switched(self.view, view))
+        if self.general is not None:
+            await self._line.send(asking.mode_is_workflow(view.key.chat, view.workflow))
+        await self._line.send(notices.context_switched(self.view, view))
         # What ChatUI has counted in one chat it holds against the next.
         self._claimed = max(self._claimed, self._sent)
-        self.view, self._greeting = view, True
+        self._greeting = True
+        self._look_at(view, None)
+
+    def _look_at(self, view: ChatView, general: GeneralChat | None) -> None:
+        self.view, self.general = view, general
         self.greeted.set()
         self._another.set()
 
+    async def _turn_to(self, general: GeneralChat, view: ChatView, told: Frame) -> None:
+        await self._line.send(told)
+        if self.view.key != view.key or self.general is None:
+            self._look_at(view, general)
+
+    async def _begin_general(self) -> None:
+        general, view = await self._desk.general.begin(self.view.key.app, self.view.user)
+        await self._turn_to(general, view, asking.session_created(general))
+
+    async def _ask(self, said: SubmitInput) -> None:
+        """Say something in the general chat that is meant, if need be in a new one."""
+        general, view = await self._meant(said.general_chat)
+        if view.ended is not None:
+            await self._begin_general()
+        elif self.general is None or self.view.key != view.key:
+            await self._turn_to(general, view, asking.mode_is_general(general))
+        await self._desk.chats.say(self.view, said.text)
+        await self._accept(self.view)
+
+    async def _meant(self, chat: str | None) -> tuple[GeneralChat, ChatView]:
+        app, user, chats = self.view.key.app, self.view.user, self._desk.general
+        if chat is not None:
+            return await chats.find(ChatKey(app, ChatId(chat)), user)
+        if self.general is not None:
+            return self.general, await self._now()
+        return await chats.latest(app, user)
+
     async def _start(self, said: StartWorkflow) -> None:
-        await self._line.send(feed.launched(await launch(self._desk, self.view, said)))
+        await self._line.send(notices.launched(await launch(self._desk, self.view, said)))
 
     async def _start_all(self, said: StartWorkflows) -> None:
         launches = await launch_all(self._desk, self.view, said.runs)
-        await self._line.send(feed.batch_launched(launches))
+        await self._line.send(notices.batch_launched(launches))
         begun = [one for one in launches if isinstance(one, Launched)]
         if said.activate_first and begun:
             first = begun[0]
@@ -128,21 +209,28 @@ class Listener:
         elif self._seat is not None:
             self._seat.rewind(cursor)
 
-    async def _submit(self, said: SubmitInput) -> None:
-        view = await self._now()
-        if said.question is None:
-            await self._desk.chats.say(view, said.text)
-        else:
-            await self._desk.chats.answer(view, said.question, said.text)
-        named = {"chat_id": view.key.chat, "status": "accepted", "input_request_id": said.question}
-        await self._line.send(Frame("chat.input_ack", {**named, "request_id": said.question}))
+    async def _answer(self, said: SubmitInput, question: str) -> None:
+        view = await self._asked(question, "input_request_id")
+        await self._desk.chats.answer(view, question, said.text)
+        await self._accept(view, question)
+
+    async def _accept(self, view: ChatView, question: str | None = None) -> None:
+        named = {"chat_id": view.key.chat, "status": "accepted", "input_request_id": question}
+        await self._line.send(Frame("chat.input_ack", {**named, "request_id": question}))
         await self._line.send(Frame("ack.input", named))
 
     async def _answer_component(self, said: AnswerComponent) -> None:
-        view = await self._now()
+        view = await self._asked(said.eventId, "eventId")
         await self._desk.chats.answer_component(view, said.eventId, said.answer, "eventId")
         done = {"eventId": said.eventId, "status": "accepted"}
         await self._line.send(Frame("ack.ui_tool_response", done))
+
+    async def _asked(self, question: str, field: str) -> ChatView:
+        """The chat that asks, looked at or not: what it has shown stays on the page of its user."""
+        view = await self._desk.chats.of_question(question, field)
+        if (view.key.app, view.user) != (self.view.key.app, self.view.user):
+            raise RefusalError("QUESTION_NOT_OPEN", field, "no such question is open")
+        return view
 
     async def _now(self) -> ChatView:
         return await self._desk.chats.find(self.view.key, self.view.workflow, self.view.user)

@@ -21,6 +21,8 @@ EXAMPLES = {
     "workflow_name": "HelloWorld",
     "chat_id": "6f1c2b9e-6d0f-5c1e-9a55-0a7f5a3c2d11",
     "user_id": "ana",
+    "general_chat_id": "6f1c2b9e-6d0f-5c1e-9a55-0a7f5a3c2d11",
+    "attachment_id": "att_5f2b9c1e6d0f5c1e9a550a7f5a3c2d11",
     "rest": "aggregate",
 }
 """Of the ids in a path."""
@@ -32,6 +34,7 @@ REFUSALS = {
     404: "chat_id: there is no such chat",
     409: "chat_id: the chat is completed",
     413: "body: is too large",
+    415: "file: is neither text nor of a type we know",
     429: "user_id: asks more than 600 times a minute",
     503: "service: NATS is away, try again shortly",
 }
@@ -59,6 +62,7 @@ class Told:
     refusals: tuple[int, ...] = ()
     status: int = 200
     media_type: str = "application/json"
+    sent_as: str = "application/json"
     open_to: OpenTo = "users"
 
     @property
@@ -127,7 +131,7 @@ def _operation(page: Told, name: str, path: str) -> Json:
         operation["security"] = []
     if page.body is not None:
         ref = {"$ref": f"#/components/schemas/{page.body.__name__}"}
-        content = {"application/json": {"schema": ref, "example": page.said}}
+        content = {page.sent_as: {"schema": ref, "example": page.said}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

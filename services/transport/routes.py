@@ -9,7 +9,16 @@ from litestar.static_files import create_static_files_router
 
 from services.transport import openapi
 from services.transport.openapi import Told, told
-from services.transport.pages import chats, house, lists, signin, talk, workflows
+from services.transport.pages import (
+    chats,
+    files,
+    general,
+    house,
+    lists,
+    signin,
+    talk,
+    workflows,
+)
 from services.transport.signin.principal import open_to
 
 TITLE = "Mozaiks Runtime"
@@ -31,6 +40,8 @@ HANDLERS: list[HTTPRouteHandler] = [
     *lists.HANDLERS,
     *talk.HANDLERS,
     *signin.HANDLERS,
+    *files.HANDLERS,
+    *general.HANDLERS,
     *house.HANDLERS,
     schema,
 ]

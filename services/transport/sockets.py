@@ -14,19 +14,21 @@ from litestar.params import FromPath
 from contracts.ids import Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.transport import cursors, feed
+from services.transport import asking, cursors, notices
 from services.transport.addresses import key_of, plain
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.feed import Frame, Viewer
+from services.transport.feed import Viewer
+from services.transport.frames import Frame
+from services.transport.general import GeneralChat
 from services.transport.line import Line
-from services.transport.listening import Listener
+from services.transport.listening import Left, Listener
 from services.transport.refusals import RefusalError, malformed, unavailable
 from services.transport.signin.claims import expired
 from services.transport.signin.door import SUBPROTOCOL, offered_token
 from services.transport.signin.guard import POLICY_VIOLATION, TRY_AGAIN_LATER
 from services.transport.signin.lasting import run_out
-from services.transport.signin.principal import Who, refuse_unfit
+from services.transport.signin.principal import refuse_unfit
 from services.transport.together import together
 from services.transport.viewing import LostEventsError, Viewing
 
@@ -46,7 +48,7 @@ async def on_socket(
     line = Line(socket, desk)
     with desk.sockets.track_inprogress(), contextlib.suppress(WebSocketDisconnect, OSError):
         try:
-            viewer, after = _asked(socket, desk.who)
+            viewer, after = _asked(socket, desk)
             key = key_of(app_id, chat_id)
             workflow, user = plain(workflow_name, "workflow_name"), plain(user_id, "user_id")
             with desk.crowd.one_more(key.app):
@@ -69,10 +71,10 @@ async def _dismiss(line: Line, refusal: RefusalError) -> None:
     await line.close(TRY_AGAIN_LATER if later else POLICY_VIOLATION, refusal.code)
 
 
-def _asked(socket: WebSocket[Any, Any, Any], who: Who) -> tuple[Viewer, Seq]:
+def _asked(socket: WebSocket[Any, Any, Any], desk: Desk) -> tuple[Viewer, Seq]:
     after, events = socket.query_params.get("after"), socket.query_params.get("events")
-    everything = cursors.wants_everything(events)
-    refuse_unfit(who, "operators" if everything else "users")
+    everything = cursors.wants_everything(events) and desk.raw_events
+    refuse_unfit(desk.who, "operators" if everything else "users")
     viewer = Viewer(has_cursor=after is not None, everything=everything)
     return viewer, Seq(0) if after is None else cursors.cursor(after, "after")
 
@@ -81,10 +83,14 @@ async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after:
     listener = Listener(desk, line, view)
 
     async def show() -> None:
-        await _show(desk, line, listener, view, viewer, after)
+        await _show(desk, line, listener, view, viewer, Left(after))
         while True:
-            chosen = listener.view
-            await _show(desk, line, listener, chosen, await _as(desk, viewer, chosen), Seq(0))
+            chosen, general = listener.view, listener.general
+            if general is not None:
+                await _show_general(desk, line, listener, chosen, general)
+                continue
+            seen_as = await _as(desk, viewer, chosen)
+            await _show(desk, line, listener, chosen, seen_as, listener.returns())
 
     await together(listener.run(), show(), _run_out(desk))
 
@@ -99,7 +105,7 @@ async def _as(desk: Desk, viewer: Viewer, view: ChatView) -> Viewer:
 
 
 async def _show(
-    desk: Desk, line: Line, listener: Listener, view: ChatView, viewer: Viewer, after: Seq
+    desk: Desk, line: Line, listener: Listener, view: ChatView, viewer: Viewer, left: Left
 ) -> None:
     """Show one chat until another one is chosen."""
 
@@ -110,12 +116,31 @@ async def _show(
 
     async with desk.rooms.seat(view.key) as (room, seat):
         listener.attends(view, seat)
-        await line.send(feed.meta(view))
+        await line.send(notices.meta(view))
         if viewer.has_cursor:
             listener.greeting_is_over()
         else:
             await _greeting(listener.greeted, desk.handshake_seconds)
-        viewing = Viewing(desk.bus, room, seat, view, viewer, after, send)
+        viewing = Viewing(desk.bus, room, seat, view, viewer, left.cursor, send)
+        viewing.goes_on_from(left.heard)
+        await together(viewing.run(), listener.chooses_another())
+        listener.leaves(view, Left(viewing.cursor, viewing.heard))
+
+
+async def _show_general(
+    desk: Desk, line: Line, listener: Listener, view: ChatView, general: GeneralChat
+) -> None:
+    """Show what is said in a general chat from now on; its transcript has the rest."""
+
+    async def send(frame: Frame) -> None:
+        shown = asking.asked(frame, general)
+        if shown is not None:
+            await line.send(shown)
+
+    async with desk.rooms.seat(view.key) as (room, seat):
+        listener.attends(view, seat)
+        viewer = await _as(desk, Viewer(has_cursor=False), view)
+        viewing = Viewing(desk.bus, room, seat, view, viewer, view.last_seq, send)
         await together(viewing.run(), listener.chooses_another())
 
 

@@ -10,10 +10,11 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from contracts.ids import Seq
-from services.transport import feed
+from services.transport import notices
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
-from services.transport.feed import Frame, Viewer
+from services.transport.feed import Viewer
+from services.transport.frames import Frame, encode
 from services.transport.refusals import unavailable
 from services.transport.rooms import Room, Seat
 from services.transport.signin.lasting import run_out
@@ -57,7 +58,7 @@ class EventStream(ASGIResponse):
         await self.start_response(send)
         wire, desk = _Wire(self._desk, send), self._desk
         await wire.write(RETRY)
-        await wire.show(feed.meta(self._view))
+        await wire.show(notices.meta(self._view))
         viewing = Viewing(desk.bus, room, seat, self._view, self._viewer, self._after, wire.show)
         try:
             await together(
@@ -121,7 +122,7 @@ class _End:
 def _message(frame: Frame) -> bytes:
     # An id in the middle of an event would let a client that is cut off there miss its rest.
     place = f"id: {frame.seq}\n" if frame.seq is not None and not frame.more else ""
-    return f"{place}data: {feed.encode(frame)}\n\n".encode()
+    return f"{place}data: {encode(frame)}\n\n".encode()
 
 
 async def _gone(receive: Receive) -> None:
@@ -177,7 +178,7 @@ async def page(
                     await together(viewing.run(), taken.wait(patience), desk.stopping.wait_for_it())
             except (TimeoutError, LostEventsError) as away:
                 raise unavailable() from away
-    frames = [json.loads(feed.encode(frame)) for frame in taken.frames]
+    frames = [json.loads(encode(frame)) for frame in taken.frames]
     return {
         "frames": frames,
         "last_sequence": max([viewing.cursor, *(frame["seq"] for frame in frames)]),

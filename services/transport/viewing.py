@@ -9,9 +9,10 @@ from contracts.codec import Fact
 from contracts.ids import Seq, StreamSeq
 from contracts.live import TextStreamed, ToolProgressed
 from services.chassis.bus import Bus, Stored, UnavailableError
-from services.transport import feed
+from services.transport import feed, notices
 from services.transport.chatview import ChatView, see
-from services.transport.feed import Frame, Seen, Viewer
+from services.transport.feed import Seen, Viewer
+from services.transport.frames import Frame
 from services.transport.rooms import NOWHERE, Behind, Happened, Rewound, Room, Seat
 from services.transport.speech import MissedTextError, Speech, call_of, hear, unheard
 from services.transport.views import read
@@ -66,6 +67,15 @@ class Viewing:
     def view(self) -> ChatView:
         return self._view
 
+    @property
+    def heard(self) -> Speech | None:
+        """What was shown of the text that is still being spoken."""
+        return self._heard
+
+    def goes_on_from(self, heard: Speech | None) -> None:
+        """Show a text only from where it was shown before this viewing."""
+        self._heard = heard
+
     async def run(self) -> None:
         await self._replay("auto", feed.of_history)
         while True:
@@ -81,7 +91,7 @@ class Viewing:
 
     async def _replay(self, mode: Literal["auto", "client"], frames: "Frames") -> None:
         shown = await self._catch_up(frames)
-        await self._send(feed.boundary(self._view, self._cursor, shown, mode))
+        await self._send(notices.boundary(self._view, self._cursor, shown, mode))
         await self._speak()
 
     async def _catch_up(self, frames: "Frames", goal: Seq = NOWHERE) -> int:

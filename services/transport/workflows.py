@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from contracts import subjects
 from contracts.catalogue import WorkflowCard
+from contracts.ids import WorkflowName
 from services.chassis.bus import Bus
 from services.transport import feed
 from services.transport.refusals import RefusalError
@@ -14,6 +15,7 @@ from services.transport.refusals import RefusalError
 log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 0.5
+_USUAL = WorkflowName("General")
 
 
 class Workflows:
@@ -35,6 +37,19 @@ class Workflows:
                 self._cards = {card.name: card for card in sorted(cards, key=lambda c: c.name)}
                 self._until = clock() + FRESH_SECONDS
             return self._cards
+
+    async def listed(self) -> dict[str, WorkflowCard]:
+        """What people choose from. Raises UnavailableError."""
+        return {name: card for name, card in (await self.cards()).items() if not card.general}
+
+    async def general_name(self) -> WorkflowName:
+        """What the workflow is called that answers where none is chosen. Raises UnavailableError."""
+        general = (card.name for card in (await self.cards()).values() if card.general)
+        return next(general, _USUAL)
+
+    async def general(self) -> WorkflowCard:
+        """Raises RefusalError, UnavailableError."""
+        return await self.offered(await self.general_name())
 
     async def offered(self, name: str) -> WorkflowCard:
         """A workflow that can be started. Raises RefusalError, UnavailableError."""

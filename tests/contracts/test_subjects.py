@@ -211,3 +211,17 @@ def test_a_foreign_question_id_is_refused_or_names_a_chat(question: str) -> None
     except InvalidSubjectError:
         return
     assert question.startswith(f"{token(key.app)}.{token(key.chat)}.")
+
+
+@given(keys)
+def test_an_attachments_key_names_its_chat_again(key: ChatKey) -> None:
+    stored = subjects.attachment_key(key, "att_1")
+    assert subjects.parse_attachment_key(stored) == (key, "att_1")
+
+
+@pytest.mark.parametrize(
+    "stored", ["", "a", "a.b", "a.b.c.d", "a..c", "a.b.", "a.b.=YQ", "a.b.c/d"]
+)
+def test_what_is_no_attachments_key_is_refused(stored: str) -> None:
+    with pytest.raises(InvalidSubjectError):
+        subjects.parse_attachment_key(stored)

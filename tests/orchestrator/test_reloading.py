@@ -19,6 +19,7 @@ from services.chassis.ending import end
 from services.orchestrator.agents.catalogue import keep_fresh, publish
 from services.orchestrator.agents.offer import NO_OFFER, Offer, build_offer
 from services.orchestrator.app import Settings
+from services.orchestrator.workflows.builtin import GENERAL
 from services.orchestrator.workflows.watching import Watch, differing, stamps
 from tests.orchestrator.shop import MODELS, SHOP, priced, prompted, shelf, shop, write
 from tests.orchestrator.world import SHIPPED
@@ -123,9 +124,21 @@ def test_folders_come_and_go(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "Shop")
     rest = offered(tmp_path, both, "Shop")
     assert [sorted(one.workflows) for one in (before, both, rest)] == [
-        *(["Shop"], ["Shop", "Till"], ["Till"])
+        *([GENERAL, "Shop"], [GENERAL, "Shop", "Till"], [GENERAL, "Till"])
     ]
-    assert [one.name for one in rest.cards] == ["Till"]
+    assert [one.name for one in rest.cards] == ["Till", GENERAL]
+
+
+def test_the_general_assistant_gives_way_and_comes_back(tmp_path: Path) -> None:
+    shop(tmp_path)
+    before = offered(tmp_path)
+    shop(tmp_path, name=GENERAL)
+    theirs = offered(tmp_path, before, GENERAL)
+    shutil.rmtree(tmp_path / GENERAL)
+    ours = offered(tmp_path, theirs, GENERAL)
+    agents = [card(one, GENERAL).agents for one in (before, theirs, ours)]
+    assert agents[0] == agents[2] == ["Assistant"] != agents[1]
+    assert all(card(one, GENERAL).general for one in (before, theirs, ours))
 
 
 def test_nothing_is_withdrawn_while_the_folder_of_all_is_away(tmp_path: Path) -> None:

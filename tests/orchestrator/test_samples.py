@@ -149,4 +149,28 @@ def test_warnings_are_told_by_folder_and_errors_on_the_card(tmp_path: Path) -> N
     offer = build_offer(tmp_path, models)
     told = "agent.yaml: is no section of a workflow, and not read; did you mean agents?"
     assert offer.warnings == {"Idle": (told,)}
-    assert {card.name: bool(card.problems) for card in offer.cards} == {"Idle": False, "Bad": True}
+    assert {card.name: bool(card.problems) for card in offer.cards if not card.general} == {
+        "Idle": False,
+        "Bad": True,
+    }
+
+
+async def test_the_general_assistant_answers_everything_and_never_ends(bus: Bus) -> None:
+    asked = ("What is sourdough?", "Why?", "?")
+    facts = await talk(bus, shipped(), "General", *asked)
+    replies = [f.event.text for f in facts if isinstance(f.event, TurnCompleted)]
+    assert len(replies) == len(asked)
+    # ChatUI takes what is almost the person's own text for an echo, and swallows it.
+    assert all(len(said) - len(heard) > 3 for said, heard in zip(replies, asked, strict=True))
+    assert speakers(facts)[-1][0] == "user"
+
+
+@pytest.mark.parametrize("name", ["General", "general"])
+def test_a_general_assistant_of_ones_own_takes_the_place_of_ours(tmp_path: Path, name: str) -> None:
+    models = Models(demo.MODEL, demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
+    (ours,) = build_offer(tmp_path, models).cards
+    make(name, tmp_path)
+    (theirs,) = build_offer(tmp_path, models).cards
+    assert (ours.general, ours.agents) == (True, ["Assistant"])
+    assert (theirs.general, theirs.name) == (True, name)
+    assert theirs.agents != ours.agents

@@ -11,7 +11,10 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
+from contracts import subjects
+from contracts.catalogue import WorkflowCard
 from contracts.codec import Fact, Origin, seal
+from contracts.commands import COMMAND, Command
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCompleted, ChatStarted, UserMessageReceived
@@ -133,9 +136,11 @@ def chunk(offset: int, text: str, runner: str = "r1", call: int = 0) -> TextStre
     )
 
 
-def sealed(*events: Event, key: ChatKey = KEY, after: int = 0) -> list[Fact]:
+def sealed(
+    *events: Event, key: ChatKey = KEY, after: int = 0, workflow: WorkflowName = WORKFLOW
+) -> list[Fact]:
     return [
-        seal(event, Seq(seq), Origin(key, WORKFLOW, NOON + timedelta(seconds=seq), cause="test"))
+        seal(event, Seq(seq), Origin(key, workflow, NOON + timedelta(seconds=seq), cause="test"))
         for seq, event in enumerate(events, start=after + 1)
     ]
 
@@ -148,9 +153,10 @@ class Chat:
     key: ChatKey = field(default_factory=lambda: ChatKey(AppId("acme"), new_chat_id()))
     seq: int = 0
     position: StreamSeq = StreamSeq(0)  # noqa: RUF009
+    workflow: WorkflowName = WORKFLOW
 
     async def append(self, *events: Event) -> None:
-        facts = sealed(*events, key=self.key, after=self.seq)
+        facts = sealed(*events, key=self.key, after=self.seq, workflow=self.workflow)
         self.position = await self.bus.append(
             [fact.envelope for fact in facts], after=self.position
         )
@@ -161,8 +167,21 @@ class Chat:
             await self.bus.show(self.key, one)
         await self.bus.nc.flush()
 
-    def path(self, user: str = ANA, workflow: str = WORKFLOW) -> str:
-        return f"/ws/{workflow}/{self.key.app}/{self.key.chat}/{user}"
+    def path(self, user: str = ANA, workflow: str | None = None) -> str:
+        return f"/ws/{workflow or self.workflow}/{self.key.app}/{self.key.chat}/{user}"
+
+
+async def offer(bus: Bus, *cards: WorkflowCard) -> None:
+    """Put workflows on offer, as an orchestrator would have."""
+    offered = await bus.bucket(subjects.WORKFLOWS)
+    for card in cards:
+        await offered.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
+
+
+async def ordered(bus: Bus, key: ChatKey) -> Command:
+    """The newest order that was put into the queue for a chat."""
+    found = await bus.js.get_last_msg(subjects.COMMANDS, subjects.command(key, "*"))
+    return COMMAND.validate_json(found.data or b"")
 
 
 class Client:

@@ -17,6 +17,7 @@ from tests.transport.story import (
     Client,
     client,
     many,
+    offer,
     said,
 )
 
@@ -28,9 +29,7 @@ TORN = WorkflowCard(name=WorkflowName("Torn"), problems=["agents.json: is not JS
 
 @pytest.fixture
 async def viewer(transport: str, chat: Chat, bus: Bus) -> AsyncIterator[Client]:
-    offered = await bus.bucket(subjects.WORKFLOWS)
-    for card in (CARD, TORN):
-        await offered.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
+    await offer(bus, CARD, TORN)
     await chat.append(STARTED, SELECTED)
     viewer = await client(f"{transport}{chat.path()}?after=0&events=1")
     await viewer.until("chat.resume_boundary")

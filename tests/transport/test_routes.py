@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from contracts import subjects
-from contracts.catalogue import ChatSummary, WorkflowCard
+from contracts.catalogue import ChatSummary, ToolCard, WorkflowCard
 from contracts.codec import Origin, seal
 from contracts.commands import StartChat
-from contracts.ids import AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
 from contracts.seed import cache_seed
 from contracts.subjects import question
 from services.chassis.bus import Bus
@@ -26,20 +26,33 @@ from tests.transport.story import (
     Chat,
     asks,
     client,
+    offer,
     shows,
 )
 
 pytestmark = pytest.mark.broker
 
-CARD = WorkflowCard(name=WORKFLOW, pattern="DefaultPattern", demo=True, agents=[], model="demo")
+PLANNER, DRAWER = AgentName("Planner"), AgentName("Drawer")
+TOOLS = [
+    ToolCard(name="look", description="Look.", agents=[PLANNER, DRAWER]),
+    ToolCard(name="draw", agents=[DRAWER], component="Drawing", mode="artifact"),
+    ToolCard(name="pick", agents=[PLANNER, DRAWER], component="Picker", mode="inline"),
+]
+CARD = WorkflowCard(
+    name=WORKFLOW,
+    pattern="DefaultPattern",
+    demo=True,
+    agents=[PLANNER, DRAWER],
+    model="demo",
+    tools=TOOLS,
+    outputs={PLANNER: "Plan"},
+)
 BROKEN = WorkflowCard(name=WorkflowName("Torn"), problems=["agents.json: is not JSON"])
 
 
 @pytest.fixture
 async def http(transport: str, bus: Bus) -> AsyncIterator[httpx.AsyncClient]:
-    offered = await bus.bucket(subjects.WORKFLOWS)
-    for card in (CARD, BROKEN):
-        await offered.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
+    await offer(bus, CARD, BROKEN)
     async with httpx.AsyncClient(base_url=f"http://{transport}", timeout=20) as http:
         yield http
 
@@ -78,10 +91,22 @@ async def test_a_workflow_whose_newest_edit_is_broken_is_on_offer_and_only_its_a
 async def test_what_a_page_asks_of_a_workflow_is_answered(http: httpx.AsyncClient) -> None:
     everything, again = [await http.get(f"/api/workflows{end}") for end in ("", "/config")]
     assert everything.json() == again.json()
-    tools = await http.get("/api/workflows/Generator/tools")
-    assert tools.json() == {"workflow_name": WORKFLOW, "tools": []}
+    config = everything.json()[WORKFLOW]
+    assert config["structured_outputs"] == {"registry": {"Planner": "Plan"}}
+    assert list(config["tools"]) == ["look", "draw", "pick"]
+    assert set(config["ui_tools"]) == {"draw", "pick"}
+    assert config["inline_component_agents"] == ["Planner", "Drawer"]
+    assert config["artifact_component_agents"] == ["Drawer"]
+    tools = (await http.get("/api/workflows/Generator/tools")).json()["tools"]
+    assert tools == [{**tool.model_dump(mode="json"), "workflow": WORKFLOW} for tool in TOOLS]
     counted = (await http.get("/api/workflows/Generator/ui-tools")).json()
-    assert (counted["ui_tools_count"], counted["ui_tools"]) == (0, [])
+    assert counted["ui_tools_count"] == 3
+    shown = {(one["ui_tool_id"], one["agent"], one["mode"]) for one in counted["ui_tools"]}
+    assert shown == {
+        ("draw", "Drawer", "artifact"),
+        ("pick", "Planner", "inline"),
+        ("pick", "Drawer", "inline"),
+    }
     offered = (await http.get("/api/workflows/acme/available?user_id=ana")).json()["workflows"]
     assert [(one["workflow_name"], one["available"], one["reason"]) for one in offered] == [
         ("Generator", True, None),
@@ -141,7 +166,7 @@ async def test_a_start_is_ordered_and_said_to_be_on_its_way(
 async def test_equal_starts_are_one_chat_also_in_parallel(
     http: httpx.AsyncClient, bus: Bus
 ) -> None:
-    asked = {"user_id": "ana", "client_request_id": "r-1"}
+    asked = {"user_id": "ana", "client_request_id": "from two tabs"}
     url = "/api/chats/acme/Generator/start"
     before = await bus.js.stream_info(subjects.COMMANDS)
     replies = await asyncio.gather(*(http.post(url, json=asked) for _ in range(4)))
@@ -360,7 +385,11 @@ async def test_the_console_and_the_health_pages_are_served(http: httpx.AsyncClie
     assert "javascript" in script.headers["content-type"]
     assert (await http.get("/console/../app.py")).status_code == 404
     assert (await http.get("/console/%2e%2e/app.py")).status_code == 404
-    assert (await http.get("/api/health")).json()["status"] == "healthy"
+    health = (await http.get("/api/health")).json()
+    assert (health["status"], health["workflows"]) == ("healthy", [WORKFLOW])
+    assert (health["total_tools"], health["tools_available"]) == (3, True)
+    assert health["transport_groups"] == {"websocket": [WORKFLOW]}
+    assert 0 <= health["nats_ping_ms"] <= health["health_check_time_ms"]
     assert (await http.get("/ready")).json()["ready"] is True
 
 

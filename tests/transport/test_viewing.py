@@ -5,7 +5,8 @@ import pytest
 from contracts.ids import Seq, StreamSeq
 from services.chassis.bus import Bus
 from services.chassis.ending import end
-from services.transport.feed import Frame, Viewer
+from services.transport.feed import Viewer
+from services.transport.frames import Frame
 from services.transport.rooms import Happened, Room, Seat
 from services.transport.viewing import Viewing
 from services.transport.views import Views, seen

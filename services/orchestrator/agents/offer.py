@@ -16,6 +16,8 @@ from services.orchestrator.decisions import CallAround, Effect, RunTurn
 from services.orchestrator.references import due
 from services.orchestrator.runner import Performer
 from services.orchestrator.turns import Noted, Outcome
+from services.orchestrator.workflows.builtin import is_general, own_folders
+from services.orchestrator.workflows.cards import outputs, tools
 from services.orchestrator.workflows.diagnosis import warnings
 from services.orchestrator.workflows.loading import (
     NOTHING,
@@ -92,7 +94,7 @@ def build_offer(
     before: Offer = NO_OFFER,
     changed: Collection[str] | None = None,
 ) -> Offer:
-    """Load the workflows below a folder. One that does not load becomes a card with its problems.
+    """Load the workflows below a folder, and our own. One that does not load becomes a card with its problems.
 
     What was on offer before is looked at again where it is among the changed folders, or where
     nobody says which those are; a folder that does not load any more keeps its last good edition.
@@ -100,7 +102,9 @@ def build_offer(
     if not root.is_dir():  # as when it is about to be replaced: nobody withdraws everything
         return before
     newest: dict[str, Edition | Broken] = {}
-    for folder in sorted(root.iterdir()):
+    for folder in [*sorted(root.iterdir()), *own_folders()]:
+        if folder.parent != root and folder.name.casefold() in _taken(newest):
+            continue
         known = before.folders.get(folder.name)
         if known is not None and changed is not None and folder.name not in changed:
             newest[folder.name] = known.newest
@@ -113,6 +117,12 @@ def build_offer(
         if shown.edition is not None
     }
     return Offer(editions, _cards(folders, models), folders)
+
+
+def _taken(found: Mapping[str, Edition | Broken]) -> frozenset[str]:
+    """The names of folders and of their workflows, without case."""
+    names = [one.workflow.name if isinstance(one, Edition) else one.name for one in found.values()]
+    return frozenset(name.casefold() for name in (*found, *names))
 
 
 def attempt(
@@ -179,6 +189,9 @@ def _card(workflow: Workflow, models: Models) -> WorkflowCard:
         visual_agents=list(workflow.visual_agents),
         model=models.name,
         demo=models.demo,
+        general=is_general(workflow.name),
+        tools=tools(workflow),
+        outputs=outputs(workflow),
         version=workflow.version.shown if workflow.version else "",
     )
 

@@ -11,7 +11,7 @@ from litestar.response.base import ASGIResponse
 from contracts.ids import AppId, WorkflowName
 from contracts.seed import cache_seed
 from contracts.subjects import token
-from services.transport import cursors, feed, inbound
+from services.transport import cursors, inbound, notices
 from services.transport.addresses import key_of, plain, socket_of
 from services.transport.chats import Started
 from services.transport.chatview import STATUS_NUMBER, ChatView
@@ -147,7 +147,7 @@ async def events(
     user, wait = cursors.required(asked.get("user_id"), "user_id"), asked.get("wait")
     # The header is the newer one: a browser that comes back repeats the address it began with.
     after = cursors.cursor(seen or asked.get("after") or "0", "after")
-    everything = cursors.wants_everything(asked.get("events"))
+    everything = cursors.wants_everything(asked.get("events")) and desk.raw_events
     refuse_unfit(desk.who, "operators" if everything else "users")
     patience = 0.0 if wait is None else cursors.seconds(wait, "wait", LONGEST_WAIT)
     view = await desk.chats.find(key_of(app_id, chat_id), user=user)
@@ -198,7 +198,7 @@ def _meta(view: ChatView) -> Json:
         "last_sequence": view.last_seq,
         "created_at": view.started.isoformat(),
         "last_updated_at": view.last_time.isoformat(),
-        "last_artifact": feed.last_artifact(view),
+        "last_artifact": notices.last_artifact(view),
         "artifact_instance_id": None if view.artifact is None else view.artifact.event_id,
         "artifact_state": None,
     }

@@ -1,5 +1,6 @@
 """The house itself: how it is, what it counts, and the console."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.enums import MediaType
 from litestar.response import File, Redirect
+from nats.errors import Error as NatsError
 
 from contracts import subjects
 from services.transport.desk import Desk
@@ -19,6 +21,21 @@ AnyRequest = Request[Any, Any, Any]
 Json = dict[str, Any]
 
 NOTE = "Runs are listed to their users only, by /api/sessions/list."
+PING_SECONDS = 2
+HEALTH: Json = {
+    "status": "healthy",
+    "mongodb": "not asked: it is kept by persistence, and no chat waits for it",
+    "mongodb_ping_ms": None,
+    "nats": "connected",
+    "nats_ping_ms": 0.4,
+    "simple_transport": True,
+    "active_connections": {"websocket_connections": 3, "total_connections": 3},
+    "workflows": ["HelloWorld"],
+    "transport_groups": {"websocket": ["HelloWorld"]},
+    "tools_available": False,
+    "total_tools": 0,
+    "health_check_time_ms": 0.9,
+}
 BEGUN = "2026-11-23T12:00:00+00:00"
 CONSOLE = Path(__file__).parent.parent / "console"
 
@@ -28,27 +45,45 @@ CONSOLE = Path(__file__).parent.parent / "console"
     opt=told(
         Told(
             "Whether this transport can serve.",
-            {
-                "status": "healthy",
-                "simple_transport": True,
-                "active_connections": {"websocket_connections": 3, "total_connections": 3},
-                "workflows": ["HelloWorld"],
-            },
+            HEALTH,
             refusals=(503,),
         )
     ),
 )
 async def health(desk: NamedDependency[Desk]) -> Json:
-    if not desk.bus.nc.is_connected:
-        raise unavailable()
-    names = [name for name, card in (await desk.workflows.cards()).items() if not card.problems]
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    ping = await _ping(desk)
+    cards = [card for card in (await desk.workflows.listed()).values() if card.on_offer]
+    names, tools = [card.name for card in cards], sum(len(card.tools) for card in cards)
     here = len(desk.crowd)
     return {
-        "status": "healthy",
-        "simple_transport": True,
+        **HEALTH,
+        "nats_ping_ms": ping,
         "active_connections": {"websocket_connections": here, "total_connections": here},
         "workflows": names,
+        "transport_groups": {"websocket": names},
+        "tools_available": tools > 0,
+        "total_tools": tools,
+        "health_check_time_ms": _millis(clock() - began),
     }
+
+
+async def _ping(desk: Desk) -> float:
+    """How long NATS takes to answer, in milliseconds. Raises RefusalError."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    try:
+        await desk.bus.nc.flush(PING_SECONDS)
+    except (NatsError, TimeoutError) as away:
+        raise unavailable() from away
+    if not desk.bus.nc.is_connected:  # a flush also ends when the connection does
+        raise unavailable()
+    return _millis(clock() - began)
+
+
+def _millis(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 @get(

@@ -11,6 +11,7 @@ from contracts.ids import AppId, UserId
 from services.transport import cursors
 from services.transport.addresses import plain
 from services.transport.desk import Desk
+from services.transport.general import OPEN
 from services.transport.openapi import EXAMPLES, USER, Query, Told, told
 
 AnyRequest = Request[Any, Any, Any]
@@ -19,7 +20,6 @@ Json = dict[str, Any]
 NEWEST = 20
 USUAL = 200
 MOST = 500
-OPEN = ("running", "waiting")
 
 SESSION = {
     "chat_id": EXAMPLES["chat_id"],
@@ -77,7 +77,7 @@ async def sessions(
 ) -> Json:
     most = cursors.count(request.query_params.get("limit"), "limit", USUAL, MOST)
     app, user = AppId(plain(app_id, "app_id")), UserId(plain(user_id, "user_id"))
-    found = [_session(one) for one in (await desk.chats.of_user(app, user))[:most]]
+    found = [_session(one) for one in (await _of_workflows(desk, app, user))[:most]]
     return {"sessions": found, "count": len(found)}
 
 
@@ -95,9 +95,15 @@ async def recent(
     desk: NamedDependency[Desk], app_id: FromPath[str], user_id: FromPath[str]
 ) -> Json:
     app, user = AppId(plain(app_id, "app_id")), UserId(plain(user_id, "user_id"))
-    open_still = (one for one in await desk.chats.of_user(app, user) if one.status in OPEN)
+    open_still = (one for one in await _of_workflows(desk, app, user) if one.status in OPEN)
     newest = next(open_still, None)
     return {"found": False} if newest is None else {"found": True, **_session(newest)}
+
+
+async def _of_workflows(desk: Desk, app: AppId, user: UserId) -> list[ChatSummary]:
+    """A user's chats but for the general ones, which have a list of their own."""
+    general = await desk.workflows.general_name()
+    return [one for one in await desk.chats.of_user(app, user) if one.workflow_name != general]
 
 
 def _session(one: ChatSummary) -> Json:

@@ -9,13 +9,20 @@ from litestar.params import FromPath
 from services.transport import inbound
 from services.transport.addresses import key_of, plain
 from services.transport.desk import Desk
-from services.transport.inbound import AnswerBody, CancelBody, ComponentBody, InputBody
+from services.transport.inbound import (
+    AnswerBody,
+    CancelBody,
+    ComponentActionBody,
+    ComponentBody,
+    InputBody,
+)
 from services.transport.openapi import Told, told
 
 AnyRequest = Request[Any, Any, Any]
 Json = dict[str, Any]
 
 ACCEPTED = "The answer was accepted."
+SET = "The variables are set."
 REFUSALS = (400, 404, 413, 503)
 
 
@@ -57,6 +64,40 @@ async def answer_component(desk: NamedDependency[Desk], request: AnyRequest) -> 
     view = await desk.chats.of_question(said.event_id, "event_id")
     await desk.chats.answer_component(view, said.event_id, said.response_data, "event_id")
     return {"status": "success", "message": ACCEPTED}
+
+
+@post(
+    "/chat/{app_id:str}/{chat_id:str}/component_action",
+    status_code=200,
+    opt=told(
+        Told(
+            "Set context variables by a component; agents see them from their next turn on.",
+            {
+                "status": "success",
+                "message": SET,
+                "applied": {"colour": "red"},
+                "timestamp": "2026-11-25T12:00:00+00:00",
+            },
+            body=ComponentActionBody,
+            said={
+                "component_id": "palette",
+                "action_type": "pick",
+                "action_data": {"set": {"colour": "red"}},
+                "user_id": "ana",
+            },
+            refusals=(400, 404, 409, 413, 503),
+        )
+    ),
+)
+async def act(
+    desk: NamedDependency[Desk], request: AnyRequest, app_id: FromPath[str], chat_id: FromPath[str]
+) -> Json:
+    said = inbound.body(ComponentActionBody, await request.body(), desk.max_message_bytes)
+    view = await desk.chats.find(key_of(app_id, chat_id), user=said.user_id)
+    applied = said.action_data.set
+    await desk.chats.set_variables(view, applied, "action_data.set")
+    now = desk.clock().isoformat()
+    return {"status": "success", "message": SET, "applied": applied, "timestamp": now}
 
 
 @post(
@@ -107,4 +148,4 @@ async def say(
     return {"status": "accepted", "transport": None}
 
 
-HANDLERS = [answer, answer_component, cancel, say]
+HANDLERS = [answer, answer_component, act, cancel, say]

@@ -6,7 +6,7 @@ from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from contracts.catalogue import WorkflowCard
+from contracts.catalogue import ToolCard, WorkflowCard
 from contracts.subjects import token
 from services.transport import cursors, themes
 from services.transport.addresses import plain
@@ -23,6 +23,21 @@ CARD = {
     "orchestration_pattern": "DefaultPattern",
     "startup_mode": "AgentDriven",
     "visual_agents": ["Greeter"],
+}
+TOOL = {
+    "name": "show_blueprint",
+    "description": "Show the blueprint.",
+    "agents": ["Architect"],
+    "component": "Blueprint",
+    "mode": "artifact",
+    "auto_invoke": False,
+}
+UI_TOOL = {
+    "ui_tool_id": "show_blueprint",
+    "component": "Blueprint",
+    "mode": "artifact",
+    "agent": "Architect",
+    "workflow": "Generator",
 }
 ENDPOINTS = {
     "websocket": "/ws/{workflow_name}/{app_id}/{chat_id}/{user_id}",
@@ -50,7 +65,7 @@ AVAILABLE = {
     ),
 )
 async def workflows(desk: NamedDependency[Desk]) -> Json:
-    cards = await desk.workflows.cards()
+    cards = await desk.workflows.listed()
     return {name: _card(card) for name, card in cards.items() if card.on_offer}
 
 
@@ -93,30 +108,37 @@ async def transport_of(desk: NamedDependency[Desk], workflow_name: FromPath[str]
     "/api/workflows/{workflow_name:str}/tools",
     opt=told(
         Told(
-            "The UI tools that a workflow declares: none, because a tool names its component.",
-            {"workflow_name": "HelloWorld", "tools": []},
+            "The tools of a workflow, and which agents have them.",
+            {"workflow_name": "Generator", "tools": [{**TOOL, "workflow": "Generator"}]},
             refusals=(400, 404, 409, 503),
         )
     ),
 )
 async def tools(desk: NamedDependency[Desk], workflow_name: FromPath[str]) -> Json:
     card = await desk.workflows.offered(plain(workflow_name, "workflow_name"))
-    return {"workflow_name": card.name, "tools": []}
+    listed = [{**tool.model_dump(mode="json"), "workflow": card.name} for tool in card.tools]
+    return {"workflow_name": card.name, "tools": listed}
 
 
 @get(
     "/api/workflows/{workflow_name:str}/ui-tools",
     opt=told(
         Told(
-            "As `tools`, counted.",
-            {"workflow_name": "HelloWorld", "ui_tools_count": 0, "ui_tools": []},
+            "Those tools that a component shows, once for each agent that has them.",
+            {"workflow_name": "Generator", "ui_tools_count": 1, "ui_tools": [UI_TOOL]},
             refusals=(400, 404, 409, 503),
         )
     ),
 )
 async def ui_tools(desk: NamedDependency[Desk], workflow_name: FromPath[str]) -> Json:
     card = await desk.workflows.offered(plain(workflow_name, "workflow_name"))
-    return {"workflow_name": card.name, "ui_tools_count": 0, "ui_tools": []}
+    shown = [
+        {**_ui_tool(tool), "agent": agent, "workflow": card.name}
+        for tool in card.tools
+        if tool.component is not None
+        for agent in tool.agents
+    ]
+    return {"workflow_name": card.name, "ui_tools_count": len(shown), "ui_tools": shown}
 
 
 @get(
@@ -135,7 +157,7 @@ async def available(
 ) -> Json:
     token(plain(app_id, "app_id"), "app_id")
     token(cursors.required(request.query_params.get("user_id"), "user_id"), "user_id")
-    return {"workflows": [_available(card) for card in (await desk.workflows.cards()).values()]}
+    return {"workflows": [_available(card) for card in (await desk.workflows.listed()).values()]}
 
 
 @get(
@@ -171,15 +193,25 @@ def _available(card: WorkflowCard) -> Json:
 
 def _card(card: WorkflowCard) -> Json:
     return {
-        **card.model_dump(mode="json", exclude={"problems", "warnings"}),
+        **card.model_dump(mode="json", exclude={"problems", "warnings", "tools", "outputs"}),
         "workflow_name": card.name,
         "orchestration_pattern": card.pattern,
         "initial_message": None,
         "chat_pane_agents": card.visual_agents,
         "artifact_agents": [],
-        "inline_component_agents": [],
-        "artifact_component_agents": [],
-        "structured_outputs": {"registry": {}},
-        "tools": {},
-        "ui_tools": {},
+        "inline_component_agents": _showing(card, "inline"),
+        "artifact_component_agents": _showing(card, "artifact"),
+        "structured_outputs": {"registry": card.outputs},
+        "tools": {tool.name: tool.model_dump(mode="json") for tool in card.tools},
+        "ui_tools": {t.name: _ui_tool(t) for t in card.tools if t.component is not None},
     }
+
+
+def _ui_tool(tool: ToolCard) -> Json:
+    return {"ui_tool_id": tool.name, "component": tool.component, "mode": tool.mode or "inline"}
+
+
+def _showing(card: WorkflowCard, mode: str) -> list[str]:
+    """The agents that have a tool with such a component, in the workflow's order."""
+    having = {agent for tool in card.tools if tool.mode == mode for agent in tool.agents}
+    return [agent for agent in card.agents if agent in having]

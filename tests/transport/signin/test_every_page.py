@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -11,18 +12,38 @@ from litestar.handlers import HTTPRouteHandler
 
 from contracts import subjects
 from contracts.catalogue import ChatSummary, WorkflowCard
-from contracts.ids import ChatKey, Seq
+from contracts.events.chat import AttachmentUploaded
+from contracts.ids import ChatKey, Seq, WorkflowName, new_chat_id
 from contracts.subjects import question
 from services.chassis.bus import Bus
 from services.transport import routes
 from services.transport.openapi import EXAMPLES, Told
 from services.transport.signin.principal import OPEN_TO
 from tests.transport.signin.issuer import Issuer
-from tests.transport.story import ANA, NOON, SELECTED, STARTED, WORKFLOW, Chat, asks, said, shows
+from tests.transport.story import (
+    ANA,
+    NOON,
+    SELECTED,
+    STARTED,
+    WORKFLOW,
+    Chat,
+    asks,
+    offer,
+    said,
+    shows,
+)
 
 pytestmark = pytest.mark.broker
 
 SECRET = "what ana said to nobody else"
+ATTACHED = AttachmentUploaded(
+    attachment_id="att_1",
+    user_id=ANA,
+    filename="letter.txt",
+    size_bytes=len(SECRET),
+    content_type="text/plain",
+    digest="00",
+)
 TITLE = "what ana calls it"
 
 
@@ -60,13 +81,17 @@ class Page:
         def of(found: re.Match[str]) -> str:
             return quote(named.get(found[1], EXAMPLES.get(found[1], "")), safe="")
 
-        own, body = self.told, None
+        own, said_ = self.told, {}
         if own.said is not None:
-            body = {name: named.get(name, value) for name, value in own.said.items()}
+            said_ = {name: named.get(name, value) for name, value in own.said.items()}
+        sent: dict[str, Any] = {"json": said_ if own.said is not None else None}
+        if own.sent_as == "multipart/form-data":
+            file = ("prices.csv", str(said_.pop("file")).encode(), "text/csv")
+            sent = {"data": said_, "files": {"file": file}}
         query = {one.name: named.get(one.name, one.example) for one in own.query if one.required}
         query |= {"wait": "0"} if any(one.name == "wait" for one in own.query) else {}
         path = re.sub(r"{(\w+):\w+}", of, self.path)
-        return await http.request(self.method, path, params=query, json=body, headers=headers)
+        return await http.request(self.method, path, params=query, headers=headers, **sent)
 
 
 PAGES = [
@@ -118,7 +143,11 @@ async def http(guarded: str) -> AsyncIterator[httpx.AsyncClient]:
 async def ana(bus: Bus, chat: Chat) -> dict[str, str]:
     """A chat of ana's in which everything can be found that a page may be asked for: its ids."""
     first, second = question(chat.key, 1, "call-1", 0), question(chat.key, 1, "call-1", 1)
-    await chat.append(STARTED, said(SECRET), SELECTED, asks(first), shows(second))
+    await chat.append(STARTED, said(SECRET), SELECTED, asks(first), shows(second), ATTACHED)
+    stored = subjects.attachment_key(chat.key, ATTACHED.attachment_id)
+    await (await bus.js.object_store(subjects.ATTACHMENTS)).put(stored, SECRET.encode())
+    general = Chat(bus, ChatKey(chat.key.app, new_chat_id()), workflow=WorkflowName("General"))
+    await general.append(STARTED, said(SECRET), SELECTED)
     summary = ChatSummary(
         chat_id=chat.key.chat,
         user_id=ANA,
@@ -132,9 +161,8 @@ async def ana(bus: Bus, chat: Chat) -> dict[str, str]:
     )
     found = subjects.chat_summary_key(chat.key.app, ANA, chat.key.chat)
     await (await bus.bucket(subjects.CHATS)).put(found, summary.model_dump_json().encode())
-    card = WorkflowCard(name=WORKFLOW, pattern="DefaultPattern")
-    offered = await bus.bucket(subjects.WORKFLOWS)
-    await offered.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
+    ours = WorkflowCard(name=general.workflow, pattern="DefaultPattern", general=True)
+    await offer(bus, WorkflowCard(name=WORKFLOW, pattern="DefaultPattern"), ours)
     return {
         "app_id": chat.key.app,
         "user_id": ANA,
@@ -143,6 +171,12 @@ async def ana(bus: Bus, chat: Chat) -> dict[str, str]:
         "input_request_id": first,
         "event_id": second,
         "client_request_id": f"of {chat.key.chat}",
+        "appId": chat.key.app,
+        "userId": ANA,
+        "chatId": chat.key.chat,
+        "general_chat_id": general.key.chat,
+        "attachment_id": ATTACHED.attachment_id,
+        "file_path": stored,
     }
 
 
