@@ -510,10 +510,6 @@ class DistantSource(Section):
     database_name: str | None = None
     collection: str | None = None
     search_by: Any = None
-    field: str | None = None
-    query_template: Any = None
-    fields: list[Any] | None = None
-    refresh_strategy: str | None = None
     schema_: Any = Field(default=None, alias="schema")
     indexes: Any = None
     write_strategy: str | None = None
