@@ -115,12 +115,16 @@ class Chats:
         summaries = [one for value in found if (one := _summary(value)) is not None]
         return sorted(summaries, key=lambda one: (one.updated_at, one.chat_id), reverse=True)
 
-    async def say(self, view: ChatView, text: str) -> None:
+    async def begin(self, order: StartChat) -> bool:
+        """Order a chat to begin; whether it has. Raises RefusalError, UnavailableError."""
+        return await self._begins(order.key, order)
+
+    async def say(self, view: ChatView, text: str, order: CommandId | None = None) -> None:
         """Raises RefusalError, UnavailableError."""
         _must_be_open(view)
         await self._order(
             SendMessage(
-                command_id=new_command_id(),
+                command_id=order or new_command_id(),
                 app_id=view.key.app,
                 chat_id=view.key.chat,
                 user_id=view.user,
@@ -128,12 +132,14 @@ class Chats:
             )
         )
 
-    async def answer(self, view: ChatView, question: str, text: str) -> None:
+    async def answer(
+        self, view: ChatView, question: str, text: str, order: CommandId | None = None
+    ) -> None:
         """Raises RefusalError, UnavailableError."""
         asked = _open_question(view, question, "words", "input_request_id")
         await self._order(
             AnswerQuestion(
-                command_id=CommandId(f"answer-{asked}"),
+                command_id=order or CommandId(f"answer-{asked}"),
                 app_id=view.key.app,
                 chat_id=view.key.chat,
                 user_id=view.user,

@@ -9,7 +9,7 @@ from litestar.static_files import create_static_files_router
 
 from services.transport import openapi
 from services.transport.openapi import Told, told
-from services.transport.pages import chats, house, lists, talk, workflows
+from services.transport.pages import agui, chats, house, lists, talk, workflows
 
 TITLE = "Mozaiks Runtime"
 VERSION = "1"
@@ -27,6 +27,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *chats.HANDLERS,
     *lists.HANDLERS,
     *talk.HANDLERS,
+    *agui.HANDLERS,
     *house.HANDLERS,
     schema,
 ]

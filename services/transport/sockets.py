@@ -106,7 +106,7 @@ async def _show(
             listener.greeting_is_over()
         else:
             await _greeting(listener.greeted, desk.handshake_seconds)
-        viewing = Viewing(desk.bus, room, seat, view, viewer, after, send)
+        viewing = Viewing(desk.bus, room, seat, view, viewer, after, send, feed)
         await together(viewing.run(), listener.chooses_another())
 
 

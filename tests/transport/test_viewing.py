@@ -5,6 +5,7 @@ import pytest
 from contracts.ids import Seq, StreamSeq
 from services.chassis.bus import Bus
 from services.chassis.ending import end
+from services.transport import feed
 from services.transport.feed import Frame, Viewer
 from services.transport.rooms import Happened, Room, Seat
 from services.transport.viewing import Viewing
@@ -22,7 +23,7 @@ async def test_a_jump_is_healed_from_the_log_and_an_overlap_is_dropped(
     assert view is not None
     sent: asyncio.Queue[Frame] = asyncio.Queue()
     seat, room = Seat(9), Room(bus, chat.key)
-    viewing = Viewing(bus, room, seat, view, Viewer(), Seq(0), sent.put)
+    viewing = Viewing(bus, room, seat, view, Viewer(), Seq(0), sent.put, feed)
     task = asyncio.create_task(viewing.run())
     while (await sent.get()).type != "chat.resume_boundary":
         pass
