@@ -133,9 +133,9 @@ def chunk(offset: int, text: str, runner: str = "r1", call: int = 0) -> TextStre
     )
 
 
-def sealed(*events: Event, key: ChatKey = KEY, after: int = 0) -> list[Fact]:
+def sealed(*events: Event, key: ChatKey = KEY, after: int = 0, cause: str = "test") -> list[Fact]:
     return [
-        seal(event, Seq(seq), Origin(key, WORKFLOW, NOON + timedelta(seconds=seq), cause="test"))
+        seal(event, Seq(seq), Origin(key, WORKFLOW, NOON + timedelta(seconds=seq), cause))
         for seq, event in enumerate(events, start=after + 1)
     ]
 
@@ -149,8 +149,8 @@ class Chat:
     seq: int = 0
     position: StreamSeq = StreamSeq(0)  # noqa: RUF009
 
-    async def append(self, *events: Event) -> None:
-        facts = sealed(*events, key=self.key, after=self.seq)
+    async def append(self, *events: Event, cause: str = "test") -> None:
+        facts = sealed(*events, key=self.key, after=self.seq, cause=cause)
         self.position = await self.bus.append(
             [fact.envelope for fact in facts], after=self.position
         )
