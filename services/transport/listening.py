@@ -1,6 +1,5 @@
 """What a client says on its socket: obeyed, or refused by the name of the field."""
 
-import asyncio
 from dataclasses import replace
 
 from contracts.ids import ChatId, ChatKey, Seq
@@ -24,6 +23,7 @@ from services.transport.launching import launch, launch_all
 from services.transport.line import Line
 from services.transport.refusals import RefusalError, malformed, unavailable
 from services.transport.rooms import Seat
+from services.transport.signal import Signal
 
 
 class Listener:
@@ -34,22 +34,18 @@ class Listener:
 
     def __init__(self, desk: Desk, line: Line, view: ChatView) -> None:
         self.view = view
-        self.greeted = asyncio.Event()
+        self.greeted = Signal()
         self._desk = desk
         self._line = line
         self._seat: Seat | None = None
         self._greeting = True
         self._claimed = Seq(0)
         self._sent = Seq(0)
-        self._another = asyncio.Event()
 
     def attends(self, view: ChatView, seat: Seat) -> None:
         self._seat = seat
-        if self.view.key == view.key:  # else yet another one was chosen on the way here
-            self._another.clear()
-
-    async def chooses_another(self) -> None:
-        await self._another.wait()
+        if self.view.key != view.key:  # yet another one was chosen on the way here
+            seat.leave()
 
     def greeting_is_over(self) -> None:
         self._greeting = False
@@ -106,7 +102,8 @@ class Listener:
         self._claimed = max(self._claimed, self._sent)
         self.view, self._greeting = view, True
         self.greeted.set()
-        self._another.set()
+        if self._seat is not None:
+            self._seat.leave()
 
     async def _start(self, said: StartWorkflow) -> None:
         await self._line.send(feed.launched(await launch(self._desk, self.view, said)))

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,6 +21,7 @@ from services.chassis.bus import Bus, UnavailableError, live_position
 from services.transport.chatview import ChatView
 from services.transport.feed import Seen
 from services.transport.refusals import limit_reached
+from services.transport.signal import Signal
 from services.transport.speech import MissedTextError, Speech, hear, heard_of
 from services.transport.tally import Tally
 from services.transport.views import seen
@@ -61,53 +62,75 @@ class Rewound:
     cursor: Seq
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The viewer looks at something else now."""
+
+
 Live = Happened | Delta
-News = Live | Behind | Rewound
+News = Live | Behind | Rewound | Left
 
 
 class Seat:
     """What waits for one viewer: bounded, and never in anyone else's way."""
 
+    __slots__ = ("_bytes", "_missed", "_news", "_rewound", "_size", "_waiting", "left")
+
     def __init__(self, size: int) -> None:
+        self.left = False
         self._size = size
-        self._waiting: deque[tuple[Live, int]] = deque()
+        self._waiting: deque[tuple[Live, int]] | None = None  # an empty one takes 600 bytes
         self._bytes = 0
         self._missed: Seq | None = None
         self._rewound: Seq | None = None
-        self._ready = asyncio.Event()
+        self._news = Signal()
 
     def offer(self, live: Live, size: int = 0) -> None:
-        room = len(self._waiting) < self._size and self._bytes + size <= SEAT_BYTES
+        waiting = self._waiting if self._waiting is not None else deque()
+        room = len(waiting) < self._size and self._bytes + size <= SEAT_BYTES
         if self._missed is None and room:
-            self._waiting.append((live, size))
+            waiting.append((live, size))
+            self._waiting = waiting
             self._bytes += size
         else:
             self.fall_behind(live.seen.envelope.seq if isinstance(live, Happened) else NOWHERE)
-        self._ready.set()
+        self._news.set()
 
     def fall_behind(self, goal: Seq = NOWHERE) -> None:
         """Forget what waits; the viewer reads on from its cursor."""
-        waiting = [w.seen.envelope.seq for w, _ in self._waiting if isinstance(w, Happened)]
+        waiting = [w.seen.envelope.seq for w, _ in self._waiting or () if isinstance(w, Happened)]
         self._missed = max([goal, self._missed or NOWHERE, *waiting])
-        self._waiting.clear()
+        self._waiting = None
         self._bytes = 0
-        self._ready.set()
+        self._news.set()
 
     def rewind(self, cursor: Seq) -> None:
         self._rewound = cursor
-        self._ready.set()
+        self._news.set()
+
+    def leave(self) -> None:
+        self.left = True
+        self._news.set()
 
     async def next(self) -> News:
-        while not (self._waiting or self._missed is not None or self._rewound is not None):
-            self._ready.clear()
-            await self._ready.wait()
+        while (news := self._next()) is None:
+            self._news.clear()
+            await self._news.wait()
+        return news
+
+    def _next(self) -> News | None:
+        if self.left:
+            return Left()
         if self._rewound is not None:
             cursor, self._rewound = self._rewound, None
             return Rewound(cursor)
         if self._missed is not None:
             goal, self._missed = self._missed, None
             return Behind(goal)
+        if self._waiting is None:
+            return None
         live, size = self._waiting.popleft()
+        self._waiting = self._waiting or None
         self._bytes -= size
         return live
 
@@ -173,9 +196,8 @@ class Room:
 @dataclass(slots=True)
 class _Lease:
     room: Room
-    watching: AsyncExitStack
     opening: asyncio.Lock
-    is_open: bool = False
+    watching: AbstractAsyncContextManager[None] | None = None
     viewers: int = 0
 
 
@@ -202,7 +224,7 @@ class Rooms:
         if lease is not None and lease.viewers >= self._viewers:
             raise limit_reached("chat_id", f"{self._viewers} are watching it already")
         if lease is None:
-            lease = _Lease(Room(self._bus, key, self.tally), AsyncExitStack(), asyncio.Lock())
+            lease = _Lease(Room(self._bus, key, self.tally), asyncio.Lock())
             self._leases[key] = lease
         lease.viewers += 1
         try:
@@ -213,18 +235,19 @@ class Rooms:
             lease.viewers -= 1
             if lease.viewers == 0:
                 del self._leases[key]
-                await lease.watching.aclose()
+                if lease.watching is not None:
+                    await lease.watching.__aexit__(None, None, None)
 
     async def _open(self, key: ChatKey, lease: _Lease) -> None:
         async with lease.opening:
-            if lease.is_open:
+            if lease.watching is not None:
                 return
+            watching = self._bus.watching(key, lease.room.on_message)
             try:
-                watching = self._bus.watching(key, lease.room.on_message)
-                await lease.watching.enter_async_context(watching)
+                await watching.__aenter__()
             except (NatsError, OSError, TimeoutError) as away:
                 raise UnavailableError(f"watch {key.app}/{key.chat}") from away
-            lease.is_open = True
+            lease.watching = watching  # left by the last viewer, whoever that is
 
     async def keep_whole(self) -> None:
         """After each reconnect to NATS send all viewers to the log: what passed meanwhile is lost."""

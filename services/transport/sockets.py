@@ -22,6 +22,7 @@ from services.transport.feed import Frame, Viewer
 from services.transport.line import Line
 from services.transport.listening import Listener
 from services.transport.refusals import RefusalError, malformed, unavailable
+from services.transport.signal import Signal
 from services.transport.together import together
 from services.transport.viewing import LostEventsError, Viewing
 
@@ -107,10 +108,10 @@ async def _show(
         else:
             await _greeting(listener.greeted, desk.handshake_seconds)
         viewing = Viewing(desk.bus, room, seat, view, viewer, after, send, feed)
-        await together(viewing.run(), listener.chooses_another())
+        await viewing.run()
 
 
-async def _greeting(greeted: asyncio.Event, seconds: float) -> None:
+async def _greeting(greeted: Signal, seconds: float) -> None:
     # ChatUI opens with `client.resume` from an earlier page's cursor, and would see the tail of the
     # replay twice if both were answered: given a moment, the one becomes part of the other.
     with contextlib.suppress(TimeoutError):

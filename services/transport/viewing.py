@@ -11,7 +11,7 @@ from contracts.live import TextStreamed, ToolProgressed
 from services.chassis.bus import Bus, Stored, UnavailableError
 from services.transport.chatview import ChatView, see
 from services.transport.feed import Seen, Viewer
-from services.transport.rooms import NOWHERE, Behind, Happened, Rewound, Room, Seat
+from services.transport.rooms import NOWHERE, Behind, Happened, Left, Rewound, Room, Seat
 from services.transport.speech import MissedTextError, Speech, call_of, hear, unheard
 from services.transport.views import read
 
@@ -48,7 +48,7 @@ class Language(Protocol[Said]):
 
 
 class Viewing(Generic[Said]):
-    """Shows one chat to one viewer until it is cancelled."""
+    """Shows one chat to one viewer until it is cancelled, or the viewer leaves its seat."""
 
     def __init__(
         self,
@@ -85,18 +85,22 @@ class Viewing(Generic[Said]):
     async def run(self) -> None:
         await self._replay("auto", self._language.of_history)
         while True:
-            news = await self._until_missed()
-            if isinstance(news, Rewound):
-                # A cursor past the end would hide what is still to come.
-                self._cursor = Seq(min(news.cursor, self._cursor))
-                self._place, self._heard = None, None
-                await self._replay("client", self._language.of_event)
-            else:
-                await self._catch_up(self._language.of_event, news.goal)
-                await self._speak()
+            match await self._until_missed():
+                case Left():
+                    return
+                case Rewound(cursor):
+                    # A cursor past the end would hide what is still to come.
+                    self._cursor = Seq(min(cursor, self._cursor))
+                    self._place, self._heard = None, None
+                    await self._replay("client", self._language.of_event)
+                case Behind(goal):
+                    await self._catch_up(self._language.of_event, goal)
+                    await self._speak()
 
     async def _replay(self, mode: Mode, telling: "Telling[Said]") -> None:
         shown = await self._catch_up(telling)
+        if self._seat.left:
+            return
         await self._send(self._language.boundary(self._view, self._cursor, shown, mode))
         await self._speak()
 
@@ -106,6 +110,8 @@ class Viewing(Generic[Said]):
         for _ in range(HEAL_TRIES):
             async for stored in self._log():
                 found = read(stored)
+                if self._seat.left:
+                    return shown
                 if found is not None and found.envelope.seq > self._cursor:
                     await self._show(found, stored.position, telling)
                     shown += 1
@@ -128,7 +134,7 @@ class Viewing(Generic[Said]):
             else:
                 return
 
-    async def _until_missed(self) -> Behind | Rewound:
+    async def _until_missed(self) -> Behind | Rewound | Left:
         """Show what happens until something is missing that only the log has."""
         while True:
             try:
@@ -137,7 +143,7 @@ class Viewing(Generic[Said]):
             except TimeoutError:
                 return Behind(NOWHERE)
             match news:
-                case Behind() | Rewound():
+                case Behind() | Rewound() | Left():
                     return news
                 case Happened(position=position, seen=happened):
                     seq = happened.envelope.seq
