@@ -1,4 +1,4 @@
-"""Run the measurements: python -m benchmarks [append] [live] [resume] [turn] [takeover] [--json FILE]"""
+"""Run the measurements: python -m benchmarks [append] [live] [resume] [turn] [takeover] [sockets] [--json FILE]"""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks import append, live, resume, stage, takeover, turn
+from benchmarks import append, live, resume, sockets, stage, takeover, turn
 from benchmarks.figures import Figure
 from benchmarks.table import table
 from infra.servers import NatsServer
@@ -25,6 +25,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "resume": resume.measure,
     "turn": turn.measure,
     "takeover": takeover.measure,
+    "sockets": sockets.measure,
 }
 
 

@@ -1,22 +1,25 @@
-"""The floor under sockets: a bare Litestar app that says back what it hears, and tells all who watch.
+"""The floor under sockets: a bare Litestar app that says back what it hears, or tells a whole room.
 
-`python -m benchmarks.echo PORT`. A text that begins with `!` goes to every socket, others come back.
+`python -m benchmarks.echo PORT`; a socket at `/ROOM`. A text that begins with `!` goes to all others there.
 """
 
 import asyncio
 import sys
+from collections import defaultdict
 from typing import Any
 
 import uvicorn
 from litestar import Litestar, WebSocket, get, websocket
 from litestar.exceptions import WebSocketDisconnect
+from litestar.params import FromPath
 
 from infra.ports import LOOPBACK
 from services.transport.app import Settings, socket_options
 
 TO_ALL = "!"
 
-everyone: set[WebSocket[Any, Any, Any]] = set()
+Socket = WebSocket[Any, Any, Any]
+rooms: defaultdict[str, set[Socket]] = defaultdict(set)
 
 
 @get("/ready", sync_to_thread=False)
@@ -24,22 +27,23 @@ def ready() -> dict[str, bool]:
     return {"ready": True}
 
 
-@websocket("/")
-async def echo(socket: WebSocket[Any, Any, Any]) -> None:
+@websocket("/{room:str}")
+async def echo(socket: WebSocket[Any, Any, Any], room: FromPath[str]) -> None:
     await socket.accept()
-    everyone.add(socket)
+    rooms[room].add(socket)
     try:
         while True:
-            await _answer(socket, await socket.receive_text())
+            await _answer(socket, room, await socket.receive_text())
     except WebSocketDisconnect:
         pass
     finally:
-        everyone.discard(socket)
+        rooms[room].discard(socket)
 
 
-async def _answer(socket: WebSocket[Any, Any, Any], text: str) -> None:
+async def _answer(socket: Socket, room: str, text: str) -> None:
     if text.startswith(TO_ALL):
-        await asyncio.gather(*(one.send_text(text) for one in everyone))
+        others = rooms[room] - {socket}
+        await asyncio.gather(*(one.send_text(text) for one in others))
     else:
         await socket.send_text(text)
 
