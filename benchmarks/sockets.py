@@ -31,9 +31,9 @@ from infra.servers import NatsServer
 from services.chassis.bus import Bus
 
 IDLE = 2000
-WARM_UP = 100
+WARM_UP = 50
 """Sockets that come and go before anything is weighed: what is loaded once is nobody's."""
-SETTLE_SECONDS = 3.0
+SETTLE_SECONDS = 2.0
 KILOBYTE = 1024
 ABOVE_FLOOR = Aim(limit=20)
 

@@ -87,12 +87,13 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
         async with process.connected(broker, settings) as bus:
             app.state.desk = desk = _desk(settings, bus, counts, stopping)
             whole = asyncio.create_task(desk.rooms.keep_whole(), name="rooms keep whole")
+            look = asyncio.create_task(desk.rooms.look_at_the_silent(), name="a look at the silent")
             probes.ready_when(nats=process.nats_check(bus))
             try:
                 yield
             finally:
                 probes.draining()
-                await end(whole)
+                await end(whole, look)
 
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     pages = Litestar(

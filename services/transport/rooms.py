@@ -24,7 +24,7 @@ from services.transport.refusals import limit_reached
 from services.transport.signal import Signal
 from services.transport.speech import MissedTextError, Speech, hear, heard_of
 from services.transport.tally import Tally
-from services.transport.views import seen
+from services.transport.views import read, seen
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ SEAT_BYTES = 4 * 1024 * 1024
 SEAT_SIZE = 512
 """Messages that wait for one viewer; beyond it the viewer reads the log from its cursor instead."""
 RECONNECT_LOOK_SECONDS = 0.25
+SILENT_SECONDS = 10.0
+"""A chat to which nothing happens for so long is looked up, once for all of its viewers."""
 CLOCKS_APART = timedelta(seconds=30)
 """How far the clock of an orchestrator and that of NATS may differ."""
 
@@ -63,18 +65,25 @@ class Rewound:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """How far the log goes, told to those to whom nothing happens."""
+
+    seq: Seq
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """The viewer looks at something else now."""
 
 
 Live = Happened | Delta
-News = Live | Behind | Rewound | Left
+News = Live | Behind | Rewound | Reached | Left
 
 
 class Seat:
     """What waits for one viewer: bounded, and never in anyone else's way."""
 
-    __slots__ = ("_bytes", "_missed", "_news", "_rewound", "_size", "_waiting", "left")
+    __slots__ = ("_bytes", "_missed", "_news", "_reached", "_rewound", "_size", "_waiting", "left")
 
     def __init__(self, size: int) -> None:
         self.left = False
@@ -83,6 +92,7 @@ class Seat:
         self._bytes = 0
         self._missed: Seq | None = None
         self._rewound: Seq | None = None
+        self._reached: Seq | None = None
         self._news = Signal()
 
     def offer(self, live: Live, size: int = 0) -> None:
@@ -108,6 +118,10 @@ class Seat:
         self._rewound = cursor
         self._news.set()
 
+    def reach(self, seq: Seq) -> None:
+        self._reached = seq
+        self._news.set()
+
     def leave(self) -> None:
         self.left = True
         self._news.set()
@@ -127,6 +141,9 @@ class Seat:
         if self._missed is not None:
             goal, self._missed = self._missed, None
             return Behind(goal)
+        if self._reached is not None:
+            seq, self._reached = self._reached, None
+            return Reached(seq)
         if self._waiting is None:
             return None
         live, size = self._waiting.popleft()
@@ -145,6 +162,7 @@ class Room:
         self._seats: set[Seat] = set()
         self._speech: Speech | None = None
         self._filling = asyncio.Lock()
+        self._is_silent = False
 
     @contextlib.contextmanager
     def seat(self, size: int) -> Iterator[Seat]:
@@ -161,7 +179,22 @@ class Room:
         for seat in self._seats:
             seat.fall_behind()
 
+    async def look(self) -> None:
+        """Tell every viewer how far the log goes, where nothing came since the last look.
+
+        Raises UnavailableError.
+        """
+        was_silent, self._is_silent = self._is_silent, True
+        if not was_silent:
+            return
+        newest = await self._bus.last(self._key)
+        found = None if newest is None else read(newest)
+        if found is not None:
+            for seat in self._seats:
+                seat.reach(found.envelope.seq)
+
     async def on_message(self, message: Msg) -> None:
+        self._is_silent = False
         try:
             live = _live(message)
         except (UnreadableMessageError, ValidationError) as broken:
@@ -248,6 +281,14 @@ class Rooms:
             except (NatsError, OSError, TimeoutError) as away:
                 raise UnavailableError(f"watch {key.app}/{key.chat}") from away
             lease.watching = watching  # left by the last viewer, whoever that is
+
+    async def look_at_the_silent(self) -> None:
+        """Nothing else would tell that the last message of a chat was lost."""
+        while True:
+            await asyncio.sleep(SILENT_SECONDS)
+            with contextlib.suppress(UnavailableError):  # that of a reconnect comes in its place
+                for lease in list(self._leases.values()):
+                    await lease.room.look()
 
     async def keep_whole(self) -> None:
         """After each reconnect to NATS send all viewers to the log: what passed meanwhile is lost."""

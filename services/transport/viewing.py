@@ -11,7 +11,7 @@ from contracts.live import TextStreamed, ToolProgressed
 from services.chassis.bus import Bus, Stored, UnavailableError
 from services.transport.chatview import ChatView, see
 from services.transport.feed import Seen, Viewer
-from services.transport.rooms import NOWHERE, Behind, Happened, Left, Rewound, Room, Seat
+from services.transport.rooms import NOWHERE, Behind, Happened, Left, Reached, Rewound, Room, Seat
 from services.transport.speech import MissedTextError, Speech, call_of, hear, unheard
 from services.transport.views import read
 
@@ -25,8 +25,6 @@ AWAY_SECONDS = 0.5
 HEAL_TRIES = 200
 HEAL_SECONDS = 0.05
 """How long a replica of the log may take to show what another has announced: ten seconds."""
-IDLE_SECONDS = 15.0
-"""A silent chat is looked up this often: nothing else would tell that its last message was lost."""
 
 
 class LostEventsError(Exception):
@@ -137,24 +135,22 @@ class Viewing(Generic[Said]):
     async def _until_missed(self) -> Behind | Rewound | Left:
         """Show what happens until something is missing that only the log has."""
         while True:
-            try:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    news = await self._seat.next()
-            except TimeoutError:
-                return Behind(NOWHERE)
-            match news:
-                case Behind() | Rewound() | Left():
+            match await self._seat.next():
+                case (Behind() | Rewound() | Left()) as news:
                     return news
+                case Reached(seq):
+                    if seq > self._cursor:
+                        return Behind(seq)
                 case Happened(position=position, seen=happened):
                     seq = happened.envelope.seq
                     if seq > self._cursor + 1:
                         return Behind(seq)
                     if seq > self._cursor:
                         await self._show(happened, position, self._language.of_event)
-                case TextStreamed():
-                    await self._listen(news)
-                case ToolProgressed():
-                    for said in self._language.of_progress(self._viewer, news):
+                case TextStreamed() as chunk:
+                    await self._listen(chunk)
+                case ToolProgressed() as progress:
+                    for said in self._language.of_progress(self._viewer, progress):
                         await self._send(said)
 
     async def _show(self, happened: Seen, position: StreamSeq, telling: "Telling[Said]") -> None:
