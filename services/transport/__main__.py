@@ -5,7 +5,7 @@ import gc
 from services.chassis.process import serve
 from services.transport.app import Settings, build_app, socket_options
 
-YOUNG_OBJECTS = 10_000
+YOUNG_OBJECTS = 3_000
 """How many are made before the collector looks: with hundreds of sockets a full look takes a tenth
 of a second, and at its usual pace it would come in the middle of busy chats."""
 
