@@ -318,6 +318,24 @@ async def test_a_run_that_cannot_be_is_refused_before_anything_happens(
     assert (reply.status_code, reply.json()["detail"].split(": ")[0]) == (status, field)
 
 
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"resume": [{"interruptId": "x", "status": "resolved", "payload": "y"}]}, "resume.0"),
+        ({"forwardedProps": {"after": 3}}, "threadId"),
+    ],
+)
+async def test_a_thread_that_never_was_is_not_begun_to_go_on_with_it(
+    transport: str, bus: Bus, asked: dict[str, Any], field: str
+) -> None:
+    await offer(bus)
+    async with orders(bus) as heard, httpx.AsyncClient(timeout=20) as http:
+        reply = await http.post(url(transport), json=body("never was", HELLO, **asked))
+        await bus.nc.flush()
+    assert (reply.status_code, reply.json()["detail"].split(": ")[0]) == (404, field)
+    assert heard.queue.empty()
+
+
 async def test_an_ended_chat_takes_no_more_words(transport: str, chat: Chat) -> None:
     await chat.append(STARTED, COMPLETED)
     async with httpx.AsyncClient(timeout=20) as http:

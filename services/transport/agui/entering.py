@@ -15,6 +15,7 @@ from services.transport.agui.wanting import (
     Say,
     awaited,
     deeds,
+    refuse_what_is_not_new,
 )
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
@@ -76,6 +77,7 @@ def _chat_of(place: Place, asked: Asked) -> ChatId:
 
 
 async def _begun(desk: Desk, place: Place, asked: Asked) -> ChatKey | None:
+    refuse_what_is_not_new(asked)
     await desk.workflows.offered(place.workflow)
     key, words = ChatKey(place.app, _chat_of(place, asked)), asked.words
     order = StartChat(

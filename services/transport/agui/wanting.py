@@ -48,6 +48,14 @@ def deeds(asked: Asked, past: Past) -> list[Deed]:
     return [*answers, _said(words, past, answers)]
 
 
+def refuse_what_is_not_new(asked: Asked) -> None:
+    """A thread that is to begin has asked nothing yet, and told nothing. Raises RefusalError."""
+    if asked.answers:
+        raise RefusalError("QUESTION_NOT_OPEN", asked.answers[0].field, "no such question is open")
+    if asked.after:
+        raise RefusalError("CHAT_NOT_FOUND", "threadId", "there is no such thread to go on with")
+
+
 def awaited(wanted: Sequence[Deed]) -> frozenset[str]:
     """By what it will be known that they came to pass."""
     return frozenset(one.words.id if isinstance(one, Say) else one.question for one in wanted)
