@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser run schemas bench validate
+.PHONY: help setup requirements check test browser npm run schemas bench validate
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -24,7 +24,7 @@ $(READY): requirements/dev.txt infra/setup.sh
 run: $(READY) ## start the whole product on this machine and print its address
 	@$(BIN)/python -m infra
 
-test: check browser ## check, then every test (TESTS="tests/infra -k plan" narrows)
+test: check browser npm ## check, then every test (TESTS="tests/infra -k plan" narrows)
 	@$(BIN)/python -m pytest $(TESTS)
 
 check: $(READY) ## lint, format, types, architecture, dependencies, schemas
@@ -42,6 +42,9 @@ check: $(READY) ## lint, format, types, architecture, dependencies, schemas
 
 browser: $(READY)
 	@$(BIN)/python -m infra.browser
+
+npm: $(READY)
+	@$(BIN)/python -m infra.npm
 
 schemas: $(READY) ## write JSON Schemas and the AsyncAPI document from contracts/
 	@$(BIN)/python -m contracts.schema

@@ -1,4 +1,4 @@
-"""Run the measurements: python -m benchmarks [append] [live] [resume] [turn] [takeover] [workflows] [--json FILE]"""
+"""Run the measurements: python -m benchmarks [NAME ...] [--json FILE]"""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks import append, live, resume, stage, takeover, turn, workflows
+from benchmarks import append, live, resume, sockets, stage, takeover, turn, workflows
 from benchmarks.figures import Figure
 from benchmarks.table import table
 from infra.servers import NatsServer
@@ -26,6 +26,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "turn": turn.measure,
     "takeover": takeover.measure,
     "workflows": workflows.measure,
+    "sockets": sockets.measure,
 }
 
 

@@ -75,6 +75,10 @@ class Process:
             self._child.wait_until, lambda: not waiting_for(self.port), READY_SECONDS
         )
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def kill(self) -> None:
         self._child.kill()
 

@@ -13,7 +13,7 @@ def undecoded(app: Asgi) -> Asgi:
 
     async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] in ("http", "websocket") and scope.get("raw_path"):
-            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+            scope["path"] = scope["raw_path"].decode("latin-1")
         await app(scope, receive, send)
 
     return answer

@@ -110,12 +110,13 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             app.state.desk = desk = _desk(settings, bus, counts, stopping)
             app.state.door = _door(settings, desk, sign_in)
             whole = asyncio.create_task(desk.rooms.keep_whole(), name="rooms keep whole")
+            look = asyncio.create_task(desk.rooms.look_at_the_silent(), name="a look at the silent")
             probes.ready_when(nats=process.nats_check(bus))
             try:
                 yield
             finally:
                 probes.draining()
-                await end(whole)
+                await end(whole, look)
 
     origins = sorted(listed(settings.cors_origins))
     pages = Litestar(

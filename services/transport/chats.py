@@ -105,7 +105,6 @@ class Chats:
         token(app, "app_id")
         if asked and await self._bus.first(key) is not None:
             return Started(key, reused=True, stated=True)
-        await self._refuse_beyond_limit(app)
         order = StartChat(
             command_id=CommandId(f"start-{chat}"),
             app_id=app,
@@ -116,7 +115,7 @@ class Chats:
             message=body.message or None,
             variables=of_page(body.frontend_context),
         )
-        return Started(key, reused=False, stated=await self._begins(key, order))
+        return Started(key, reused=False, stated=await self.begin(order))
 
     async def find(
         self, key: ChatKey, workflow: str | None = None, user: str | None = None
@@ -164,12 +163,18 @@ class Chats:
         summaries = [one for value in found if (one := _summary(value)) is not None]
         return sorted(summaries, key=lambda one: (one.updated_at, one.chat_id), reverse=True)
 
-    async def say(self, view: ChatView, text: str) -> None:
+    async def begin(self, order: StartChat) -> bool:
+        """Order a chat to begin; whether it has. Raises RefusalError, UnavailableError."""
+        refuse_stranger(self._who, order.app_id, order.user_id)
+        await self._refuse_beyond_limit(order.app_id)
+        return await self._begins(order.key, order)
+
+    async def say(self, view: ChatView, text: str, order: CommandId | None = None) -> None:
         """Raises RefusalError, UnavailableError."""
         _must_be_open(view)
         await self._order(
             SendMessage(
-                command_id=new_command_id(),
+                command_id=order or new_command_id(),
                 app_id=view.key.app,
                 chat_id=view.key.chat,
                 user_id=view.user,
@@ -177,12 +182,14 @@ class Chats:
             )
         )
 
-    async def answer(self, view: ChatView, question: str, text: str) -> None:
+    async def answer(
+        self, view: ChatView, question: str, text: str, order: CommandId | None = None
+    ) -> None:
         """Raises RefusalError, UnavailableError."""
         asked = _open_question(view, question, "words", "input_request_id")
         await self._order(
             AnswerQuestion(
-                command_id=CommandId(f"answer-{asked}"),
+                command_id=order or CommandId(f"answer-{asked}"),
                 app_id=view.key.app,
                 chat_id=view.key.chat,
                 user_id=view.user,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from contracts.codec import Fact
 from contracts.envelope import Envelope
@@ -38,10 +39,10 @@ from contracts.events.turn import (
     UsageRecorded,
     VariablesChanged,
 )
-from contracts.ids import AgentName
+from contracts.ids import AgentName, Seq
 from contracts.live import TextStreamed, ToolProgressed
 from services.transport import shapes
-from services.transport.chatview import PERSON, ChatView
+from services.transport.chatview import PERSON, STATUS_NUMBER, ChatView
 from services.transport.frames import Frame, error
 
 
@@ -121,6 +122,21 @@ def of_progress(viewer: Viewer, progress: ToolProgressed) -> list[Frame]:
     # ChatUI writes the number whatever it is: one that a tool cannot tell would be "undefined".
     known = progress.percent is not None or viewer.has_cursor
     return [shapes.progress(progress if known else progress.model_copy(update={"percent": 0.0}))]
+
+
+def boundary(view: ChatView, last: Seq, replayed: int, mode: Literal["auto", "client"]) -> Frame:
+    """The end of what was history; from here on things happen."""
+    data = {
+        "chat_id": view.key.chat,
+        "chat_status": view.status,
+        "status": STATUS_NUMBER[view.status],
+        "message_count": last,
+        "replayed_messages": replayed,
+        "replayed_events": replayed,
+        "last_message_index": last,
+        "resume_mode": mode,
+    }
+    return Frame("chat.resume_boundary", data, time=view.last_time, seq=last)
 
 
 def _stated(viewer: Viewer, seen: Seen, view: ChatView) -> list[Frame]:

@@ -273,9 +273,7 @@ DEPTH = 32
 
 _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
-Body = TypeVar(
-    "Body", StartBody, InputBody, AnswerBody, ComponentBody, ComponentActionBody, CancelBody
-)
+Body = TypeVar("Body", bound=BaseModel)
 
 
 def frame(text: str | None, limit: int) -> Inbound:

@@ -1,6 +1,5 @@
 """What a client says on its socket: obeyed, or refused by the name of the field."""
 
-import asyncio
 from dataclasses import dataclass, replace
 
 from contracts.ids import ChatId, ChatKey, Seq
@@ -29,11 +28,12 @@ from services.transport.line import Line
 from services.transport.notices import Launched
 from services.transport.refusals import RefusalError, malformed, unavailable
 from services.transport.rooms import Seat
+from services.transport.signal import Signal
 from services.transport.speech import Speech
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Shown:
     """How far a chat was shown: up to an event, and what of the text that came after it."""
 
     cursor: Seq = Seq(0)  # noqa: RUF009
@@ -50,34 +50,30 @@ class Listener:
     def __init__(self, desk: Desk, line: Line, view: ChatView) -> None:
         self.view = view
         self.general: GeneralChat | None = None
-        self.greeted = asyncio.Event()
+        self.greeted = Signal()
         self._desk = desk
         self._line = line
         self._seat: Seat | None = None
         self._greeting = True
         self._claimed = Seq(0)
         self._sent = Seq(0)
-        self._another = asyncio.Event()
-        self._left: dict[ChatKey, Left] = {}
+        self._shown: dict[ChatKey, Shown] = {}
 
     def attends(self, view: ChatView, seat: Seat) -> None:
         self._seat = seat
-        if self.view.key == view.key:  # else yet another one was chosen on the way here
-            self._another.clear()
+        if self.view.key != view.key:  # yet another one was chosen on the way here
+            seat.leave()
 
-    async def chooses_another(self) -> None:
-        await self._another.wait()
-
-    def leaves(self, view: ChatView, left: Left) -> None:
+    def leaves(self, view: ChatView, shown: Shown) -> None:
         """Note how far a chat was shown: it stays on the page behind a general one."""
         if self.general is not None:
-            self._left[view.key] = left
+            self._shown[view.key] = shown
 
-    def returns(self) -> Left:
+    def returns(self) -> Shown:
         """How far the chosen chat is on the client's page already."""
-        left = self._left.get(self.view.key, Left())
-        self._left.clear()
-        return left
+        shown = self._shown.get(self.view.key, Shown())
+        self._shown.clear()
+        return shown
 
     def greeting_is_over(self) -> None:
         self._greeting = False
@@ -161,7 +157,8 @@ class Listener:
     def _look_at(self, view: ChatView, general: GeneralChat | None) -> None:
         self.view, self.general = view, general
         self.greeted.set()
-        self._another.set()
+        if self._seat is not None:
+            self._seat.leave()
 
     async def _turn_to(self, general: GeneralChat, view: ChatView, told: Frame) -> None:
         await self._line.send(told)

@@ -1,9 +1,8 @@
 """What a client is told that is no event of its chat: where it stands, and where else it could go."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from contracts.ids import ChatKey, Seq, UserId, WorkflowName
+from contracts.ids import ChatKey, UserId, WorkflowName
 from services.transport.chatview import STATUS_NUMBER, ChatView
 from services.transport.frames import Data, Frame
 
@@ -64,21 +63,6 @@ def last_artifact(view: ChatView) -> Data | None:
         "payload": {**view.artifact.payload, **shown},
         "updated_at": view.artifact.shown.isoformat(),
     }
-
-
-def boundary(view: ChatView, last: Seq, replayed: int, mode: Literal["auto", "client"]) -> Frame:
-    """The end of what was history; from here on things happen."""
-    data = {
-        "chat_id": view.key.chat,
-        "chat_status": view.status,
-        "status": STATUS_NUMBER[view.status],
-        "message_count": last,
-        "replayed_messages": replayed,
-        "replayed_events": replayed,
-        "last_message_index": last,
-        "resume_mode": mode,
-    }
-    return Frame("chat.resume_boundary", data, time=view.last_time, seq=last)
 
 
 def context_switched(left: ChatView, entered: ChatView) -> Frame:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,9 +21,10 @@ from services.chassis.bus import Bus, UnavailableError, live_position
 from services.transport.chatview import ChatView
 from services.transport.feed import Seen
 from services.transport.refusals import limit_reached
+from services.transport.signal import Signal
 from services.transport.speech import MissedTextError, Speech, hear, heard_of
 from services.transport.tally import Tally
-from services.transport.views import seen
+from services.transport.views import read, seen
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ SEAT_BYTES = 4 * 1024 * 1024
 SEAT_SIZE = 512
 """Messages that wait for one viewer; beyond it the viewer reads the log from its cursor instead."""
 RECONNECT_LOOK_SECONDS = 0.25
+SILENT_SECONDS = 10.0
+"""A chat to which nothing happens for so long is looked up, once for all of its viewers."""
 CLOCKS_APART = timedelta(seconds=30)
 """How far the clock of an orchestrator and that of NATS may differ."""
 
@@ -61,53 +64,90 @@ class Rewound:
     cursor: Seq
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far the log goes, told to those to whom nothing happens."""
+
+    seq: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The viewer looks at something else now."""
+
+
 Live = Happened | Delta
-News = Live | Behind | Rewound
+News = Live | Behind | Rewound | Reached | Left
 
 
 class Seat:
     """What waits for one viewer: bounded, and never in anyone else's way."""
 
+    __slots__ = ("_bytes", "_missed", "_news", "_reached", "_rewound", "_size", "_waiting", "left")
+
     def __init__(self, size: int) -> None:
+        self.left = False
         self._size = size
-        self._waiting: deque[tuple[Live, int]] = deque()
+        self._waiting: deque[tuple[Live, int]] | None = None  # an empty one takes 600 bytes
         self._bytes = 0
         self._missed: Seq | None = None
         self._rewound: Seq | None = None
-        self._ready = asyncio.Event()
+        self._reached: Seq | None = None
+        self._news = Signal()
 
     def offer(self, live: Live, size: int = 0) -> None:
-        room = len(self._waiting) < self._size and self._bytes + size <= SEAT_BYTES
+        waiting = self._waiting if self._waiting is not None else deque()
+        room = len(waiting) < self._size and self._bytes + size <= SEAT_BYTES
         if self._missed is None and room:
-            self._waiting.append((live, size))
+            waiting.append((live, size))
+            self._waiting = waiting
             self._bytes += size
         else:
             self.fall_behind(live.seen.envelope.seq if isinstance(live, Happened) else NOWHERE)
-        self._ready.set()
+        self._news.set()
 
     def fall_behind(self, goal: Seq = NOWHERE) -> None:
         """Forget what waits; the viewer reads on from its cursor."""
-        waiting = [w.seen.envelope.seq for w, _ in self._waiting if isinstance(w, Happened)]
+        waiting = [w.seen.envelope.seq for w, _ in self._waiting or () if isinstance(w, Happened)]
         self._missed = max([goal, self._missed or NOWHERE, *waiting])
-        self._waiting.clear()
+        self._waiting = None
         self._bytes = 0
-        self._ready.set()
+        self._news.set()
 
     def rewind(self, cursor: Seq) -> None:
         self._rewound = cursor
-        self._ready.set()
+        self._news.set()
+
+    def reach(self, seq: Seq) -> None:
+        self._reached = seq
+        self._news.set()
+
+    def leave(self) -> None:
+        self.left = True
+        self._news.set()
 
     async def next(self) -> News:
-        while not (self._waiting or self._missed is not None or self._rewound is not None):
-            self._ready.clear()
-            await self._ready.wait()
+        while (news := self._next()) is None:
+            self._news.clear()
+            await self._news.wait()
+        return news
+
+    def _next(self) -> News | None:
+        if self.left:
+            return Left()
         if self._rewound is not None:
             cursor, self._rewound = self._rewound, None
             return Rewound(cursor)
         if self._missed is not None:
             goal, self._missed = self._missed, None
             return Behind(goal)
+        if self._reached is not None:
+            seq, self._reached = self._reached, None
+            return Reached(seq)
+        if self._waiting is None:
+            return None
         live, size = self._waiting.popleft()
+        self._waiting = self._waiting or None
         self._bytes -= size
         return live
 
@@ -122,6 +162,7 @@ class Room:
         self._seats: set[Seat] = set()
         self._speech: Speech | None = None
         self._filling = asyncio.Lock()
+        self._is_silent = False
 
     @contextlib.contextmanager
     def seat(self, size: int) -> Iterator[Seat]:
@@ -138,7 +179,22 @@ class Room:
         for seat in self._seats:
             seat.fall_behind()
 
+    async def look(self) -> None:
+        """Tell every viewer how far the log goes, where nothing came since the last look.
+
+        Raises UnavailableError.
+        """
+        was_silent, self._is_silent = self._is_silent, True
+        if not was_silent:
+            return
+        newest = await self._bus.last(self._key)
+        found = None if newest is None else read(newest)
+        if found is not None:
+            for seat in self._seats:
+                seat.reach(found.envelope.seq)
+
     async def on_message(self, message: Msg) -> None:
+        self._is_silent = False
         try:
             live = _live(message)
         except (UnreadableMessageError, ValidationError) as broken:
@@ -173,9 +229,8 @@ class Room:
 @dataclass(slots=True)
 class _Lease:
     room: Room
-    watching: AsyncExitStack
     opening: asyncio.Lock
-    is_open: bool = False
+    watching: AbstractAsyncContextManager[None] | None = None
     viewers: int = 0
 
 
@@ -202,7 +257,7 @@ class Rooms:
         if lease is not None and lease.viewers >= self._viewers:
             raise limit_reached("chat_id", f"{self._viewers} are watching it already")
         if lease is None:
-            lease = _Lease(Room(self._bus, key, self.tally), AsyncExitStack(), asyncio.Lock())
+            lease = _Lease(Room(self._bus, key, self.tally), asyncio.Lock())
             self._leases[key] = lease
         lease.viewers += 1
         try:
@@ -213,18 +268,27 @@ class Rooms:
             lease.viewers -= 1
             if lease.viewers == 0:
                 del self._leases[key]
-                await lease.watching.aclose()
+                if lease.watching is not None:
+                    await lease.watching.__aexit__(None, None, None)
 
     async def _open(self, key: ChatKey, lease: _Lease) -> None:
         async with lease.opening:
-            if lease.is_open:
+            if lease.watching is not None:
                 return
+            watching = self._bus.watching(key, lease.room.on_message)
             try:
-                watching = self._bus.watching(key, lease.room.on_message)
-                await lease.watching.enter_async_context(watching)
+                await watching.__aenter__()
             except (NatsError, OSError, TimeoutError) as away:
                 raise UnavailableError(f"watch {key.app}/{key.chat}") from away
-            lease.is_open = True
+            lease.watching = watching  # left by the last viewer, whoever that is
+
+    async def look_at_the_silent(self) -> None:
+        """Nothing else would tell that the last message of a chat was lost."""
+        while True:
+            await asyncio.sleep(SILENT_SECONDS)
+            with contextlib.suppress(UnavailableError):  # that of a reconnect comes in its place
+                for lease in list(self._leases.values()):
+                    await lease.room.look()
 
     async def keep_whole(self) -> None:
         """After each reconnect to NATS send all viewers to the log: what passed meanwhile is lost."""

@@ -10,6 +10,7 @@ from litestar.static_files import create_static_files_router
 from services.transport import openapi
 from services.transport.openapi import Told, told
 from services.transport.pages import (
+    agui,
     chats,
     files,
     general,
@@ -42,6 +43,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *signin.HANDLERS,
     *files.HANDLERS,
     *general.HANDLERS,
+    *agui.HANDLERS,
     *house.HANDLERS,
     schema,
 ]

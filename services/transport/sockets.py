@@ -14,7 +14,7 @@ from litestar.params import FromPath
 from contracts.ids import Seq
 from contracts.subjects import InvalidIdError
 from services.chassis.bus import RefusedError, UnavailableError
-from services.transport import asking, cursors, notices
+from services.transport import asking, cursors, feed, notices
 from services.transport.addresses import key_of, plain
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
@@ -22,8 +22,9 @@ from services.transport.feed import Viewer
 from services.transport.frames import Frame
 from services.transport.general import GeneralChat
 from services.transport.line import Line
-from services.transport.listening import Left, Listener
+from services.transport.listening import Listener, Shown
 from services.transport.refusals import RefusalError, malformed, unavailable
+from services.transport.signal import Signal
 from services.transport.signin.claims import expired
 from services.transport.signin.door import SUBPROTOCOL, offered_token
 from services.transport.signin.guard import POLICY_VIOLATION, TRY_AGAIN_LATER
@@ -83,7 +84,7 @@ async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after:
     listener = Listener(desk, line, view)
 
     async def show() -> None:
-        await _show(desk, line, listener, view, viewer, Left(after))
+        await _show(desk, line, listener, view, viewer, Shown(after))
         while True:
             chosen, general = listener.view, listener.general
             if general is not None:
@@ -92,7 +93,9 @@ async def _attend(desk: Desk, line: Line, view: ChatView, viewer: Viewer, after:
             seen_as = await _as(desk, viewer, chosen)
             await _show(desk, line, listener, chosen, seen_as, listener.returns())
 
-    await together(listener.run(), show(), _run_out(desk))
+    # A task is a kilobyte, and of idle sockets there are thousands: none where nothing runs out.
+    lasting = [] if desk.who.until is None else [_run_out(desk)]
+    await together(listener.run(), show(), *lasting)
 
 
 async def _run_out(desk: Desk) -> None:
@@ -105,7 +108,7 @@ async def _as(desk: Desk, viewer: Viewer, view: ChatView) -> Viewer:
 
 
 async def _show(
-    desk: Desk, line: Line, listener: Listener, view: ChatView, viewer: Viewer, left: Left
+    desk: Desk, line: Line, listener: Listener, view: ChatView, viewer: Viewer, shown: Shown
 ) -> None:
     """Show one chat until another one is chosen."""
 
@@ -121,10 +124,10 @@ async def _show(
             listener.greeting_is_over()
         else:
             await _greeting(listener.greeted, desk.handshake_seconds)
-        viewing = Viewing(desk.bus, room, seat, view, viewer, left.cursor, send)
-        viewing.goes_on_from(left.heard)
-        await together(viewing.run(), listener.chooses_another())
-        listener.leaves(view, Left(viewing.cursor, viewing.heard))
+        viewing = Viewing(desk.bus, room, seat, view, viewer, shown.cursor, send, feed)
+        viewing.goes_on_from(shown.heard)
+        await viewing.run()
+        listener.leaves(view, Shown(viewing.cursor, viewing.heard))
 
 
 async def _show_general(
@@ -140,11 +143,10 @@ async def _show_general(
     async with desk.rooms.seat(view.key) as (room, seat):
         listener.attends(view, seat)
         viewer = await _as(desk, Viewer(has_cursor=False), view)
-        viewing = Viewing(desk.bus, room, seat, view, viewer, view.last_seq, send)
-        await together(viewing.run(), listener.chooses_another())
+        await Viewing(desk.bus, room, seat, view, viewer, view.last_seq, send, feed).run()
 
 
-async def _greeting(greeted: asyncio.Event, seconds: float) -> None:
+async def _greeting(greeted: Signal, seconds: float) -> None:
     # ChatUI opens with `client.resume` from an earlier page's cursor, and would see the tail of the
     # replay twice if both were answered: given a moment, the one becomes part of the other.
     with contextlib.suppress(TimeoutError):

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import json
 import logging
-from typing import Any
+from typing import Any, Generic, Protocol
 
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from contracts.ids import Seq
-from services.transport import notices
+from services.chassis.bus import UnavailableError
+from services.transport import feed, notices
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
 from services.transport.feed import Viewer
@@ -19,7 +20,7 @@ from services.transport.refusals import unavailable
 from services.transport.rooms import Room, Seat
 from services.transport.signin.lasting import run_out
 from services.transport.together import together
-from services.transport.viewing import LostEventsError, Viewing
+from services.transport.viewing import Language, LostEventsError, Said, Viewing
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +36,43 @@ class _StuckError(Exception):
     """A client that does not read; its cursor brings it back."""
 
 
-class EventStream(ASGIResponse):
-    """Shows a chat until it has ended, its client is gone, or this process stops."""
+class Tale(Protocol[Said]):
+    """What a stream tells, and how that is written as messages of `text/event-stream`.
+
+    `over` is set when the whole of it was told.
+    """
+
+    over: asyncio.Event
+
+    @property
+    def language(self) -> Language[Said]: ...
+
+    def opening(self) -> bytes: ...
+
+    async def written(self, said: Said) -> bytes: ...
+
+    def told(self, said: Said) -> None: ...
+
+    def parting(self) -> bytes:
+        """The last words where it ends before it is over."""
+        ...
+
+
+class EventStream(ASGIResponse, Generic[Said]):
+    """Tells of a chat until all is told, its client is gone, or this process stops."""
 
     _should_set_content_length = False
 
-    def __init__(self, desk: Desk, view: ChatView, viewer: Viewer, after: Seq) -> None:
+    def __init__(
+        self, desk: Desk, view: ChatView, viewer: Viewer, after: Seq, tale: Tale[Said]
+    ) -> None:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
         super().__init__(media_type="text/event-stream", headers=headers)
         self._desk = desk
         self._view = view
         self._viewer = viewer
         self._after = after
+        self._tale = tale
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         places = self._desk.rooms.seat(self._view.key)
@@ -56,67 +82,83 @@ class EventStream(ASGIResponse):
 
     async def _stream(self, room: Room, seat: Seat, receive: Receive, send: Send) -> None:
         await self.start_response(send)
-        wire, desk = _Wire(self._desk, send), self._desk
-        await wire.write(RETRY)
-        await wire.show(notices.meta(self._view))
-        viewing = Viewing(desk.bus, room, seat, self._view, self._viewer, self._after, wire.show)
+        wire, desk, tale = _Wire(self._desk.send_seconds, send), self._desk, self._tale
+
+        async def show(said: Said) -> None:
+            await wire.write(await tale.written(said))
+            desk.frames.inc()
+            tale.told(said)
+
+        await wire.write(tale.opening())
+        viewing = Viewing(
+            desk.bus, room, seat, self._view, self._viewer, self._after, show, tale.language
+        )
         try:
             await together(
                 viewing.run(),
-                wire.beat(),
+                wire.beat(tale.over),
                 _gone(receive),
                 desk.stopping.wait_for_it(),
                 run_out(desk.who, desk.clock),
             )
-        except LostEventsError as lost:
+        except (LostEventsError, UnavailableError) as lost:
             log.error("a viewer is sent away", extra={"why": str(lost)})  # noqa: TRY400
+        await wire.write(tale.parting())
         await wire.close()
 
 
 class _Wire:
-    """Frames as messages of `text/event-stream`, and a sign of life where there are none."""
+    """Messages of `text/event-stream`, and a sign of life where there are none."""
 
-    def __init__(self, desk: Desk, send: Send) -> None:
-        self._desk = desk
+    def __init__(self, patience: float, send: Send) -> None:
+        self._patience = patience
         self._send = send
         self._turn = asyncio.Lock()
-        self._end = _End()
 
     async def write(self, data: bytes) -> None:
+        if not data:
+            return
         try:
-            async with self._turn, asyncio.timeout(self._desk.send_seconds):
+            async with self._turn, asyncio.timeout(self._patience):
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
         except TimeoutError:
             raise _StuckError from None
 
-    async def show(self, frame: Frame) -> None:
-        await self.write(_message(frame))
-        self._desk.frames.inc()
-        self._end.note(frame)
-
-    async def beat(self) -> None:
-        """Returns once the chat's end was shown."""
-        while not await _within(HEARTBEAT_SECONDS, self._end.reached):
+    async def beat(self, over: asyncio.Event) -> None:
+        """Returns once everything was told."""
+        while not await _within(HEARTBEAT_SECONDS, over):
             await self.write(b": here\n\n")
 
     async def close(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class _End:
-    """Whether everything was shown that a chat will ever have."""
+class Frames:
+    """A chat in frames, until everything was shown that it will ever have."""
 
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
+    language: Language[Frame] = feed
+
+    def __init__(self, view: ChatView) -> None:
+        self.over = asyncio.Event()
+        self._view = view
         self._live = False
 
-    def note(self, frame: Frame) -> None:
+    def opening(self) -> bytes:
+        return RETRY + _message(notices.meta(self._view))
+
+    async def written(self, frame: Frame) -> bytes:
+        return _message(frame)
+
+    def told(self, frame: Frame) -> None:
         # In the history an end is followed by the boundary, which repeats it.
         if frame.type == "chat.resume_boundary":
             self._live = True
         ended = bool(frame.data.get("status")) and not frame.more
         if self._live and ended and frame.type in ("chat.resume_boundary", "chat.run_complete"):
-            self.reached.set()
+            self.over.set()
+
+    def parting(self) -> bytes:
+        return b""
 
 
 def _message(frame: Frame) -> bytes:
@@ -172,7 +214,7 @@ async def page(
     patience = 0.0 if view.ended is not None else wait
     with desk.crowd.one_more(view.key.app):
         async with desk.rooms.seat(view.key) as (room, seat):
-            viewing = Viewing(desk.bus, room, seat, view, viewer, after, taken.take)
+            viewing = Viewing(desk.bus, room, seat, view, viewer, after, taken.take, feed)
             try:
                 async with asyncio.timeout(patience + READ_SECONDS):
                     await together(viewing.run(), taken.wait(patience), desk.stopping.wait_for_it())

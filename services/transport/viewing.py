@@ -3,39 +3,50 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Literal
+from typing import Generic, Literal, Protocol, TypeVar
 
 from contracts.codec import Fact
 from contracts.ids import Seq, StreamSeq
 from contracts.live import TextStreamed, ToolProgressed
 from services.chassis.bus import Bus, Stored, UnavailableError
-from services.transport import feed, notices
 from services.transport.chatview import ChatView, see
 from services.transport.feed import Seen, Viewer
-from services.transport.frames import Frame
-from services.transport.rooms import NOWHERE, Behind, Happened, Rewound, Room, Seat
+from services.transport.rooms import NOWHERE, Behind, Happened, Left, Reached, Rewound, Room, Seat
 from services.transport.speech import MissedTextError, Speech, call_of, hear, unheard
 from services.transport.views import read
 
 log = logging.getLogger(__name__)
 
-Send = Callable[[Frame], Awaitable[None]]
+Said = TypeVar("Said")
+Mode = Literal["auto", "client"]
 
 AWAY_SECONDS = 0.5
 """Between two tries to read while NATS is away."""
 HEAL_TRIES = 200
 HEAL_SECONDS = 0.05
 """How long a replica of the log may take to show what another has announced: ten seconds."""
-IDLE_SECONDS = 15.0
-"""A silent chat is looked up this often: nothing else would tell that its last message was lost."""
 
 
 class LostEventsError(Exception):
     """An event was announced that the log does not show."""
 
 
-class Viewing:
-    """Shows one chat to one viewer until it is cancelled."""
+class Language(Protocol[Said]):
+    """The words in which a chat is told; `feed` is one, that of the frames."""
+
+    def of_history(self, viewer: Viewer, seen: Seen, view: ChatView, /) -> list[Said]: ...
+
+    def of_event(self, viewer: Viewer, seen: Seen, view: ChatView, /) -> list[Said]: ...
+
+    def of_chunk(self, viewer: Viewer, chunk: TextStreamed, /) -> list[Said]: ...
+
+    def of_progress(self, viewer: Viewer, progress: ToolProgressed, /) -> list[Said]: ...
+
+    def boundary(self, view: ChatView, last: Seq, replayed: int, mode: Mode, /) -> Said: ...
+
+
+class Viewing(Generic[Said]):
+    """Shows one chat to one viewer until it is cancelled, or the viewer leaves its seat."""
 
     def __init__(
         self,
@@ -45,7 +56,8 @@ class Viewing:
         view: ChatView,
         viewer: Viewer,
         after: Seq,
-        send: Send,
+        send: Callable[[Said], Awaitable[None]],
+        language: Language[Said],
     ) -> None:
         self._bus = bus
         self._room = room
@@ -57,6 +69,7 @@ class Viewing:
         self._place: StreamSeq | None = None
         self._heard: Speech | None = None
         self._send = send
+        self._language = language
 
     @property
     def cursor(self) -> Seq:
@@ -77,31 +90,37 @@ class Viewing:
         self._heard = heard
 
     async def run(self) -> None:
-        await self._replay("auto", feed.of_history)
+        await self._replay("auto", self._language.of_history)
         while True:
-            news = await self._until_missed()
-            if isinstance(news, Rewound):
-                # A cursor past the end would hide what is still to come.
-                self._cursor = Seq(min(news.cursor, self._cursor))
-                self._place, self._heard = None, None
-                await self._replay("client", feed.of_event)
-            else:
-                await self._catch_up(feed.of_event, news.goal)
-                await self._speak()
+            match await self._until_missed():
+                case Left():
+                    return
+                case Rewound(cursor):
+                    # A cursor past the end would hide what is still to come.
+                    self._cursor = Seq(min(cursor, self._cursor))
+                    self._place, self._heard = None, None
+                    await self._replay("client", self._language.of_event)
+                case Behind(goal):
+                    await self._catch_up(self._language.of_event, goal)
+                    await self._speak()
 
-    async def _replay(self, mode: Literal["auto", "client"], frames: "Frames") -> None:
-        shown = await self._catch_up(frames)
-        await self._send(notices.boundary(self._view, self._cursor, shown, mode))
+    async def _replay(self, mode: Mode, telling: "Telling[Said]") -> None:
+        shown = await self._catch_up(telling)
+        if self._seat.left:
+            return
+        await self._send(self._language.boundary(self._view, self._cursor, shown, mode))
         await self._speak()
 
-    async def _catch_up(self, frames: "Frames", goal: Seq = NOWHERE) -> int:
+    async def _catch_up(self, telling: "Telling[Said]", goal: Seq = NOWHERE) -> int:
         """Show the log from the cursor to its end, which lies at `goal` or beyond."""
         shown = 0
         for _ in range(HEAL_TRIES):
             async for stored in self._log():
                 found = read(stored)
+                if self._seat.left:
+                    return shown
                 if found is not None and found.envelope.seq > self._cursor:
-                    await self._show(found, stored.position, frames)
+                    await self._show(found, stored.position, telling)
                     shown += 1
             if self._cursor >= goal:
                 return shown
@@ -122,34 +141,32 @@ class Viewing:
             else:
                 return
 
-    async def _until_missed(self) -> Behind | Rewound:
+    async def _until_missed(self) -> Behind | Rewound | Left:
         """Show what happens until something is missing that only the log has."""
         while True:
-            try:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    news = await self._seat.next()
-            except TimeoutError:
-                return Behind(NOWHERE)
-            match news:
-                case Behind() | Rewound():
+            match await self._seat.next():
+                case (Behind() | Rewound() | Left()) as news:
                     return news
+                case Reached(seq):
+                    if seq > self._cursor:
+                        return Behind(seq)
                 case Happened(position=position, seen=happened):
                     seq = happened.envelope.seq
                     if seq > self._cursor + 1:
                         return Behind(seq)
                     if seq > self._cursor:
-                        await self._show(happened, position, feed.of_event)
-                case TextStreamed():
-                    await self._listen(news)
-                case ToolProgressed():
-                    for frame in feed.of_progress(self._viewer, news):
-                        await self._send(frame)
+                        await self._show(happened, position, self._language.of_event)
+                case TextStreamed() as chunk:
+                    await self._listen(chunk)
+                case ToolProgressed() as progress:
+                    for said in self._language.of_progress(self._viewer, progress):
+                        await self._send(said)
 
-    async def _show(self, happened: Seen, position: StreamSeq, frames: "Frames") -> None:
+    async def _show(self, happened: Seen, position: StreamSeq, telling: "Telling[Said]") -> None:
         if happened.event is not None:
             self._view = see(self._view, Fact(happened.envelope, happened.event))
-        for frame in frames(self._viewer, happened, self._view):
-            await self._send(frame)
+        for said in telling(self._viewer, happened, self._view):
+            await self._send(said)
         self._cursor, self._place = happened.envelope.seq, position
 
     async def _listen(self, chunk: TextStreamed) -> None:
@@ -173,8 +190,8 @@ class Viewing:
         if chunk is None:
             return
         self._heard = speech
-        for frame in feed.of_chunk(self._viewer, chunk):
-            await self._send(frame)
+        for said in self._language.of_chunk(self._viewer, chunk):
+            await self._send(said)
 
 
-Frames = Callable[[Viewer, Seen, ChatView], list[Frame]]
+Telling = Callable[[Viewer, Seen, ChatView], list[Said]]

@@ -137,10 +137,14 @@ def chunk(offset: int, text: str, runner: str = "r1", call: int = 0) -> TextStre
 
 
 def sealed(
-    *events: Event, key: ChatKey = KEY, after: int = 0, workflow: WorkflowName = WORKFLOW
+    *events: Event,
+    key: ChatKey = KEY,
+    after: int = 0,
+    workflow: WorkflowName = WORKFLOW,
+    cause: str = "test",
 ) -> list[Fact]:
     return [
-        seal(event, Seq(seq), Origin(key, workflow, NOON + timedelta(seconds=seq), cause="test"))
+        seal(event, Seq(seq), Origin(key, workflow, NOON + timedelta(seconds=seq), cause))
         for seq, event in enumerate(events, start=after + 1)
     ]
 
@@ -155,8 +159,8 @@ class Chat:
     position: StreamSeq = StreamSeq(0)  # noqa: RUF009
     workflow: WorkflowName = WORKFLOW
 
-    async def append(self, *events: Event) -> None:
-        facts = sealed(*events, key=self.key, after=self.seq, workflow=self.workflow)
+    async def append(self, *events: Event, cause: str = "test") -> None:
+        facts = sealed(*events, key=self.key, after=self.seq, workflow=self.workflow, cause=cause)
         self.position = await self.bus.append(
             [fact.envelope for fact in facts], after=self.position
         )

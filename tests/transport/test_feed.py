@@ -272,6 +272,6 @@ def test_progress_is_said_of_its_call_and_has_no_seq() -> None:
 
 def test_the_boundary_says_where_history_ends() -> None:
     _, view = told(SAID, COMPLETED)
-    frame = json.loads(encode(notices.boundary(view, Seq(3), 3, "auto")))
+    frame = json.loads(encode(feed.boundary(view, Seq(3), 3, "auto")))
     assert frame["seq"] == frame["data"]["last_message_index"] == 3
     assert (frame["data"]["chat_status"], frame["data"]["replayed_events"]) == ("completed", 3)

@@ -5,7 +5,7 @@ from contracts.ids import Seq, StreamSeq
 from services.chassis.bus import Bus
 from services.transport import rooms
 from services.transport.feed import Seen
-from services.transport.rooms import Behind, Happened, Rewound, Rooms, Seat
+from services.transport.rooms import Behind, Happened, Left, Rewound, Rooms, Seat
 from tests.transport.story import SELECTED, STARTED, Chat, chunk, many, sealed
 
 
@@ -45,6 +45,14 @@ async def test_a_rewind_comes_before_all_that_waits() -> None:
     seat.offer(first)
     seat.rewind(Seq(0))
     assert [await seat.next(), await seat.next()] == [Rewound(Seq(0)), first]
+
+
+async def test_who_leaves_a_seat_hears_of_nothing_else() -> None:
+    seat, (first,) = Seat(1), happened(STARTED)
+    seat.offer(first)
+    seat.rewind(Seq(0))
+    seat.leave()
+    assert [await seat.next(), await seat.next()] == [Left(), Left()]
 
 
 @pytest.mark.broker

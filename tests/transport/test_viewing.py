@@ -5,6 +5,7 @@ import pytest
 from contracts.ids import Seq, StreamSeq
 from services.chassis.bus import Bus
 from services.chassis.ending import end
+from services.transport import feed
 from services.transport.feed import Viewer
 from services.transport.frames import Frame
 from services.transport.rooms import Happened, Room, Seat
@@ -23,7 +24,7 @@ async def test_a_jump_is_healed_from_the_log_and_an_overlap_is_dropped(
     assert view is not None
     sent: asyncio.Queue[Frame] = asyncio.Queue()
     seat, room = Seat(9), Room(bus, chat.key)
-    viewing = Viewing(bus, room, seat, view, Viewer(), Seq(0), sent.put)
+    viewing = Viewing(bus, room, seat, view, Viewer(), Seq(0), sent.put, feed)
     task = asyncio.create_task(viewing.run())
     while (await sent.get()).type != "chat.resume_boundary":
         pass
@@ -38,6 +39,50 @@ async def test_a_jump_is_healed_from_the_log_and_an_overlap_is_dropped(
     assert [(await sent.get()).seq for _ in range(4)] == [4, 5, 6, 7]
     assert sent.empty()
     await end(task)
+
+
+async def test_an_event_whose_message_was_lost_is_found_by_a_look_at_the_silent_chat(
+    bus: Bus, chat: Chat
+) -> None:
+    await chat.append(STARTED)
+    view = await Views(bus).of(chat.key)
+    assert view is not None
+    sent: asyncio.Queue[Frame] = asyncio.Queue()
+    room = Room(bus, chat.key)  # which hears nothing: no one has subscribed for it
+    with room.seat(9) as seat:
+        viewing = Viewing(bus, room, seat, view, Viewer(), Seq(0), sent.put, feed)
+        task = asyncio.create_task(viewing.run())
+        while (await sent.get()).type != "chat.resume_boundary":
+            pass
+        await chat.append(*many(1))
+        for _ in range(2):  # silent is to whom nothing came since the last look
+            await room.look()
+        assert (await asyncio.wait_for(sent.get(), 10)).seq == 2
+        await room.look()
+        await chat.append(*many(1))
+        await room.look()
+        assert (await asyncio.wait_for(sent.get(), 10)).seq == 3
+        await end(task)
+
+
+async def test_a_viewing_ends_when_its_viewer_leaves_also_in_the_middle_of_the_history(
+    bus: Bus, chat: Chat
+) -> None:
+    await chat.append(STARTED, *many(9))
+    view = await Views(bus).of(chat.key)
+    assert view is not None
+    seat, room = Seat(9), Room(bus, chat.key)
+    shown: list[Frame] = []
+
+    async def show(frame: Frame) -> None:
+        shown.append(frame)
+        if frame.seq == 3:
+            seat.leave()
+
+    viewing = Viewing(bus, room, seat, view, Viewer(), Seq(0), show, feed)
+    await asyncio.wait_for(viewing.run(), 10)
+    assert [frame.seq for frame in shown] == [1, 2, 3]
+    assert viewing.cursor == 3
 
 
 async def test_a_cursor_past_the_end_hides_nothing_that_is_still_to_come(

@@ -21,7 +21,7 @@ from services.transport.inbound import StartBody
 from services.transport.openapi import EXAMPLES, USER, Query, Told, told
 from services.transport.refusals import RefusalError
 from services.transport.signin.principal import refuse_unfit
-from services.transport.streaming import EventStream, page
+from services.transport.streaming import EventStream, Frames, page
 
 AnyRequest = Request[Any, Any, Any]
 Json = dict[str, Any]
@@ -156,7 +156,7 @@ async def events(
         return ASGIResponse(body=json.dumps(await page(desk, view, viewer, after, patience)))
     if view.ended is not None and after >= view.last_seq:
         return ASGIResponse(status_code=204)  # tells an EventSource not to come back
-    return EventStream(desk, view, viewer, after)
+    return EventStream(desk, view, viewer, after, Frames(view))
 
 
 async def _looked_up(desk: Desk, app_id: str, workflow_name: str, chat_id: str) -> ChatView | None:
