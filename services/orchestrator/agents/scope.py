@@ -45,6 +45,9 @@ from services.orchestrator.agents.variables import Changes
 from services.orchestrator.state import Answer, ChatState, Question, Turn
 from services.orchestrator.workflows.spec import DataReference
 
+SCOPE = "mozaiks.scope"
+"""Under which a turn's Scope travels in AG2's dependencies."""
+
 
 class Journal(Protocol):
     """Where a turn writes its facts. Every `record` returns only once they are stored."""
@@ -181,6 +184,7 @@ class Scope:
         self._held = ""
         self._attempt = 0
         self._asked: dict[str, int] = {}
+        self._approvals: set[str] = set()
         self._logged: dict[str, int] = {}
         self._questions = {question.question_id for question in turn.questions}
         self._floor = _Floor()
@@ -349,6 +353,12 @@ class Scope:
         assert isinstance(answer, HumanAnswered)  # noqa: S101  `decide` matches kinds
         return answer.text
 
+    async def ask_approval(self, tool_call: str, prompt: str, options: Sequence[str]) -> str:
+        """The first question of a call: whether it may be made at all."""
+        said = await self.ask(tool_call, prompt, options)
+        self._approvals.add(tool_call)
+        return said
+
     async def use_ui_tool(
         self,
         tool_call: str,
@@ -400,7 +410,7 @@ class Scope:
 
     def begin_again(self, tool_call: str) -> None:
         """The tool runs once more: what it asks and says is what it asked and said before."""
-        self._asked.pop(tool_call, None)
+        self._asked[tool_call] = 1 if tool_call in self._approvals else 0
         self._logged.pop(tool_call, None)
 
     def _place(self, tool_call: str) -> dict[str, Any]:

@@ -19,11 +19,12 @@ from typing import Any
 
 from ag2 import Context, tool
 from ag2.events import ToolCallEvent, ToolErrorEvent
-from ag2.middleware import ToolExecution, ToolResultType
+from ag2.middleware import ToolExecution, ToolMiddleware, ToolResultType
 from ag2.tools import MCPServerConfig, MCPStdioServerConfig, MCPToolkit, Toolkit
 from ag2.tools.schemas import ToolSchema
 from ag2.tools.types import FunctionTool, Tool
 
+from services.orchestrator.agents.approval import ask_first
 from services.orchestrator.agents.codec import told_of
 from services.orchestrator.agents.limits import Bounds, Patience
 from services.orchestrator.agents.workbench import Workbench
@@ -115,7 +116,7 @@ class ServerTools(Toolkit):
         """What the server offers, under names that are legal and nobody else's."""
         config = config_of(self._server, self._environment)
         while True:
-            remote = MCPToolkit(config, middleware=[self._call])
+            remote = MCPToolkit(config, middleware=self._around)
             await self._bench.run_async(partial(remote.schemas, context), self._bounds.left_behind)
             better = adjusted(
                 config, self._server.name, [t.name for t in remote.tools], self._names
@@ -123,6 +124,11 @@ class ServerTools(Toolkit):
             if better is None:
                 return remote
             config = better
+
+    @property
+    def _around(self) -> list[ToolMiddleware]:
+        """What a call goes through, outermost first."""
+        return [ask_first, self._call] if self._server.requires_approval else [self._call]
 
     @property
     def _names(self) -> set[str]:

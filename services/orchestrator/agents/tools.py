@@ -13,11 +13,12 @@ from ag2.tools.types import FunctionTool
 
 from contracts.events.business import BusinessLogged, Level
 from contracts.events.human import Display
+from services.orchestrator.agents.approval import ask_first
 from services.orchestrator.agents.crossing import Crossing
 from services.orchestrator.agents.limits import Bounds, Patience
 from services.orchestrator.agents.prints import printing
 from services.orchestrator.agents.progress import Progress, Step, step
-from services.orchestrator.agents.scope import Scope
+from services.orchestrator.agents.scope import SCOPE, Scope
 from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.turns import HANDOFF
 from services.orchestrator.workflows.functions import ToolCode, ToolLoadError
@@ -29,15 +30,13 @@ from services.orchestrator.workflows.spec import (
     transfer_name,
 )
 
-SCOPE = "mozaiks.scope"
-"""Under which a turn's Scope travels in AG2's dependencies."""
 _INJECTED = ("runtime", "context_variables")
 
 T = TypeVar("T")
 
 
 async def on_human_input(event: HumanInputRequest, context: Context) -> str:
-    """AG2's human-in-the-loop hook: `ctx.input` in a tool, approvals of a middleware.
+    """AG2's human-in-the-loop hook: `ctx.input` in a tool.
 
     One for all agents, because AG2 builds a pydantic model for each that it is handed.
     """
@@ -267,6 +266,7 @@ def build_tool(function: Function) -> FunctionTool:
             _injecting(function),
             name=declared.name,
             description=declared.description or inspect.getdoc(function.work) or declared.name,
+            middleware=[ask_first] if declared.requires_approval else [],
         )
     except Exception as broken:  # a signature that has no JSON schema
         raise _unfit(declared, broken) from broken

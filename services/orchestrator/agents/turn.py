@@ -23,9 +23,8 @@ from contracts.events.turn import ModelRequested
 from services.orchestrator.agents import codec
 from services.orchestrator.agents.account import ACCOUNT
 from services.orchestrator.agents.faults import failure
-from services.orchestrator.agents.scope import Scope
+from services.orchestrator.agents.scope import SCOPE, Scope
 from services.orchestrator.agents.stream import DurableStream
-from services.orchestrator.agents.tools import SCOPE
 from services.orchestrator.projection import Heard, Passage, Returned, Spoke, recorded
 from services.orchestrator.state import Turn
 from services.orchestrator.turns import Broke, Waits

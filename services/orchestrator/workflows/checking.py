@@ -462,7 +462,10 @@ def _check_outputs_of_agents(report: Report, sections: Sections) -> None:
         if agent.auto_tool_mode and len(invoked) != 1:
             what = f"needs one tool of {agent.name} that is auto-invoked, there are {len(invoked)}"
             report.add("agents", (*place, "auto_tool_mode"), what)
-        for tool in sections.tools.tools:
+        for number, tool in enumerate(sections.tools.tools):
+            if agent.auto_tool_mode and tool in invoked and tool.requires_approval:
+                what = f"{agent.name} is in auto_tool_mode: the runtime calls it, and asks nobody"
+                report.add("tools", ("tools", number, "requires_approval"), what)
             if agent.name in tool.agents and tool.auto_invoke and not agent.auto_tool_mode:
                 what = f"auto_invoke has no effect for {agent.name}: it is not in auto_tool_mode"
                 report.add("tools", (), what, severity="warning")

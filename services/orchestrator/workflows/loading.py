@@ -541,6 +541,7 @@ def _tool(folder: Path, declared: ToolManifest | LifecycleToolManifest) -> Tool:
         limits=_limits(declared),
         interface=None if shown is None else Interface(shown.component, shown.mode or "inline"),
         auto_invoke=isinstance(declared, ToolManifest) and declared.is_auto_invoked,
+        requires_approval=isinstance(declared, ToolManifest) and declared.requires_approval,
     )
 
 
@@ -564,6 +565,7 @@ def _server(home: Path, declared: ToolManifest, server: McpManifest) -> McpServe
         allowed_tools=None if allowed is None else tuple(allowed),
         blocked_tools=tuple(server.blocked_tools),
         limits=_limits(declared),
+        requires_approval=declared.requires_approval,
     )
 
 

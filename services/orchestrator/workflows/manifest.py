@@ -285,6 +285,7 @@ class ToolManifest(CalledManifest):
 
     With `auto_invoke` (the default for a UI_Tool) the runtime itself calls it, with the structured
     output of an agent in `auto_tool_mode`. `ui` says how it is shown where its function does not.
+    With `requires_approval` a person is asked before each call, which is made on a yes only.
     """
 
     model_config = ConfigDict(
@@ -295,6 +296,7 @@ class ToolManifest(CalledManifest):
     file: str = ""
     function: str = ""
     mcp: McpManifest | None = None
+    requires_approval: bool = False
 
     @property
     def agents(self) -> list[str]:

@@ -64,7 +64,8 @@ class Tool:
     """A Python function of the workflow's folder, for agents to call or for the runtime.
 
     `file` lies below the folder. With `auto_invoke` the runtime calls it with the structured output
-    of an agent that is in `auto_tool_mode`.
+    of an agent that is in `auto_tool_mode`. With `requires_approval` a person must say yes to each
+    call of a model.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Tool:
     limits: Limits = Limits()
     interface: Interface | None = None
     auto_invoke: bool = False
+    requires_approval: bool = False
 
 
 HookKind = Literal[
@@ -172,6 +174,7 @@ class McpServer:
     allowed_tools: tuple[str, ...] | None = None
     blocked_tools: tuple[str, ...] = ()
     limits: Limits = Limits()
+    requires_approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ const DRAWN = {
   tool: drawnTool,
   question: drawnQuestion,
   form: drawnForm,
+  file: drawnFile,
   data: drawnData,
   error: drawnError,
   end: drawnEnd,
@@ -156,22 +157,50 @@ function formTitle(entry) {
   return el("div.form-title", {}, el("strong", {}, entry.component), el("code", {}, entry.name ?? ""));
 }
 
-/** Without the component itself, the page offers what it was given and takes any JSON object back. */
+/**
+ * Without the component itself, the page shows what it was given. A payload may name its `choices`
+ * (each key with its values) and `fields` of text: they become a form. Else any JSON object is taken.
+ */
 function openForm(entry, deeds) {
   const fault = faultLine();
-  const input = el("textarea.code", { rows: "5", spellcheck: "false", "aria-label": "Response as JSON", "data-testid": "ui-tool-input" });
-  input.value = JSON.stringify({ status: "success", data: {} }, null, 2);
+  const asked = fieldsOf(entry.payload) ?? jsonField();
   const form = el("form.card.open", {
     onsubmit: (event) => {
       event.preventDefault();
-      const response = readable(input.value);
+      const response = asked.read();
       if (response && typeof response === "object" && !Array.isArray(response)) {
         attempt(form, fault, () => deeds.respond(entry.id, response));
       } else say(fault, "response: must be a JSON object");
     },
-  }, formTitle(entry), previewOf(entry.payload), el("label.quiet", {}, "Response"), input,
+  }, formTitle(entry), previewOf(entry.payload), ...asked.parts,
   el("div.field.last", {}, el("button.primary", { type: "submit", "data-testid": "ui-tool-send" }, "Submit")), fault);
   return form;
+}
+
+function jsonField() {
+  const input = el("textarea.code", { rows: "5", spellcheck: "false", "aria-label": "Response as JSON", "data-testid": "ui-tool-input" });
+  input.value = JSON.stringify({ status: "success", data: {} }, null, 2);
+  return { parts: [el("label.quiet", {}, "Response"), input], read: () => readable(input.value) };
+}
+
+function fieldsOf({ choices = {}, fields = [] }) {
+  const chosen = Object.entries(choices).filter(([, values]) => Array.isArray(values)).map(([key, values]) => {
+    const options = values.map((value, place) => el("option", { value: String(place) }, wordOf(value)));
+    const select = el("select", { name: key }, ...options);
+    return { key, part: select, read: () => values[Number(select.value)] };
+  });
+  const written = (Array.isArray(fields) ? fields : []).map((key) => {
+    const input = el("input", { name: key, type: "text", autocomplete: "off" });
+    return { key, part: input, read: () => input.value.trim() || undefined };
+  });
+  const all = [...chosen, ...written];
+  if (all.length === 0) return null;
+  const parts = all.map(({ key, part }) => el("label.pair", {}, el("span.quiet", {}, key), part));
+  return { parts, read: () => Object.fromEntries(all.map(({ key, read }) => [key, read()]).filter(([, one]) => one !== undefined)) };
+}
+
+function wordOf(value) {
+  return value === true ? "yes" : value === false ? "no" : String(value);
 }
 
 function doneForm(entry) {
@@ -181,12 +210,17 @@ function doneForm(entry) {
 }
 
 function previewOf(payload) {
-  const { workflow_name, display, mode, ...own } = payload;
+  const { workflow_name, display, mode, choices, fields, ...own } = payload;
   const flat = Object.entries(own).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value));
   const deep = Object.fromEntries(Object.entries(own).filter(([key]) => !flat.some(([known]) => known === key)));
   return el("div.preview", {},
     el("dl", {}, ...flat.flatMap(([key, value]) => [el("dt", {}, key), el("dd", {}, String(value))])),
     Object.keys(deep).length > 0 ? jsonOf(deep) : "");
+}
+
+function drawnFile(entry) {
+  const size = `${Math.max(1, Math.round(entry.size / 1024)).toLocaleString()} KB`;
+  return still(el("p.entry.file", { "data-testid": "file" }, el("strong", {}, entry.name), el("span.quiet", {}, `${entry.type}, ${size}`)));
 }
 
 function drawnData(entry) {
@@ -217,7 +251,7 @@ function faultLine() {
 
 /** A form rests while its answer is on the way; the event, not the receipt, is what closes it. */
 async function attempt(form, fault, deed) {
-  const parts = [...form.querySelectorAll("button, textarea")];
+  const parts = [...form.querySelectorAll("button, textarea, select, input")];
   for (const part of parts) part.disabled = true;
   say(fault, "");
   try {

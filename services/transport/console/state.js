@@ -106,7 +106,9 @@ const TELLERS = {
   "chat.tool_progress": onProgress,
   "chat.input_request": onQuestion,
   "chat.input_ack": onAnswer,
-  "chat.tool_call": onForm,
+  "chat.tool_call": onCall,
+  "chat.tool_response": onAutoReturned,
+  "chat.attachment_uploaded": onFile,
   "chat.ui_tool_complete": onFormDone,
   "chat.ui_tool_dismiss": onFormDone,
   "chat.structured_output_ready": onStructured,
@@ -211,6 +213,31 @@ function onQuestion(state, { request_id, agent, prompt, options, timestamp }) {
 function onAnswer(state, { seq, request_id, input_request_id, text }) {
   if (!Number.isInteger(seq)) return state;
   return changed(state, request_id ?? input_request_id, { open: false, answer: text ?? "" });
+}
+
+/** One that waits for nobody is the runtime's own call, with what the agent said for it to show. */
+function onCall(state, data) {
+  return data.awaiting_response === false ? onAutoCalled(state, data) : onForm(state, data);
+}
+
+function onAutoCalled(state, { agent, tool_call_id, tool_name, payload = {}, timestamp }) {
+  const words = payload.agent_message;
+  const caption = { id: `caption:${tool_call_id}`, kind: "text", agent, text: words, time: timestamp };
+  const called = calledTool(`auto:${tool_call_id}`, {
+    agent, tool_call_id, tool_name, arguments: payload.tool_args, timestamp,
+  });
+  return added(words ? added(state, caption) : state, called);
+}
+
+function onAutoReturned(state, { call_id, success, status, content }) {
+  return changed(state, `auto:${call_id}`, { status: success ? "ok" : status, content, progress: null });
+}
+
+function onFile(state, { attachment_id, filename, size_bytes, content_type, timestamp }) {
+  return added(state, {
+    id: `file:${attachment_id}`, kind: "file", attachment: attachment_id, name: filename,
+    size: size_bytes, type: content_type, time: timestamp,
+  });
 }
 
 function onForm(state, { event_id, corr, tool_call_id, tool_name, component_type, payload, ...rest }) {

@@ -143,6 +143,18 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "agents.json: agents.Counter.auto_tool_mode: needs one tool of Counter that is auto-invoked",
     ),
+    "an approval where the runtime calls": (
+        {
+            "agents": {"agents": {"Counter": {"auto_tool_mode": True}}},
+            "structured_outputs": {"models": {"Order": {}}, "registry": {"Counter": "Order"}},
+            "tools": {
+                "tools": [
+                    {"agent": "Counter", "auto_invoke": True, "requires_approval": True, **CALLED}
+                ]
+            },
+        },
+        "tools.json: tools.0.requires_approval: Counter is in auto_tool_mode: the runtime calls it",
+    ),
     "a literal without values": (
         {"structured_outputs": {"models": {"Order": {"fields": {"n": {"type": "literal"}}}}}},
         "structured_outputs.json: models.Order.fields.n.values: a literal needs the values",

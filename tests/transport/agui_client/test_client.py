@@ -23,6 +23,7 @@ from contracts.ids import (
     WorkflowName,
     chat_id_of_start,
 )
+from contracts.reserved import is_reserved
 from infra.children import Child
 from infra.npm import find_client
 from infra.ports import free_port
@@ -129,9 +130,10 @@ def texts(report: dict[str, Any], role: str) -> list[str]:
 
 
 def variables(events: list[Event]) -> dict[str, Any]:
+    """What the client may know: what the runtime itself keeps there is not shown."""
     started, *_ = events
     known = dict(getattr(started, "variables", {}))
     for event in events:
         if isinstance(event, VariablesChanged):
             known |= event.changed
-    return known
+    return {name: value for name, value in known.items() if not is_reserved(name)}

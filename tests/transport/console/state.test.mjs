@@ -186,3 +186,20 @@ test("a very long chat keeps its newest part", () => {
   assert.deepEqual([state.events.length, state.eventCount], [EVENTS_KEPT, EVENTS_KEPT + 5]);
   assert.deepEqual([state.entries.length, state.entriesDropped], [ENTRIES_KEPT, EVENTS_KEPT + 5 - ENTRIES_KEPT]);
 });
+
+test("a tool that the runtime calls shows the agent's words, then what came of it, and asks nothing", () => {
+  const payload = { tool_args: { colour: "sea" }, agent_message: "A first draft." };
+  const called = { agent: "Designer", tool_name: "show", tool_call_id: "turn-1", corr: "turn-1", component_type: "Card", awaiting_response: false, payload };
+  const state = told([...started(1), frame(2, "chat.tool_call", called)]);
+  assert.deepEqual(kindsOf(state), ["text", "tool"]);
+  assert.deepEqual([state.entries[0].text, state.entries[1].arguments], ["A first draft.", { colour: "sea" }]);
+  assert.equal(statusOf(state), "running");
+  const done = told([frame(3, "chat.tool_response", { call_id: "turn-1", success: true, status: "ok", content: "approved" })], state);
+  assert.deepEqual([done.entries[1].status, done.entries[1].content], ["ok", "approved"]);
+});
+
+test("a file that the person gave is an entry of its own", () => {
+  const file = { attachment_id: "att_1", filename: "a.csv", size_bytes: 3, content_type: "text/csv" };
+  const state = told([...started(1), frame(2, "chat.attachment_uploaded", file)]);
+  assert.deepEqual(state.entries.map(({ kind, name }) => [kind, name]), [["file", "a.csv"]]);
+});
