@@ -101,13 +101,13 @@ def _parsed(root: Path) -> float:
 
 
 async def _shown(bus: Bus, root: Path) -> float:
-    """Until each has its agents and its card in the catalogue."""
+    """Until each, and what is built in, has its agents and its card in the catalogue."""
     gc.collect()
     began = perf_counter()
     offer = await _shelf(bus, root).load()
     await publish(bus, offer)
     taken = 1000 * (perf_counter() - began)
-    if len(offer.editions) != COUNT:
+    if len(offer.editions) < COUNT:
         raise NotAllError(f"{len(offer.editions)} of {COUNT} workflows")
     return taken
 
