@@ -17,7 +17,6 @@ from contracts.envelope import Envelope
 from contracts.events import Event
 from contracts.events.turn import RUNTIME
 from contracts.ids import (
-    AgentName,
     ChatKey,
     CommandId,
     QuestionId,
@@ -26,7 +25,7 @@ from contracts.ids import (
     StreamSeq,
     WorkflowName,
 )
-from contracts.live import TextStreamed, ToolProgressed
+from contracts.live import Delta
 from services.chassis.bus import Bus, PositionConflictError, live_position
 from services.orchestrator.lookups import look_up
 from services.orchestrator.references import due, missing, queries, question, settled, value
@@ -127,40 +126,12 @@ class ChatLog:
 
         await self.append(still_open, cause=f"turn:{turn}")
 
-    async def show(
-        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
-    ) -> None:
-        runner = self._runner or ""
-        chunk = TextStreamed(
-            turn=turn,
-            call=call,
-            agent=agent,
-            runner=RunnerId(f"{runner}.{attempt}" if attempt else runner),
-            offset=offset,
-            text=text,
-        )
-        await self._bus.show(self.key, chunk)
+    @property
+    def runner(self) -> RunnerId:
+        return self._runner or RunnerId("")
 
-    async def show_progress(
-        self,
-        *,
-        turn: int,
-        agent: AgentName,
-        tool_call_id: str,
-        tool_name: str,
-        percent: float | None,
-        message: str,
-    ) -> None:
-        step = ToolProgressed(
-            turn=turn,
-            agent=agent,
-            runner=self._runner or RunnerId(""),
-            tool_call_id=tool_call_id,
-            tool_name=tool_name,
-            percent=percent,
-            message=message,
-        )
-        await self._bus.show(self.key, step)
+    async def show(self, delta: Delta) -> None:
+        await self._bus.show(self.key, delta)
 
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         """Set the timer of a question; when it will end.

@@ -14,17 +14,14 @@ from ag2.events import ToolErrorEvent, ToolResultEvent
 
 from contracts.events import Event
 from contracts.events.turn import RUNTIME, SELECTOR, ToolReturned
-from contracts.ids import AgentName, ChatKey, QuestionId
+from contracts.ids import ChatKey, QuestionId, RunnerId
+from contracts.live import Delta
 from services.orchestrator.agents import codec
 from services.orchestrator.agents.build import Cast
 from services.orchestrator.agents.compaction import compact
 from services.orchestrator.agents.hooks import NO_HOOKS, Hooks
-from services.orchestrator.agents.scope import (
-    Journal,
-    Manner,
-    NobodyToAskError,
-    Scope,
-)
+from services.orchestrator.agents.journal import Journal, NobodyToAskError
+from services.orchestrator.agents.scope import Manner, Scope
 from services.orchestrator.agents.tools import Function
 from services.orchestrator.agents.turn import Task, left, talk
 from services.orchestrator.chatlog import ChatLog, TurnOverError
@@ -236,28 +233,18 @@ class _Around:
     def state(self) -> ChatState:
         return self._chat.state
 
+    @property
+    def runner(self) -> RunnerId:
+        return self._chat.runner
+
     async def record(self, *events: Event) -> None:
         def unless_done(state: ChatState) -> Sequence[Event]:
             return () if self._call in state.around else events
 
         await self._chat.append(unless_done, cause=self._cause)
 
-    async def show(
-        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
-    ) -> None:
-        """Nobody speaks here."""
-
-    async def show_progress(
-        self,
-        *,
-        turn: int,
-        agent: AgentName,
-        tool_call_id: str,
-        tool_name: str,
-        percent: float | None,
-        message: str,
-    ) -> None:
-        """Nobody watches here, either."""
+    async def show(self, delta: Delta) -> None:
+        """Nobody speaks here, and nobody watches."""
 
     async def look_up(
         self, reference: DataReference, variables: Mapping[str, Any], occasion: str

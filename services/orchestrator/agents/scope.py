@@ -5,16 +5,13 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Iterable,
     Iterator,
-    Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from ag2.context import ConversationContext
 from ag2.events import (
@@ -37,58 +34,19 @@ from contracts.events.business import BusinessLogged
 from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
 from contracts.events.parts import ToolCall
 from contracts.events.turn import RUNTIME, SELECTOR, ToolReturned, VariablesChanged
-from contracts.ids import AgentName, ChatKey, QuestionId
+from contracts.ids import ChatKey, RunnerId
+from contracts.live import TextStreamed, ToolProgressed
 from services.chassis.ending import end
 from services.orchestrator.agents import codec
 from services.orchestrator.agents.calls import note_call, usage_of
+from services.orchestrator.agents.floor import Floor
+from services.orchestrator.agents.journal import Journal, NobodyToAskError
 from services.orchestrator.agents.variables import Changes
-from services.orchestrator.state import Answer, ChatState, Question, Turn
+from services.orchestrator.state import Answer, Question, Turn
 from services.orchestrator.workflows.spec import DataReference
 
 SCOPE = "mozaiks.scope"
 """Under which a turn's Scope travels in AG2's dependencies."""
-
-
-class Journal(Protocol):
-    """Where a turn writes its facts. Every `record` returns only once they are stored."""
-
-    @property
-    def state(self) -> ChatState:
-        """What is known of the chat by now."""
-        ...
-
-    async def record(self, *events: Event) -> None: ...
-
-    async def show(
-        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
-    ) -> None:
-        """Show a chunk of the `attempt`-th (from 0) try of a model call."""
-        ...
-
-    async def show_progress(
-        self,
-        *,
-        turn: int,
-        agent: AgentName,
-        tool_call_id: str,
-        tool_name: str,
-        percent: float | None,
-        message: str,
-    ) -> None: ...
-
-    async def look_up(
-        self, reference: DataReference, variables: Mapping[str, Any], occasion: str
-    ) -> Any:
-        """The value of a variable that lies elsewhere, now; its default where there is none."""
-        ...
-
-    async def expire(self, question: QuestionId, seconds: float) -> datetime:
-        """Set the timer of a question that is about to be asked; when it will end."""
-        ...
-
-    def changed(self) -> Coroutine[Any, Any, object]:
-        """Returns when something was added to the chat since this was called."""
-        ...
 
 
 class SuspendedError(asyncio.CancelledError):
@@ -96,48 +54,6 @@ class SuspendedError(asyncio.CancelledError):
 
     A cancellation, so that neither AG2 nor a tool's own `except Exception` takes it for a failure.
     """
-
-
-class NobodyToAskError(RuntimeError):
-    """A tool asks the person where no turn is open that could wait for the answer."""
-
-
-class _Floor:
-    """Which tool calls of a response have yet to return, and which of those wait for a person."""
-
-    def __init__(self) -> None:
-        self._open: set[str] = set()
-        self._waiting: set[str] = set()
-        self._moved = asyncio.Event()
-
-    def begin(self, calls: Iterable[str]) -> None:
-        self._open = set(calls)
-        self._waiting.clear()
-
-    def end(self, call: str) -> None:
-        self._open.discard(call)
-        self.stir()
-
-    def stir(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
-
-    def moved(self) -> Coroutine[Any, Any, object]:
-        """Waits for whatever moves from this moment on."""
-        return self._moved.wait()
-
-    @contextmanager
-    def waiting(self, call: str) -> Iterator[None]:
-        self._waiting.add(call)
-        self.stir()
-        try:
-            yield
-        finally:
-            self._waiting.discard(call)
-
-    @property
-    def idle(self) -> bool:
-        return self._open <= self._waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +103,7 @@ class Scope:
         self._approvals: set[str] = set()
         self._logged: dict[str, int] = {}
         self._questions = {question.question_id for question in turn.questions}
-        self._floor = _Floor()
+        self._floor = Floor()
 
     # -- what AG2 says -------------------------------------------------------------------------
 
@@ -237,13 +153,16 @@ class Scope:
         if turn.agent == SELECTOR or manner.edited or manner.may_become(self._held):
             return
         shown, self._held = self._held, ""
+        runner = self.journal.runner
         await self.journal.show(
-            turn=turn.number,
-            call=self.call,
-            attempt=self._attempt,
-            agent=turn.agent,
-            offset=self._shown,
-            text=shown,
+            TextStreamed(
+                turn=turn.number,
+                call=self.call,
+                agent=turn.agent,
+                runner=RunnerId(f"{runner}.{self._attempt}") if self._attempt else runner,
+                offset=self._shown,
+                text=shown,
+            )
         )
         self._shown += len(shown)
 
@@ -392,13 +311,16 @@ class Scope:
     async def show_progress(
         self, tool_call: str, tool_name: str, percent: float | None, message: str
     ) -> None:
-        await self.journal.show_progress(
-            turn=self.turn.number,
-            agent=self.turn.agent,
-            tool_call_id=tool_call,
-            tool_name=tool_name,
-            percent=percent,
-            message=message,
+        await self.journal.show(
+            ToolProgressed(
+                turn=self.turn.number,
+                agent=self.turn.agent,
+                runner=self.journal.runner,
+                tool_call_id=tool_call,
+                tool_name=tool_name,
+                percent=percent,
+                message=message,
+            )
         )
 
     async def refresh(self, tool_call: str, reference: DataReference) -> Any:

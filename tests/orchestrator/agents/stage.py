@@ -25,7 +25,8 @@ from ag2.tools.types import Tool as Ag2Tool
 from contracts.events import Event
 from contracts.events.chat import ChatStarted
 from contracts.events.turn import ModelRequested, ModelResponded, ToolReturned
-from contracts.ids import AgentName, QuestionId
+from contracts.ids import QuestionId, RunnerId
+from contracts.live import Delta, TextStreamed, ToolProgressed
 from services.orchestrator.agents import codec
 from services.orchestrator.agents.hooks import NO_HOOKS, Hooks
 from services.orchestrator.agents.limits import Bounds
@@ -94,25 +95,19 @@ class MemoryJournal:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def show(
-        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
-    ) -> None:
-        assert (turn, agent) == (1, WRITER)
-        self.shown.append((call, offset, text))
-        self.attempts.append(attempt)
+    @property
+    def runner(self) -> RunnerId:
+        return RunnerId("memory")
 
-    async def show_progress(
-        self,
-        *,
-        turn: int,
-        agent: AgentName,
-        tool_call_id: str,
-        tool_name: str,
-        percent: float | None,
-        message: str,
-    ) -> None:
-        assert (turn, agent) == (1, WRITER)
-        self.progress.append((tool_call_id, tool_name, percent, message))
+    async def show(self, delta: Delta) -> None:
+        assert (delta.turn, delta.agent) == (1, WRITER)
+        match delta:
+            case TextStreamed(call=call, offset=offset, text=text):
+                self.shown.append((call, offset, text))
+                _, _, attempt = delta.runner.partition(".")
+                self.attempts.append(int(attempt or 0))
+            case ToolProgressed(tool_call_id=one, tool_name=name, percent=percent, message=told):
+                self.progress.append((one, name, percent, told))
 
     async def look_up(
         self, reference: DataReference, variables: Mapping[str, Any], occasion: str

@@ -12,6 +12,7 @@ from contracts.events import Event
 from contracts.events.chat import ChatCompleted
 from contracts.events.turn import SELECTOR, ModelRequested, SpeakerSelected
 from contracts.ids import AgentName
+from contracts.live import Delta, TextStreamed
 from services.orchestrator.agents.offer import Offer, build_performer
 from services.orchestrator.decisions import conclude, decide, pending
 from services.orchestrator.projection import messages
@@ -29,12 +30,10 @@ class MemoryChat(MemoryJournal):
 
     key = KEY
 
-    async def show(
-        self, *, turn: int, call: int, attempt: int, agent: AgentName, offset: int, text: str
-    ) -> None:
-        del turn, attempt, offset
-        assert agent != SELECTOR
-        self.shown.append((call, 0, text))
+    async def show(self, delta: Delta) -> None:
+        assert isinstance(delta, TextStreamed)
+        assert delta.agent != SELECTOR
+        self.shown.append((delta.call, 0, delta.text))
 
 
 @pytest.fixture(params=PATTERNS)
