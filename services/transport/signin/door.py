@@ -57,8 +57,8 @@ class Door:
     async def admit(self, asked: Connection, handler: BaseRouteHandler) -> Who:
         """Whom the request speaks for. Raises RefusalError, nats errors."""
         if asked.scope.get("method") not in origins.SAFE:  # a socket has no method
-            host = asked.headers.get("host", "")
-            origins.refuse_foreign(asked.headers.get("origin"), host, self._allowed_origins)
+            host = _header(asked, b"host") or ""
+            origins.refuse_foreign(_header(asked, b"origin"), host, self._allowed_origins)
         open_to: OpenTo = handler.opt.get(OPEN_TO, "users")
         if self._sign_in is None:
             return ANYONE
@@ -125,5 +125,15 @@ def offered_token(asked: Connection) -> str | None:
 
 def bearer(asked: Connection) -> str | None:
     """The token of the header `Authorization`; an empty one is one that is refused."""
-    scheme, _, token = asked.headers.get("authorization", "").partition(" ")
+    scheme, _, token = (_header(asked, b"authorization") or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _header(asked: Connection, name: bytes) -> str | None:
+    """A header's first value.
+
+    Litestar's own `headers` are decoded and kept as long as the connection is, of which thousands sit idle.
+    """
+    found = (value for key, value in asked.scope["headers"] if key.lower() == name)
+    value = next(found, None)
+    return None if value is None else value.decode("latin-1")
