@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nats.js.object_store import ObjectStore
 
 from contracts import subjects
 from contracts.codec import Fact
@@ -54,6 +55,15 @@ async def asks(told: Runner, bus: Bus, person: Person) -> list[Fact]:
     before = len(await history(bus, person.key))
     await tell(told, person.says("And now?"))
     return (await history(bus, person.key))[before:]
+
+
+async def left_alone(bus: Bus, root: Path) -> tuple[Person, Version, ObjectStore]:
+    """An open chat whose folder is gone: its version is only where versions are kept."""
+    folder = shop(root)
+    told, _ = await process(bus, root)
+    person, began = await opened(told, bus)
+    shutil.rmtree(folder)
+    return person, began, await bus.js.object_store(subjects.MANIFESTS)
 
 
 def prompts(facts: list[Fact]) -> set[str]:
@@ -156,11 +166,7 @@ async def test_a_process_that_has_another_folder_goes_on_with_the_version_of_the
 async def test_a_version_that_is_nowhere_any_more_fails_its_chat_in_words(
     bus: Bus, tmp_path: Path
 ) -> None:
-    folder = shop(tmp_path)
-    told, _ = await process(bus, tmp_path)
-    person, began = await opened(told, bus)
-    shutil.rmtree(folder)
-    kept = await bus.js.object_store(subjects.MANIFESTS)
+    person, began, kept = await left_alone(bus, tmp_path)
     await kept.delete(began.manifests)
     started_again, _ = await process(bus, tmp_path)
     facts = await asks(started_again, bus, person)
@@ -172,11 +178,7 @@ async def test_a_version_that_is_nowhere_any_more_fails_its_chat_in_words(
 async def test_what_was_kept_under_a_name_that_is_not_its_own_is_not_run(
     bus: Bus, tmp_path: Path
 ) -> None:
-    folder = shop(tmp_path)
-    told, _ = await process(bus, tmp_path)
-    person, began = await opened(told, bus)
-    shutil.rmtree(folder)
-    kept = await bus.js.object_store(subjects.MANIFESTS)
+    person, began, kept = await left_alone(bus, tmp_path)
     await kept.put(began.manifests, b'{"files":{},"folder":"Shop"}')
     started_again, _ = await process(bus, tmp_path)
     assert types(await asks(started_again, bus, person))[-1] == "chat.failed"

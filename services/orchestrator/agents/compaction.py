@@ -3,8 +3,9 @@
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Protocol
 
@@ -85,7 +86,7 @@ async def compact(agent: Agent, task: Task, key: ChatKey, chat: Log) -> bool:
     config, turn = agent.config, chat.state.open
     if turn is None or not isinstance(config, AskedConfig) or config.window is None:
         return False
-    found = due(chat.state, turn, task, _size_of_tools(agent), config.window)
+    found = due(chat.state, turn, task, partial(_size_of_tools, agent), config.window)
     if found is None:
         return False
     try:
@@ -100,15 +101,19 @@ async def compact(agent: Agent, task: Task, key: ChatKey, chat: Log) -> bool:
     return True
 
 
-def due(state: ChatState, turn: Turn, task: Task, tools: int, window: int) -> Due | None:
+def due(
+    state: ChatState, turn: Turn, task: Task, tools: Callable[[], int], window: int
+) -> Due | None:
     """What has to be summarised before a turn's first request; none where that is short enough.
+
+    `tools` gives the characters of what the agent may call, asked for before a first request only.
 
     At most once before a turn: else a turn that is resumed might hear another conversation.
     """
     since = 0 if state.compacted is None else state.compacted.since
     if turn.requests or turn.processed is not None or since == turn.number:
         return None
-    tokens = estimate(task.before, len(task.prompt) + tools, since)
+    tokens = estimate(task.before, len(task.prompt) + tools(), since)
     if tokens < NEAR * window:
         return None
     half = window * CHARS_PER_TOKEN // 2

@@ -261,7 +261,7 @@ def needed(story: Story, window: int) -> Due | None:
     """What has to be summarised before the open turn, for a model with such a window."""
     turn = story.state.open
     assert turn is not None
-    return due(story.state, turn, task(story), 0, window)
+    return due(story.state, turn, task(story), lambda: 0, window)
 
 
 def test_the_newest_turns_stay_as_long_as_they_fit_into_half_of_the_window() -> None:
