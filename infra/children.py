@@ -115,6 +115,17 @@ class Child:
     def ask_to_stop(self) -> None:
         if self._process is not None and self.running:
             self._process.terminate()
+            self.resume()  # a paused process hears SIGTERM only once it goes on
+
+    def pause(self) -> None:
+        """SIGSTOP: it keeps its memory, ports and connections, and does nothing."""
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT; changes nothing where it is not paused."""
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self, seconds: float = 10.0) -> bool:
         """SIGTERM, a bounded wait, then SIGKILL. Whether it ended by itself."""

@@ -8,6 +8,7 @@ import shutil
 import socket
 import stat
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.children import Asked, Child, StartError, never
@@ -44,11 +45,23 @@ def find_mongod() -> Path:
     return bundled
 
 
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """How one node of a cluster is reached by the others, and how it reaches them."""
+
+    cluster: str
+    """The name that all nodes share."""
+    port: int
+    """Where this node listens for the others."""
+    peers: tuple[int, ...]
+    """Where they listen, this node's own port included."""
+
+
 class NatsServer:
     """nats-server on the loopback; the same port and data from one start to the next.
 
     `sync_interval` is how often JetStream forces its files to disk ("always", "10s"); the server's
-    own default where none is given.
+    own default where none is given. `routes` makes it a node of a cluster (infra.nats_cluster).
     """
 
     def __init__(
@@ -57,12 +70,14 @@ class NatsServer:
         *,
         port: int = 0,
         sync_interval: str | None = None,
+        routes: Routes | None = None,
         log: Path | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self.port = port or free_port()
+        self.name = f"embedded-{secrets.token_hex(8)}"
         self._sync_interval = sync_interval
-        self._name = f"embedded-{secrets.token_hex(8)}"
+        self._routes = routes
         self._config = self.folder / "nats-server.conf"
         command = [str(find_nats_server()), "--config", str(self._config)]
         self.child = Child("nats-server", command, log or self.folder / "nats-server.log")
@@ -76,10 +91,11 @@ class NatsServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._config.write_text(
             nats_config(
-                name=self._name,
+                name=self.name,
                 port=self.port,
                 store=self.folder,  # the server adds "jetstream" itself
                 sync_interval=self._sync_interval,
+                routes=self._routes,
             )
         )
         _start(self.child, self._greets, asked)
@@ -94,22 +110,40 @@ class NatsServer:
         self.stop()
         self.start()
 
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay open and nothing answers on them."""
+        self.child.pause()
+
+    def resume(self) -> None:
+        self.child.resume()
+
     def _greets(self) -> bool:
         # By name: something else on the port must not pass for ours.
         greeting = _first_line(self.port)
         if not greeting.startswith("INFO "):
             return False
         info = json.loads(greeting.removeprefix("INFO "))
-        return info.get("server_name") == self._name and bool(info.get("jetstream"))
+        return info.get("server_name") == self.name and bool(info.get("jetstream"))
 
 
-def nats_config(*, name: str, port: int, store: Path, sync_interval: str | None) -> str:
+def nats_config(
+    *, name: str, port: int, store: Path, sync_interval: str | None, routes: Routes | None = None
+) -> str:
     """The text of nats-server's configuration file."""
     sync = f"  sync_interval: {sync_interval}\n" if sync_interval else ""
     return (
         f"server_name: {json.dumps(name)}\n"
         f"listen: {json.dumps(f'{LOOPBACK}:{port}')}\n"
         f"jetstream {{\n  store_dir: {json.dumps(str(store))}\n{sync}}}\n"
+        f"{_cluster_config(routes) if routes else ''}"
+    )
+
+
+def _cluster_config(routes: Routes) -> str:
+    peers = json.dumps([f"nats://{LOOPBACK}:{port}" for port in routes.peers])
+    return (
+        f"cluster {{\n  name: {json.dumps(routes.cluster)}\n"
+        f"  listen: {json.dumps(f'{LOOPBACK}:{routes.port}')}\n  routes: {peers}\n}}\n"
     )
 
 
@@ -171,6 +205,7 @@ __all__ = [
     "MissingServerError",
     "MongoServer",
     "NatsServer",
+    "Routes",
     "StartError",
     "find_mongod",
     "find_nats_server",

@@ -8,6 +8,7 @@ from typing import NoReturn
 import pytest
 
 from infra.browser import find_browser
+from infra.nats_cluster import NatsCluster
 from infra.servers import MissingServerError, MongoServer, NatsServer
 
 
@@ -27,6 +28,18 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def nats_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
+    """Three nodes; a test that stops, kills or pauses one leaves all three running and ready."""
+    try:
+        cluster = NatsCluster(tmp_path_factory.mktemp("nats_cluster"))
+    except MissingServerError as trouble:
+        missing(str(trouble))
+    cluster.start()
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from nats.js import JetStreamContext
 from pymongo import MongoClient, WriteConcern
 
 from infra.children import StartError
-from infra.servers import MongoServer, NatsServer, nats_config
+from infra.nats_cluster import request
+from infra.servers import MongoServer, NatsServer, Routes, nats_config
 
 JOURNALED = WriteConcern(j=True)
 
@@ -20,6 +21,14 @@ def test_the_configuration_says_where_and_how_often() -> None:
     assert "sync_interval" not in nats_config(
         name="n", port=1, store=Path("/d"), sync_interval=None
     )
+
+
+def test_the_configuration_of_a_node_names_its_cluster_and_its_peers() -> None:
+    routes = Routes("c", 6001, (6001, 6002))
+    text = nats_config(name="n", port=1, store=Path("/d"), sync_interval=None, routes=routes)
+    assert 'name: "c"' in text
+    assert 'listen: "127.0.0.1:6001"' in text
+    assert 'routes: ["nats://127.0.0.1:6001", "nats://127.0.0.1:6002"]' in text
 
 
 async def _with_jetstream(server: NatsServer, *, publish: bool) -> int:
@@ -60,6 +69,25 @@ def test_nats_on_a_taken_port_fails_by_name_with_the_end_of_its_log(
 ) -> None:
     with pytest.raises(StartError, match=r"(?s)nats-server ended.*address already in use"):
         NatsServer(tmp_path / "second", port=nats.port).start()
+
+
+@pytest.mark.broker
+def test_a_paused_nats_answers_nothing_goes_on_and_can_be_stopped(
+    nats: NatsServer, tmp_path: Path
+) -> None:
+    assert nats.child.running
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    try:
+        server.pause()
+        with pytest.raises(TimeoutError):
+            request(server.port, "$JS.API.INFO", {})
+        server.resume()
+        assert request(server.port, "$JS.API.INFO", {})["streams"] == 0
+        server.pause()
+        assert server.child.stop(20)
+    finally:
+        server.kill()
 
 
 @pytest.mark.mongo

@@ -1,0 +1,216 @@
+"""Several nats-servers of this machine as one JetStream cluster, for tests, chaos and benchmarks."""
+
+import json
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from infra.children import POLL_SECONDS, Asked, StartError, StopAskedError, never
+from infra.ports import LOOPBACK, free_port
+from infra.servers import READY_SECONDS, STOP_SECONDS, NatsServer, Routes
+
+ANSWER_SECONDS = 2.0
+"""How long one node may take to answer a request before the next one is asked."""
+_PROBE = "CLUSTER_PROBE"
+"""A stream that is made and deleted: the only proof that streams can be made on every node."""
+
+Answer = Mapping[str, Any]
+T = TypeVar("T")
+
+
+class NoAnswerError(Exception):
+    """No node of the cluster gave the answer in time; carries the last one, or why there is none."""
+
+
+class NatsCluster:
+    """`size` nats-servers on the loopback, each with a folder of its own below `folder`.
+
+    Every node keeps its name, ports and data from one start to the next, so that one can be
+    killed, paused, stopped and started again while the others go on.
+    """
+
+    def __init__(self, folder: Path, *, size: int = 3, sync_interval: str | None = None) -> None:
+        ports = _free_ports(2 * size)
+        name, peers = f"cluster-{secrets.token_hex(4)}", tuple(ports[:size])
+        self.nodes = tuple(
+            NatsServer(
+                folder / f"node{number}",
+                port=port,
+                sync_interval=sync_interval,
+                routes=Routes(name, peer, peers),
+            )
+            for number, (peer, port) in enumerate(zip(peers, ports[size:], strict=True), start=1)
+        )
+
+    @property
+    def urls(self) -> list[str]:
+        return [node.url for node in self.nodes]
+
+    def start(self, asked: Asked = never) -> None:
+        """Start every node that does not run and return once streams can be made.
+
+        Raises StartError, StopAskedError. Whatever it raises, no node that it started is left.
+        """
+        started = [node for node in self.nodes if not node.child.running]
+        try:
+            for node in started:
+                node.start(asked)
+            self.wait_until_ready(asked=asked)
+        except BaseException:
+            for node in started:
+                node.kill()
+            raise
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.child.ask_to_stop()
+        for node in self.nodes:
+            node.child.stop(STOP_SECONDS)
+
+    def kill(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+    def wait_until_ready(self, seconds: float = READY_SECONDS, asked: Asked = never) -> None:
+        """Return once a meta leader takes a stream with a replica on every node.
+
+        Raises StartError when that takes longer than `seconds`.
+        """
+        probe = {
+            "name": _PROBE,
+            "subjects": [_PROBE],
+            "retention": "limits",
+            "storage": "memory",
+            "num_replicas": len(self.nodes),
+        }
+        try:
+            self._ask(f"$JS.API.STREAM.CREATE.{_PROBE}", probe, _done, seconds, asked)
+            self._ask(f"$JS.API.STREAM.DELETE.{_PROBE}", {}, _gone, seconds, asked)
+        except NoAnswerError as trouble:
+            tails = "\n".join(node.child.tail(5) for node in self.nodes if node.child.running)
+            raise StartError(
+                "the cluster of nats-servers", f"takes no streams: {trouble}", tails
+            ) from trouble
+
+    def stream_leader(self, stream: str, seconds: float = READY_SECONDS) -> NatsServer:
+        """The node that leads a stream, or a bucket's stream (`KV_chats`), once there is one.
+
+        Raises NoAnswerError.
+        """
+        return self._ask(f"$JS.API.STREAM.INFO.{stream}", {}, self._leader, seconds)
+
+    def stream_followers(self, stream: str, seconds: float = READY_SECONDS) -> list[NatsServer]:
+        """The nodes that hold a replica of a stream and do not lead it. Raises NoAnswerError."""
+        return self._ask(f"$JS.API.STREAM.INFO.{stream}", {}, self._followers, seconds)
+
+    def wait_until_current(self, *streams: str, seconds: float = READY_SECONDS) -> None:
+        """Return once every replica of these streams has all that their leaders have.
+
+        Between two restarts of a rolling restart: else two nodes of three are behind at once.
+        Raises NoAnswerError.
+        """
+        for stream in streams:
+            self._ask(f"$JS.API.STREAM.INFO.{stream}", {}, self._all_current, seconds)
+
+    def step_down(self, stream: str, seconds: float = READY_SECONDS) -> NatsServer:
+        """Have a stream's leader give its place to another node; the new leader.
+
+        Raises NoAnswerError.
+        """
+        before = self.stream_leader(stream, seconds)
+        self._ask(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream}", {}, _done, seconds)
+
+        def other(info: Answer) -> NatsServer | None:
+            leader = self._leader(info)
+            return None if leader is before else leader
+
+        return self._ask(f"$JS.API.STREAM.INFO.{stream}", {}, other, seconds)
+
+    def _leader(self, info: Answer) -> NatsServer | None:
+        name = info.get("cluster", {}).get("leader")
+        return next((node for node in self.nodes if node.name == name), None)
+
+    def _followers(self, info: Answer) -> list[NatsServer] | None:
+        if self._leader(info) is None:
+            return None
+        names = {peer["name"] for peer in info["cluster"].get("replicas") or ()}
+        return [node for node in self.nodes if node.name in names]
+
+    def _all_current(self, info: Answer) -> Answer | None:
+        peers = info.get("cluster", {}).get("replicas") or ()
+        behind = any(peer.get("offline") or not peer["current"] for peer in peers)
+        return None if behind or self._leader(info) is None else info
+
+    def _ask(
+        self,
+        subject: str,
+        body: Answer,
+        accept: Callable[[Answer], T | None],
+        seconds: float,
+        asked: Asked = never,
+    ) -> T:
+        """Ask one running node after the other until `accept` makes something of an answer."""
+        deadline = time.monotonic() + seconds
+        last = "no node runs"
+        while time.monotonic() < deadline:
+            for node in self.nodes:
+                if asked():
+                    raise StopAskedError
+                if not node.child.running:
+                    continue
+                try:
+                    answer = request(node.port, subject, body)
+                except (OSError, NoAnswerError) as trouble:  # paused, killed, or without a leader
+                    last = f"{node.name}: {trouble}"
+                    continue
+                if (accepted := accept(answer)) is not None:
+                    return accepted
+                last = f"{node.name}: {json.dumps(answer.get('error') or answer)[:300]}"
+            time.sleep(POLL_SECONDS)
+        raise NoAnswerError(f"{subject}: not within {seconds:g} s; the last answer was {last}")
+
+
+def request(port: int, subject: str, body: Answer) -> Answer:
+    """The JSON answer of the server on `port` to one request, over a connection of its own.
+
+    Written out here so that `infra` needs no client library. Raises OSError (refused, or no answer
+    within ANSWER_SECONDS) and NoAnswerError (nobody listens, or the server refuses).
+    """
+    inbox, payload = f"_INBOX.{secrets.token_hex(8)}", json.dumps(body).encode()
+    options = json.dumps({"verbose": False, "headers": True, "no_responders": True})
+    asking = f"CONNECT {options}\r\nSUB {inbox} 1\r\nPUB {subject} {inbox} {len(payload)}\r\n"
+    with socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS) as connection:
+        connection.sendall(asking.encode() + payload + b"\r\n")
+        with connection.makefile("rb") as lines:
+            while line := lines.readline():
+                match line.split():
+                    case [b"MSG", *_, size]:
+                        return dict(json.loads(lines.read(int(size))))
+                    case [b"HMSG", *_]:
+                        raise NoAnswerError("nobody listens there")
+                    case [b"-ERR", *_]:
+                        raise NoAnswerError(line.decode(errors="replace").strip())
+                    case [b"PING"]:
+                        connection.sendall(b"PONG\r\n")
+                    case _:  # INFO
+                        continue
+    raise NoAnswerError("the server closed the connection")
+
+
+def _done(answer: Answer) -> Answer | None:
+    return None if "error" in answer else answer
+
+
+def _gone(answer: Answer) -> Answer | None:
+    not_found = answer.get("error", {}).get("code") == 404  # an earlier try deleted it
+    return answer if not_found else _done(answer)
+
+
+def _free_ports(count: int) -> list[int]:
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
