@@ -112,6 +112,29 @@ class Child:
                 raise StartError(self.name, f"was not ready within {seconds:g} s", self.tail())
             time.sleep(POLL_SECONDS)
 
+    def run_to_end(self, seconds: float, asked: Asked = never) -> None:
+        """Start it and return once it has ended well.
+
+        Raises StartError when it ends with another code than 0 or takes too long.
+        """
+        self.start()
+        try:
+            self._wait_for_end(seconds, asked)
+        except BaseException:
+            self.kill()
+            raise
+        if self.ending != "ended with code 0":
+            raise StartError(self.name, self.ending, self.tail())
+
+    def _wait_for_end(self, seconds: float, asked: Asked) -> None:
+        deadline = time.monotonic() + seconds
+        while self.running:
+            if asked():
+                raise StopAskedError
+            if time.monotonic() > deadline:
+                raise StartError(self.name, f"did not end within {seconds:g} s", self.tail())
+            time.sleep(POLL_SECONDS)
+
     def ask_to_stop(self) -> None:
         if self._process is not None and self.running:
             self._process.terminate()

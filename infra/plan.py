@@ -1,5 +1,6 @@
 """What `make run` is going to start, decided from the environment before anything is started."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ SERVICES: tuple[Service, ...] = get_args(Service)
 STEADY_SECONDS = 30.0
 """A process that lived this long has recovered: the next death starts the count anew."""
 LONGEST_PAUSE = 15.0
+SYNC_INTERVAL = "10s"
+"""How much of what NATS has acknowledged a power cut may take; a killed process takes nothing."""
 
 _ONLY: dict[Service, tuple[str, ...]] = {
     "orchestrator": (
@@ -47,6 +50,10 @@ class Plan:
     ports: Mapping[Service, int]
     nats_url: str | None
     nats_port: int
+    nats_sync_interval: str
+    """`always`, or a time that nats-server reads: `10s`."""
+    ensure_streams: bool
+    """Whether streams are created and upgraded before the services start, or only checked by them."""
     mongodb_uri: str | None
     mongo_port: int
     """0: any free one."""
@@ -81,6 +88,8 @@ def build_plan(environ: Mapping[str, str]) -> Plan:
         },
         nats_url=environ.get("NATS_URL") or None,
         nats_port=_port(environ, "NATS_PORT", 4222),
+        nats_sync_interval=_sync_interval(environ),
+        ensure_streams=_switch(environ, "ENSURE_STREAMS", default=True),
         mongodb_uri=environ.get("MONGODB_URI") or None,
         mongo_port=_port(environ, "MONGO_PORT", 0),
         real_model=_has_model(environ),
@@ -98,15 +107,26 @@ def environment_of(
     service: Service, plan: Plan, environ: Mapping[str, str], *, nats_url: str, mongodb_uri: str
 ) -> dict[str, str]:
     """What one service is told: everything we were, less what is another's, plus the addresses."""
-    foreign = tuple(begin for name, begins in _ONLY.items() if name != service for begin in begins)
-    told = {key: value for key, value in environ.items() if not key.startswith(foreign)}
-    told |= {f"{name.upper()}_PORT": str(port) for name, port in plan.ports.items()}
-    told |= {"NATS_URL": nats_url, "PYTHONUNBUFFERED": "1"}
+    told = _shared(environ, service) | {
+        f"{name.upper()}_PORT": str(port) for name, port in plan.ports.items()
+    }
+    told |= {"NATS_URL": nats_url, "ENSURE_STREAMS": "false", "PYTHONUNBUFFERED": "1"}
     if service == "persistence":
         told["MONGODB_URI"] = mongodb_uri
     if service == "transport":
         told.setdefault("METRICS_PUBLIC_URL", f"http://{LOOPBACK}:{plan.ports['metrics']}")
     return told
+
+
+def environment_of_ensure(environ: Mapping[str, str], *, nats_url: str) -> dict[str, str]:
+    """What the program is told that creates and upgrades the streams."""
+    return _shared(environ, None) | {"NATS_URL": nats_url}
+
+
+def _shared(environ: Mapping[str, str], service: Service | None) -> dict[str, str]:
+    """All that we were told, less what only another service is to know."""
+    foreign = tuple(begin for name, begins in _ONLY.items() if name != service for begin in begins)
+    return {key: value for key, value in environ.items() if not key.startswith(foreign)}
 
 
 def after_death(deaths: int, lived: float) -> tuple[int, float]:
@@ -135,6 +155,22 @@ def summary(plan: Plan, *, nats_url: str, mongodb_uri: str) -> str:
 
 def _variable(name: Service) -> str:
     return "PORT" if name == "transport" else f"{name.upper()}_PORT"
+
+
+def _sync_interval(environ: Mapping[str, str]) -> str:
+    given = environ.get("NATS_SYNC_INTERVAL") or SYNC_INTERVAL
+    if not re.fullmatch(r"always|[1-9][0-9]{0,5}(ms|s|m|h)", given, re.ASCII):
+        raise PlanError(
+            f"NATS_SYNC_INTERVAL must be `always` or a time like 500ms, 10s or 2m, not {given!r}"
+        )
+    return given
+
+
+def _switch(environ: Mapping[str, str], variable: str, *, default: bool) -> bool:
+    given = (environ.get(variable) or str(default)).lower()
+    if given not in ("true", "false"):
+        raise PlanError(f"{variable} must be true or false, not {given!r}")
+    return given == "true"
 
 
 def _port(environ: Mapping[str, str], variable: str, default: int) -> int:

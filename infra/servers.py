@@ -62,6 +62,7 @@ class NatsServer:
 
     `sync_interval` is how often JetStream forces its files to disk ("always", "10s"); the server's
     own default where none is given. `routes` makes it a node of a cluster (infra.nats_cluster).
+    `options` are further lines of its configuration file, users and their permissions for one.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class NatsServer:
         port: int = 0,
         sync_interval: str | None = None,
         routes: Routes | None = None,
+        options: str = "",
         log: Path | None = None,
     ) -> None:
         self.folder = folder.resolve()
@@ -78,6 +80,7 @@ class NatsServer:
         self.name = f"embedded-{secrets.token_hex(8)}"
         self._sync_interval = sync_interval
         self._routes = routes
+        self._options = options
         self._config = self.folder / "nats-server.conf"
         command = [str(find_nats_server()), "--config", str(self._config)]
         self.child = Child("nats-server", command, log or self.folder / "nats-server.log")
@@ -96,6 +99,7 @@ class NatsServer:
                 store=self.folder,  # the server adds "jetstream" itself
                 sync_interval=self._sync_interval,
                 routes=self._routes,
+                options=self._options,
             )
         )
         _start(self.child, self._greets, asked)
@@ -127,7 +131,13 @@ class NatsServer:
 
 
 def nats_config(
-    *, name: str, port: int, store: Path, sync_interval: str | None, routes: Routes | None = None
+    *,
+    name: str,
+    port: int,
+    store: Path,
+    sync_interval: str | None,
+    routes: Routes | None = None,
+    options: str = "",
 ) -> str:
     """The text of nats-server's configuration file."""
     sync = f"  sync_interval: {sync_interval}\n" if sync_interval else ""
@@ -135,7 +145,7 @@ def nats_config(
         f"server_name: {json.dumps(name)}\n"
         f"listen: {json.dumps(f'{LOOPBACK}:{port}')}\n"
         f"jetstream {{\n  store_dir: {json.dumps(str(store))}\n{sync}}}\n"
-        f"{_cluster_config(routes) if routes else ''}"
+        f"{_cluster_config(routes) if routes else ''}{options}"
     )
 
 

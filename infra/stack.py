@@ -6,21 +6,31 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from infra.children import Asked, Child, StartError
-from infra.plan import SERVICES, Plan, Service, after_death, environment_of
+from infra.plan import (
+    SERVICES,
+    Plan,
+    Service,
+    after_death,
+    environment_of,
+    environment_of_ensure,
+)
 from infra.ports import LOOPBACK, holder, is_free
 from infra.servers import MongoServer, NatsServer
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 60.0
 STOP_SECONDS = 12.0
+ENSURE_SECONDS = 60.0
 WATCH_SECONDS = 0.1
+ENSURE = (sys.executable, "-m", "services.chassis.streams", "ensure")
+"""Creates and upgrades the streams: a program, because what runs the services does not import them."""
 
 Say = Callable[[str], None]
 
@@ -84,9 +94,11 @@ class Stack:
         environ: Mapping[str, str],
         say: Say,
         command_of: Callable[[Service], list[str]] = command_of,
+        ensure: Sequence[str] = ENSURE,
     ) -> None:
         self._plan = plan
         self._command_of = command_of
+        self._ensure = list(ensure)
         self._environ = environ
         self._say = say
         self._parts: list[Part] = []
@@ -107,6 +119,8 @@ class Stack:
         Whatever it raises, `stop` has to be called.
         """
         self._start_servers(asked)
+        if self._plan.ensure_streams:
+            self._ensure_streams(asked)
         services = {name: self._service(name) for name in SERVICES}
         for child in services.values():
             self._keep(child, child.start)
@@ -138,12 +152,28 @@ class Stack:
         plan = self._plan
         if plan.nats_url is None:
             log = plan.logs / "nats-server.log"
-            self._nats = NatsServer(plan.data / "nats", port=plan.nats_port, log=log)
+            self._nats = NatsServer(
+                plan.data / "nats",
+                port=plan.nats_port,
+                sync_interval=plan.nats_sync_interval,
+                log=log,
+            )
             self._keep(self._nats.child, partial(self._nats.start, asked))
         if plan.mongodb_uri is None:
             log = plan.logs / "mongod.log"
             self._mongo = MongoServer(plan.data / "mongodb", port=plan.mongo_port, log=log)
             self._keep(self._mongo.child, partial(self._mongo.start, asked))
+
+    def _ensure_streams(self, asked: Asked) -> None:
+        """Once, before the services: they start at the same time and would each do it."""
+        child = Child(
+            "streams",
+            self._ensure,
+            (self._plan.logs / "streams.log").resolve(),
+            environment=environment_of_ensure(self._environ, nats_url=self.nats_url),
+            folder=ROOT,
+        )
+        child.run_to_end(ENSURE_SECONDS, asked)
 
     def _keep(self, child: Child, start: Callable[[], None]) -> None:
         start()

@@ -6,13 +6,22 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from faststream.nats import NatsBroker
+from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -20,7 +29,8 @@ from services.chassis.bus import Bus
 from services.chassis.ending import end
 from services.chassis.logs import configure
 from services.chassis.settings import Settings
-from services.chassis.streams import ensure_streams
+from services.chassis.stream_plan import Difference, prevents_work
+from services.chassis.streams import UnansweredError, check_streams, ensure_streams
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +39,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+STREAMS_AGAIN_SECONDS = 1.0
+"""How long a service waits before it looks once more for a stream that it cannot work without."""
 FAILED = 3
 """The exit code of a service that could not start."""
 
@@ -46,11 +58,17 @@ class Probes:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.details: Callable[[], dict[str, Any]] = dict
-        self._checks: dict[str, Check] = {"startup": lambda: "still starting"}
+        self.streams_at_start: list[str] = []
+        """How streams differed from their definitions when the service started."""
+        self._checks: dict[str, Check]
+        self.starting()
 
     def ready_when(self, **checks: Check) -> None:
         """Replace the checks: until the first call the process is starting."""
         self._checks = checks
+
+    def starting(self, why: str = "still starting") -> None:
+        self._checks = {"startup": lambda: why}
 
     def draining(self) -> None:
         self._checks = {"drain": lambda: "stopping"}
@@ -62,6 +80,8 @@ class Probes:
             case "/ready":
                 troubles = {name: why for name, check in self._checks.items() if (why := check())}
                 body = {"ready": not troubles, "waiting_for": troubles, **self.details()}
+                if self.streams_at_start:
+                    body["streams_at_start"] = self.streams_at_start
                 return 503 if troubles else 200, "application/json", json.dumps(body).encode()
             case "/metrics":
                 return 200, CONTENT_TYPE_LATEST, generate_latest(self.registry)
@@ -147,15 +167,56 @@ def build_broker(settings: Settings, service: str) -> NatsBroker:
 
 
 @asynccontextmanager
-async def connected(broker: NatsBroker, settings: Settings) -> AsyncIterator[Bus]:
-    """The bus over the broker's connection, its streams in place; drained at the end."""
+async def connected(
+    broker: NatsBroker,
+    settings: Settings,
+    probes: Probes | None = None,
+    needs: Collection[str] | None = None,
+) -> AsyncIterator[Bus]:
+    """The bus over the broker's connection, its streams in place; drained at the end.
+
+    `needs` names the streams that the service works with (none: all there are): without
+    ENSURE_STREAMS it asks for no other.
+    """
     nc = await broker.connect()
-    await ensure_streams(nc, replicas=settings.stream_replicas)
     try:
+        await _streams_in_place(nc, settings, probes or Probes(CollectorRegistry()), needs)
         yield Bus(nc)
     finally:
         with contextlib.suppress(Exception):  # gone already: nothing is left to drain
             await asyncio.wait_for(broker.stop(), settings.drain_seconds)
+
+
+async def _streams_in_place(
+    nc: Client, settings: Settings, probes: Probes, needs: Collection[str] | None
+) -> None:
+    """Return once the streams can be worked with; until then `/ready` and the log say what differs."""
+    said: list[str] = []
+    while True:
+        try:
+            differing = await _differing_streams(nc, settings, needs)
+            needed = [one for one in differing if needs is None or one.stream in needs]
+            blocking = [str(one) for one in needed if prevents_work(one)]
+        except UnansweredError as trouble:
+            differing, blocking = [], [str(trouble)]
+        found = blocking or [str(one) for one in differing]
+        if found and found != said:
+            log.warning("streams are not as they are defined", extra={"streams": found})
+        said = found
+        if not blocking:
+            break
+        probes.starting("; ".join(blocking))
+        await asyncio.sleep(STREAMS_AGAIN_SECONDS)
+    probes.streams_at_start = said
+    probes.starting()
+
+
+async def _differing_streams(
+    nc: Client, settings: Settings, needs: Collection[str] | None
+) -> Sequence[Difference]:
+    if settings.ensure_streams:
+        return (await ensure_streams(nc, replicas=settings.stream_replicas)).left
+    return await check_streams(nc, replicas=settings.stream_replicas, names=needs)
 
 
 def nats_check(bus: Bus) -> Check:

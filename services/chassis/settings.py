@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     logs_as_json: bool = False
     stream_replicas: int = Field(default=1, ge=1, le=5)
     """Replicas of each stream and bucket: 1 on a laptop, 3 on a NATS cluster."""
+    ensure_streams: bool = True
+    """Create and upgrade streams at the start; false: only check them, and wait for missing ones."""
     drain_seconds: float = Field(default=10.0, gt=0)
     """How long a stopping process may take to hand over what it has open."""
 

@@ -20,6 +20,8 @@ from services.metrics.guard import Guard, bearer_of
 from services.metrics.handlers import Counting
 from services.metrics.pages import build_pages, refuse
 
+NEEDS = (subjects.EVENTS, subjects.bucket_stream(subjects.PERF))
+
 
 class Settings(chassis.Settings):
     metrics_port: int = Field(default=8001, ge=1, le=65535)
@@ -49,7 +51,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with connected(broker, settings) as bus:
+        async with connected(broker, settings, probes, NEEDS) as bus:
             counting = Counting(bus, await bus.bucket(subjects.PERF), board)
             await counting.start()
             probes.ready_when(nats=nats_check(bus), counting=lambda: counting.trouble)

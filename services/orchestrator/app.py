@@ -41,6 +41,17 @@ from services.orchestrator.workflows.archive import Archive
 from services.orchestrator.workflows.providers import ProviderName
 from services.orchestrator.workflows.watching import Watch
 
+NEEDS = (
+    subjects.COMMANDS,
+    subjects.EVENTS,
+    subjects.DELTAS,
+    subjects.LOOKUPS,
+    subjects.DEAD_LETTERS,
+    subjects.bucket_stream(subjects.WORKFLOWS),
+    subjects.bucket_stream(subjects.ANSWERS),
+    subjects.object_stream(subjects.MANIFESTS),
+)
+
 
 class Settings(ChassisSettings):
     """What the orchestrator is told by its environment."""
@@ -103,7 +114,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         async with (
             prints_in_the_log(),
-            connected(broker, settings) as bus,
+            connected(broker, settings, probes, NEEDS) as bus,
             shared_client() as client,
         ):
             models = choose_models(

@@ -32,6 +32,12 @@ from services.persistence.summaries import Summaries
 log = logging.getLogger(__name__)
 
 DURABLE = "persistence-events"
+NEEDS = (
+    subjects.EVENTS,
+    subjects.LOOKUPS,
+    subjects.DEAD_LETTERS,
+    subjects.bucket_stream(subjects.CHATS),
+)
 
 
 class Settings(chassis.Settings):
@@ -66,7 +72,10 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with mongo(settings) as (client, store), connected(broker, settings) as bus:
+        async with (
+            mongo(settings) as (client, store),
+            connected(broker, settings, probes, NEEDS) as bus,
+        ):
             summaries = Summaries(await bus.bucket(subjects.CHATS))
             keeper = Keeper(store, bus.read_from, summaries.announce)
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from pydantic import AliasChoices, Field
 from pydantic_settings import SettingsConfigDict
 
+from contracts import subjects
 from services.chassis import process
 from services.chassis.bus import Bus
 from services.chassis.ending import end
@@ -39,6 +40,15 @@ from services.transport.views import Views
 from services.transport.workflows import Workflows
 
 SERVICE = "transport"
+NEEDS = (
+    subjects.COMMANDS,
+    subjects.EVENTS,
+    subjects.DELTAS,
+    subjects.bucket_stream(subjects.WORKFLOWS),
+    subjects.bucket_stream(subjects.CHATS),
+    subjects.bucket_stream(subjects.TICKETS),
+    subjects.object_stream(subjects.ATTACHMENTS),
+)
 
 
 class Settings(SignInSettings):
@@ -106,7 +116,10 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         broker = process.build_broker(settings, SERVICE)
-        async with process.connected(broker, settings) as bus, _sign_in(settings) as sign_in:
+        async with (
+            process.connected(broker, settings, probes, NEEDS) as bus,
+            _sign_in(settings) as sign_in,
+        ):
             app.state.desk = desk = _desk(settings, bus, counts, stopping)
             app.state.door = _door(settings, desk, sign_in)
             whole = asyncio.create_task(desk.rooms.keep_whole(), name="rooms keep whole")

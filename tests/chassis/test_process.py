@@ -1,5 +1,6 @@
 """One process: its probes, its settings, its log lines and its end."""
 
+import asyncio
 import json
 import os
 import sys
@@ -8,11 +9,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
+import nats as nats_client
 import pytest
 
 from infra.children import Child, StartError
+from infra.nats_cluster import request
 from infra.ports import answers, free_port
 from infra.servers import NatsServer
+from services.chassis.streams import ensure_streams
 
 pytestmark = [pytest.mark.broker]
 ROOT = Path(__file__).parents[2]
@@ -120,6 +124,67 @@ def test_a_service_that_lost_nats_says_so_and_gets_over_it(
         assert tiny.get("/health").status_code == 200
         own_nats.start()
         tiny.until_ready()
+
+
+def in_streams(server: NatsServer, verb: str, stream: str, **config: object) -> None:
+    body = {"name": stream, "subjects": ["mozaiks.evt.>"], "retention": "limits", **config}
+    answer = request(server.port, f"$JS.API.STREAM.{verb}.{stream}", body)
+    assert "error" not in answer, answer
+
+
+def ensured(server: NatsServer) -> None:
+    async def ensure() -> None:
+        nc = await nats_client.connect(server.url)
+        await ensure_streams(nc, replicas=1)
+        await nc.close()
+
+    asyncio.run(ensure())
+
+
+def test_a_service_that_may_not_make_streams_waits_for_them_by_name(
+    start: Start, own_nats: NatsServer
+) -> None:
+    with start(ENSURE_STREAMS="false") as tiny:
+        tiny.until(lambda: "streams are not as they are defined" in tiny.child.written())
+        waiting = tiny.get("/ready")
+        assert waiting.status_code == 503
+        assert "stream EVENTS is missing" in waiting.json()["waiting_for"]["startup"]
+        assert tiny.get("/health").status_code == 200
+        assert request(own_nats.port, "$JS.API.INFO", {})["streams"] == 0
+        ensured(own_nats)
+        tiny.until_ready()
+        assert "streams_at_start" not in tiny.get("/ready").json()
+        assert tiny.child.written().count("streams are not as they are defined") == 1
+
+
+def test_a_service_told_to_stop_while_it_waits_for_streams_ends_well(start: Start) -> None:
+    with start(ENSURE_STREAMS="false") as tiny:
+        tiny.until(lambda: "stream EVENTS is missing" in tiny.child.written())
+        assert tiny.child.stop(SECONDS)
+        assert tiny.child.ending == "ended with code 0"
+
+
+def test_a_service_waits_for_the_streams_that_it_needs_and_for_no_other(
+    start: Start, own_nats: NatsServer
+) -> None:
+    with start(ENSURE_STREAMS="false", NEEDS='["EVENTS"]') as tiny:
+        tiny.until(lambda: "stream EVENTS is missing" in tiny.child.written())
+        assert tiny.get("/ready").json()["waiting_for"] == {"startup": "stream EVENTS is missing"}
+        in_streams(own_nats, "CREATE", "EVENTS")  # there, and useless as it is
+        tiny.until(lambda: "allow_direct" in tiny.get("/ready").json()["waiting_for"]["startup"])
+        ensured(own_nats)
+        tiny.until_ready()
+
+
+def test_a_service_that_can_work_with_what_differs_is_ready_and_says_so(
+    start: Start, own_nats: NatsServer
+) -> None:
+    ensured(own_nats)
+    with start(ENSURE_STREAMS="false", NEEDS='["EVENTS"]', STREAM_REPLICAS="3") as tiny:
+        tiny.until_ready()
+        differing = ["EVENTS.num_replicas is 1, 3 is needed"]
+        assert tiny.get("/ready").json()["streams_at_start"] == differing
+        assert differing[0] in tiny.child.written()
 
 
 def test_a_service_that_cannot_start_ends_with_an_error_and_the_reason(start: Start) -> None:

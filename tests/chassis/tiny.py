@@ -13,6 +13,7 @@ from services.chassis.process import Asgi, Probes, build_broker, connected, nats
 class Settings(chassis.Settings):
     tiny_port: int
     start_fails: bool = False
+    needs: list[str] | None = None
 
 
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
@@ -25,7 +26,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         if settings.start_fails:
             raise RuntimeError("the coffee is cold")
-        async with connected(broker, settings) as bus:
+        async with connected(broker, settings, probes, settings.needs) as bus:
             probes.ready_when(nats=nats_check(bus))
             probes.details = lambda: {"open": 0}
             yield

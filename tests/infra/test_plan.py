@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.plan import PlanError, after_death, build_plan, environment_of, summary
+from infra.plan import (
+    PlanError,
+    after_death,
+    build_plan,
+    environment_of,
+    environment_of_ensure,
+    summary,
+)
 
 ADDRESSES = {"nats_url": "nats://n", "mongodb_uri": "mongodb://m"}
 
@@ -85,6 +92,35 @@ def test_every_service_is_told_its_port_and_the_bus() -> None:
     assert told["TRANSPORT_PORT"] == "9000"
     assert told["NATS_URL"] == "nats://n"
     assert told["METRICS_PUBLIC_URL"] == "http://127.0.0.1:9001"
+
+
+def test_only_the_program_before_the_services_makes_streams() -> None:
+    environ = {"OPENAI_API_KEY": "secret", "STREAM_REPLICAS": "3", "ENSURE_STREAMS": "true"}
+    plan = build_plan(environ)
+    for name in plan.ports:
+        assert environment_of(name, plan, environ, **ADDRESSES)["ENSURE_STREAMS"] == "false"
+    told = environment_of_ensure(environ, nats_url="nats://n")
+    assert told == {"STREAM_REPLICAS": "3", "ENSURE_STREAMS": "true", "NATS_URL": "nats://n"}
+    assert plan.ensure_streams
+    assert not build_plan({"ENSURE_STREAMS": "false"}).ensure_streams
+
+
+@pytest.mark.parametrize("given", ["always", "500ms", "10s", "2m", "1h"])
+def test_how_often_nats_syncs_can_be_chosen(given: str) -> None:
+    assert build_plan({"NATS_SYNC_INTERVAL": given}).nats_sync_interval == given
+    assert build_plan({}).nats_sync_interval == "10s"
+
+
+@pytest.mark.parametrize(
+    ("variable", "given"),
+    [
+        *(("NATS_SYNC_INTERVAL", wrong) for wrong in ("never", "0s", "10", "10s}", "\u0661s")),
+        ("ENSURE_STREAMS", "maybe"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_refused_by_its_variable(variable: str, given: str) -> None:
+    with pytest.raises(PlanError, match=variable):
+        build_plan({variable: given})
 
 
 def test_pauses_grow_to_a_bound_and_a_steady_life_starts_them_anew() -> None:

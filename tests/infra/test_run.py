@@ -34,6 +34,9 @@ def product(tmp_path: Path) -> Path:
         package = tmp_path / "services" / name
         package.mkdir(parents=True)
         (package / "__main__.py").write_text(SERVICE.format(port=f"{name.upper()}_PORT"))
+    chassis = tmp_path / "services" / "chassis"
+    chassis.mkdir()
+    (chassis / "streams.py").write_text("")
     return tmp_path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.children import StartError, StopAskedError
+from infra.nats_cluster import request
 from infra.plan import Plan, Service, build_plan
 from infra.ports import free_port, is_free
 from infra.servers import MongoServer, NatsServer
@@ -25,6 +26,9 @@ class Page(http.server.BaseHTTPRequestHandler):
 print("pid", os.getpid(), flush=True)
 http.server.HTTPServer(("127.0.0.1", int(os.environ["{port}"])), Page).serve_forever()
 """
+
+NOTHING = [sys.executable, "-c", ""]
+"""Instead of the program that makes the streams, where no NATS is run."""
 
 
 def stand_in(service: Service, status: int = 200) -> list[str]:
@@ -77,7 +81,7 @@ def test_a_service_that_dies_is_started_again_and_we_say_so(tmp_path: Path) -> N
             again.set()
 
     plan = without_servers(tmp_path)
-    stack = Stack(plan, os.environ, say, stand_in)
+    stack = Stack(plan, os.environ, say, stand_in, NOTHING)
     try:
         stack.start(lambda: False)
         log = plan.logs / "metrics.log"
@@ -95,7 +99,7 @@ def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(tmp_path: 
         wrong = [sys.executable, "-c", "raise SystemExit('no such setting')"]
         return wrong if service == "orchestrator" else stand_in(service)
 
-    stack = Stack(without_servers(tmp_path), os.environ, print, broken)
+    stack = Stack(without_servers(tmp_path), os.environ, print, broken, NOTHING)
     try:
         with pytest.raises(
             StartError, match=r"(?s)orchestrator ended with code 1.*no such setting"
@@ -108,11 +112,32 @@ def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(tmp_path: 
 def test_a_service_that_is_not_ready_says_what_it_waits_for(tmp_path: Path) -> None:
     plan = without_servers(tmp_path)
     port = plan.ports["transport"]
-    stack = Stack(plan, os.environ, print, lambda name: stand_in(name, status=503))
+    stack = Stack(plan, os.environ, print, lambda name: stand_in(name, status=503), NOTHING)
     assert waiting_for(port) == "an answer on its port"
     try:
         with pytest.raises(StopAskedError):
             stack.start(lambda: waiting_for(port) == "nats (away)")
+    finally:
+        stack.stop()
+
+
+def test_streams_that_cannot_be_made_end_the_start_before_any_service(tmp_path: Path) -> None:
+    refused = [sys.executable, "-c", "raise SystemExit('no room for EVENTS')"]
+    plan = without_servers(tmp_path)
+    stack = Stack(plan, os.environ, print, stand_in, refused)
+    with pytest.raises(StartError, match=r"(?s)streams ended with code 1.*no room for EVENTS"):
+        stack.start(lambda: False)
+    assert {log.name for log in plan.logs.iterdir()} == {"streams.log"}
+
+
+def test_with_ensure_streams_off_nobody_makes_them(tmp_path: Path) -> None:
+    refused = [sys.executable, "-c", "raise SystemExit('was run')"]
+    plan = plan_for(
+        tmp_path, NATS_URL="nats://u", MONGODB_URI="mongodb://u", ENSURE_STREAMS="false"
+    )
+    stack = Stack(plan, os.environ, print, stand_in, refused)
+    try:
+        stack.start(lambda: False)
     finally:
         stack.stop()
 
@@ -130,9 +155,11 @@ def test_embedded_servers_start_with_the_services_and_keep_their_data(
             stack.start(lambda: False)
             assert stack.nats_url == f"nats://127.0.0.1:{plan.nats_port}"
             assert stack.mongodb_uri.startswith("mongodb://127.0.0.1:")
+            assert request(plan.nats_port, "$JS.API.INFO", {})["streams"] > 0
         finally:
             stack.stop()
         assert is_free(plan.nats_port)
     assert (tmp_path / "nats" / "jetstream").is_dir()
     assert (tmp_path / "mongodb" / "WiredTiger").exists()
+    assert "sync_interval: 10s" in (tmp_path / "nats" / "nats-server.conf").read_text()
     assert {log.name for log in plan.logs.iterdir()} >= {"nats-server.log", "mongod.log"}

@@ -1,0 +1,152 @@
+"""What a stream needs to become as it is defined, without taking anything from its operator."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Config = Mapping[str, Any]
+"""A stream's configuration as JetStream writes it in JSON.
+
+Not nats-py's StreamConfig: that forgets fields it does not know, so that an update built from it
+would set them back.
+"""
+
+_RAISED = ("num_replicas",)
+_SWITCHED_ON = (
+    "allow_direct",
+    "allow_rollup_hdrs",
+    "allow_msg_ttl",
+    "allow_msg_schedules",
+    "allow_atomic",
+    "deny_delete",
+)
+"""Set where the definition has them on; one that an operator has switched on besides stays on."""
+_FIXED = ("storage", "retention", "max_msgs_per_subject", "no_ack", "sealed", "mirror")
+"""Reported, never changed: the server refuses it, or what is stored would be lost by it."""
+_WORKS_WITHOUT = ("num_replicas", "deny_delete")
+"""Fields that a service can start without; the others decide what it can store and read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A stream that is not there. `reason`: why it could not be made, where that was tried."""
+
+    stream: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"stream {self.stream} is missing{_because(self.reason)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """A field that an update sets. `reason`: why the server refused it, where that was tried."""
+
+    stream: str
+    field: str
+    found: object
+    wanted: object
+    reason: str = ""
+
+    @property
+    def change(self) -> str:
+        """What the update did."""
+        return f"{self.stream}.{self.field} from {_told(self.found)} to {_told(self.wanted)}"
+
+    def __str__(self) -> str:
+        values = f"{_told(self.found)}, {_told(self.wanted)} is needed"
+        return f"{self.stream}.{self.field} is {values}{_because(self.reason)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A field that no update may change: only whoever runs the stream can make it anew."""
+
+    stream: str
+    field: str
+    found: object
+    wanted: object
+
+    def __str__(self) -> str:
+        values = f"{_told(self.found)} where {_told(self.wanted)} is defined"
+        return f"{self.stream}.{self.field} is {values}, which an update cannot change"
+
+
+Difference = Missing | Outdated | Fixed
+
+
+def differences(wanted: Config, found: Config | None) -> list[Difference]:
+    """What an existing stream (none: there is none) lacks of its definition.
+
+    What only its operator chose is no difference: limits of size, age and number, larger or
+    smaller, more replicas, more subjects, description, metadata, placement, compression.
+    """
+    stream = str(wanted["name"])
+    if found is None:
+        return [Missing(stream)]
+    outdated = [
+        Outdated(stream, field, found.get(field), target)
+        for field, target in _targets(wanted, found).items()
+    ]
+    fixed = [
+        Fixed(stream, field, found.get(field), wanted.get(field))
+        for field in _FIXED
+        if (found.get(field) or None) != (wanted.get(field) or None)
+    ]
+    return [*outdated, *fixed]
+
+
+def upgraded(found: Config, changes: Iterable[Outdated]) -> Config:
+    """The whole configuration of an update: as found, but for the changes."""
+    return {**found, **{change.field: change.wanted for change in changes}}
+
+
+def prevents_work(difference: Difference) -> bool:
+    """Whether a service that needs the stream has to wait until the difference is gone."""
+    match difference:
+        case Missing():
+            return True
+        case Outdated():
+            return difference.field not in _WORKS_WITHOUT
+        case Fixed():
+            return False
+
+
+def _targets(wanted: Config, found: Config) -> dict[str, object]:
+    """The fields to set, each with its value, in an order that is always the same."""
+    targets: dict[str, object] = {}
+    has = found.get("subjects") or []
+    if new := [one for one in wanted.get("subjects") or [] if one not in has]:
+        targets["subjects"] = [*has, *new]
+    for field in _RAISED:
+        if (found.get(field) or 0) < wanted.get(field, 0):
+            targets[field] = wanted[field]
+    for field in _SWITCHED_ON:
+        if wanted.get(field) and not found.get(field):
+            targets[field] = True
+    if (republish := wanted.get("republish")) and not _same(republish, found.get("republish")):
+        targets["republish"] = republish
+    return targets
+
+
+def _same(one: Config, other: Config | None) -> bool:
+    fields = ("src", "dest", "headers_only")  # an absent one and false are the same
+    return other is not None and all((one.get(f) or "") == (other.get(f) or "") for f in fields)
+
+
+def _told(value: object) -> str:
+    match value:
+        case None:
+            return "unset"
+        case bool():
+            return str(value).lower()
+        case list():
+            return ", ".join(map(str, value))
+        case {"src": source, "dest": destination}:
+            return f"{source} to {destination}"
+        case _:
+            return str(value)
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
