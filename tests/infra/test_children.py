@@ -38,6 +38,19 @@ def test_waiting_ends_when_we_are_asked_to_stop(tmp_path: Path) -> None:
     assert child.ending == "was ended by SIGTERM"
 
 
+def test_a_program_runs_to_its_end_or_none_of_it_is_left(tmp_path: Path) -> None:
+    python("print('done')", tmp_path / "done").run_to_end(20)
+    with pytest.raises(StartError, match=r"(?s)sample ended with code 3"):
+        python("raise SystemExit(3)", tmp_path / "failed").run_to_end(20)
+    slow = python("import time; time.sleep(60)", tmp_path / "slow")
+    with pytest.raises(StartError, match=r"did not end within 0\.1 s"):
+        slow.run_to_end(0.1)
+    assert slow.ending == "was ended by SIGKILL"
+    with pytest.raises(StopAskedError):
+        slow.run_to_end(20, asked=lambda: True)
+    assert not slow.running
+
+
 def test_one_that_will_not_stop_is_killed(tmp_path: Path) -> None:
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
