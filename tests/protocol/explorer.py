@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 S = TypeVar("S")
 
-PROGRESS = "without further faults every history ends quiet, with every message acknowledged"
+PROGRESS = "without further faults every history ends settled"
 
 
 class Move(NamedTuple, Generic[S]):

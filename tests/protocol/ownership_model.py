@@ -108,9 +108,9 @@ def evolve(chat: Chat, decision: Decision, sent: Sent, me: Runner, setup: Setup)
     by_me = chat.runners if chat.runners[-1:] == (me,) else (*chat.runners, me)
     match decision, sent.command:
         case "append run", _:
-            asks = setup.asks and chat.question == "unasked"
-            question = "open" if asks else chat.question
-            known = known._replace(work=chat.work - 1, question=question, runners=by_me)
+            known = known._replace(work=chat.work - 1, runners=by_me)
+            if setup.asks and chat.question == "unasked":
+                known = known._replace(question="open")
         case "append run.claimed", _:
             known = known._replace(owner=Owner(sent.command_id, me.message), runners=by_me)
         case "append command.given_up", _:
@@ -124,7 +124,8 @@ def evolve(chat: Chat, decision: Decision, sent: Sent, me: Runner, setup: Setup)
             known = known._replace(question="answered") if command == "answer" else known
     if known.work:
         return known
-    return known._replace(runners=(), owner=known.owner if setup.broken == "owner not cleared" else None)  # fmt: skip
+    kept = known.owner if setup.broken == "owner not cleared" else None
+    return known._replace(owner=kept, runners=())
 
 
 def brings(chat: Chat, sent: Sent, message: Message) -> Brings:
@@ -161,14 +162,12 @@ def decide(chat: Chat, task: Task, message: Message, setup: Setup) -> Decision:
         return "return"
     if not _owns(chat, me, setup) or broken == "acknowledge before quiet":
         return "acknowledge"
-    takes_over = me.attempt > 1 or not task.appended
-    if me in chat.runners and broken != "claim twice":
-        takes_over = False
-    if not takes_over or broken == "no claim on takeover":
-        return _fenced(setup) if _is_fenced(chat, me, me.attempt, setup) else "append run"
-    if broken == "claim without looking at the attempt":
-        return "append run.claimed"
-    return _fenced(setup) if _is_fenced(chat, me, me.attempt + 1, setup) else "append run.claimed"
+    claims = (me.attempt > 1 or not task.appended) and broken != "no claim on takeover"
+    if claims and (me not in chat.runners or broken == "claim twice"):
+        fenced = _is_fenced(chat, me, me.attempt + 1, setup)
+        ignored = broken == "claim without looking at the attempt"
+        return _stop(setup) if fenced and not ignored else "append run.claimed"
+    return _stop(setup) if _is_fenced(chat, me, me.attempt, setup) else "append run"
 
 
 def _give_up(chat: Chat, task: Task, message: Message, setup: Setup, found: Brings) -> Decision:
@@ -197,14 +196,10 @@ def _is_fenced(chat: Chat, me: Runner, since: int, setup: Setup) -> bool:
     return other and current.message == me.message and current.attempt >= since
 
 
-def _fenced(setup: Setup) -> Decision:
-    match setup.broken:
-        case "heartbeat after the fence":
-            return "heartbeat only"
-        case "acknowledge when fenced":
-            return "acknowledge"
-        case _:
-            return "stop"
+def _stop(setup: Setup) -> Decision:
+    if setup.broken == "acknowledge when fenced":
+        return "acknowledge"
+    return "heartbeat only" if setup.broken == "heartbeat after the fence" else "stop"
 
 
 def moves(state: State, setup: Setup) -> Iterator[Move[State]]:
@@ -282,15 +277,13 @@ def _act(state: State, task: Task, setup: Setup) -> Iterator[Move[State]]:
         case "read":
             yield Move(name, _decided(rest, awake, state.chat, setup), task.paused)
             if "stale read" in setup.faults:
-                yield Move(
-                    f"{name} (stale)", _decided(rest, awake, state.replica, setup), fault=True
-                )
+                stale = _decided(rest, awake, state.replica, setup)
+                yield Move(f"{name} (stale)", stale, fault=True)
         case "acknowledge":
             found = brings(state.chat, sent, state.queue[task.runner.message])
             broken = EFFECT_ONCE if found in {"something", "nothing yet"} else ""
-            yield Move(
-                name, _settle(rest, task, "acknowledged")._replace(broken=broken), task.paused
-            )
+            after = _settle(rest, task, "acknowledged")._replace(broken=broken)
+            yield Move(name, after, task.paused)
         case "terminate":
             yield Move(name, _settle(rest, task, "given up"), task.paused)
         case "return":
@@ -312,25 +305,25 @@ def _act(state: State, task: Task, setup: Setup) -> Iterator[Move[State]]:
 def _append(rest: State, task: Task, setup: Setup) -> State:
     """Append at the expected position: what others have decided to append is refused from now on."""
     me, sent = task.runner, setup.messages[task.runner.message]
-    others = {_refused(one) if one.decision.startswith("append") else one for one in rest.tasks}
+    others = frozenset(_read_again(one) for one in rest.tasks)
     runners, broken = rest.chat.runners, ""
     if task.decision == "append command" and sent.command_id in rest.chat.applied:
         broken = EFFECT_ONCE
     if me in runners[:-1] or (task.decision == "append run" and runners and me != runners[-1]):
         broken = ONE_RUNNER
     chat = evolve(rest.chat, task.decision, sent, me, setup)
-    return rest._replace(chat=chat, tasks=frozenset(others), broken=broken)
+    return rest._replace(chat=chat, tasks=others, broken=broken)
 
 
-def _refused(task: Task) -> Task:
-    return task._replace(decision="read")
+def _read_again(task: Task) -> Task:
+    """The task after the log has moved on, or its replica had not."""
+    return task._replace(decision="read") if task.decision.startswith("append") else task
 
 
 def _decided(rest: State, task: Task, chat: Chat, setup: Setup) -> State:
-    """The task knows this chat; where it is an old one, an append would be refused."""
+    """The task has read this chat, and has decided."""
     known = task._replace(decision=decide(chat, task, rest.queue[task.runner.message], setup))
-    stale = chat != rest.chat and known.decision.startswith("append")
-    return rest._replace(tasks=rest.tasks | {_refused(task) if stale else known})
+    return rest._replace(tasks=rest.tasks | {known if chat == rest.chat else _read_again(known)})
 
 
 def _settle(state: State, task: Task, status: Status) -> State:
@@ -354,7 +347,7 @@ def _name(task: Task) -> str:
 def violation(state: State) -> str:
     """The rule that this state breaks, empty where it breaks none.
 
-    A message that was purged is excused: the audit finds it, which the explorer's PROGRESS makes sure of.
+    A message that was purged is excused: that the audit finds and mends it is PROGRESS.
     """
     owner = state.chat.owner
     held = owner and state.queue[owner.message].status in {"waiting", "delivered", "lost"}
@@ -379,22 +372,21 @@ CANCEL = Sent("cancel", "e")
 PAUSE: frozenset[Fault] = frozenset({"pause"})
 FAULTS: frozenset[Fault] = frozenset({"crash", "pause"})
 SETUPS = {
-    "a message beside the run": Setup((START, SAY), FAULTS | {"drain"}),
-    "one message, many deliveries": Setup((START,), FAULTS | {"drain", "append answer lost"}, tries=3, processes=3),
-    "a command sent twice": Setup((START, START), FAULTS | {"append answer lost"}),
-    "a question, its answer and its timer": Setup((START, ANSWER, EXPIRE), PAUSE | {"drain"}, tries=1, asks=True),
-    "an answer that outlives crashes": Setup((START, ANSWER), FAULTS | {"drain"}, asks=True),
-    "a message and a cancel": Setup((START, SAY, CANCEL), FAULTS, tries=1, steps=1),
-    "a consumer that loses its state": Setup((START,), FAULTS | {"append answer lost", "consumer lost"}, processes=3, steps=1),
-    "a message lost": Setup((START, RESUME), FAULTS | {"message lost"}, steps=1),
+    "a message beside the run": Setup((START, SAY), FAULTS),
+    "one message, many deliveries": Setup((START,), FAULTS | {"drain", "append answer lost"}, tries=3),
+    "a command sent twice": Setup((START, START), FAULTS, steps=1),
+    "a question, its answer and its timer": Setup((START, ANSWER, EXPIRE), PAUSE, tries=1, asks=True),
+    "an answer beside the run": Setup((START, ANSWER), FAULTS, asks=True),
+    "a message and a cancel": Setup((START, SAY, CANCEL), PAUSE, tries=1, steps=1),
+    "a consumer that loses its state": Setup((START,), FAULTS | {"append answer lost", "consumer lost"}, processes=3, tries=1),
+    "a message lost": Setup((START, RESUME), FAULTS | {"message lost"}, tries=1),
     "an audit at a bad moment": Setup((START, SAY, RESUME), PAUSE | {"hasty audit"}, tries=1),
-    "a replica that is behind": Setup((START, ANSWER), PAUSE | {"stale read"}, asks=True),
+    "a replica that is behind": Setup((START, ANSWER), PAUSE | {"stale read"}, tries=1, asks=True),
     "a resume and a replica behind": Setup((START, RESUME), PAUSE | {"message lost", "stale read"}, tries=1),
 }  # fmt: skip
 
 if __name__ == "__main__":
     for title, setup in SETUPS.items():
         result = check(setup)
-        sys.stdout.write(
-            f"{len(result.visited):9,} {title}: {result.broken or 'every rule holds'}\n"
-        )
+        said = result.broken or "every rule holds"
+        sys.stdout.write(f"{len(result.visited):9,} states of {title}: {said}\n")
