@@ -12,7 +12,6 @@ import nats
 from nats.aio.client import Client
 
 from infra.children import Child
-from infra.plan import ALLOCATOR
 from infra.ports import free_port
 from infra.servers import NatsServer
 from infra.stack import ROOT, waiting_for
@@ -63,7 +62,6 @@ class Process:
             "NATS_URL": server.url,
             "OPENAI_API_KEY": "",  # only the demo model is free, and the same for everyone
             f"{name.upper()}_PORT": str(self.port),
-            **(ALLOCATOR if name == "transport" else {}),  # as `make run` starts it
             **environment,
         }
         command = [sys.executable, "-m", f"services.{name}"]

@@ -26,10 +26,6 @@ _ONLY: dict[Service, tuple[str, ...]] = {
 """Variables, by how they begin, that only one service is told: a secret goes where it is used."""
 
 
-ALLOCATOR = {"PYTHONMALLOC": "malloc"}
-"""For the transport: glibc gives back single pages, Python's own allocator whole MiBs only."""
-
-
 class PlanError(Exception):
     """The environment asks for something that cannot be; the message names the variable."""
 
@@ -110,7 +106,6 @@ def environment_of(
         told["MONGODB_URI"] = mongodb_uri
     if service == "transport":
         told.setdefault("METRICS_PUBLIC_URL", f"http://{LOOPBACK}:{plan.ports['metrics']}")
-        told = ALLOCATOR | told
     return told
 
 

@@ -49,9 +49,9 @@ def _give_back(viewers: int, trim: Callable[[], object]) -> None:
 def find_trim() -> Callable[[], object]:
     """glibc's malloc_trim(0): every page without a live block goes back to the system.
 
-    Python's own allocator gives back only whole MiBs, so this brings most where PYTHONMALLOC=malloc
-    lets glibc serve all objects. Does nothing on systems whose C library has no such function (musl,
-    macOS, Windows).
+    That is what lay in blocks above 512 bytes: pages of the log, frames, buffers of sockets; Python
+    keeps smaller ones in arenas of its own and gives back those that are empty. Does nothing on
+    systems whose C library has no such function (musl, macOS, Windows).
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim
