@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks import append, live, resume, sockets, stage, takeover, turn, workflows
+from benchmarks import append, live, memory, resume, sockets, stage, takeover, turn, workflows
 from benchmarks.figures import Figure
 from benchmarks.table import table
 from infra.servers import NatsServer
@@ -27,6 +27,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "takeover": takeover.measure,
     "workflows": workflows.measure,
     "sockets": sockets.measure,
+    "memory": memory.measure,
 }
 
 

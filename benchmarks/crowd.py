@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import resource
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ OPEN_SECONDS = 120.0
 READY_SECONDS = 30.0
 SPARE_FILES = 512
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+KILOBYTE = 1024
 
 Ready = Callable[[ClientConnection], Awaitable[None]]
 
@@ -39,10 +41,12 @@ def open_files(sockets: int) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def crowd(addresses: Sequence[str], ready: Ready) -> AsyncIterator[list[ClientConnection]]:
-    """A socket at each address, all of them ready."""
+async def crowd(
+    addresses: Sequence[str], ready: Ready, opening: int = AT_ONCE
+) -> AsyncIterator[list[ClientConnection]]:
+    """A socket at each address, all of them ready; `opening` of them at a time become so."""
     opened: list[ClientConnection] = []
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(opening)
 
     async def join(address: str) -> ClientConnection:
         async with gate:
@@ -90,3 +94,11 @@ async def echo(server: NatsServer) -> AsyncIterator[tuple[int, int]]:
 def memory(pid: int) -> int:
     """Bytes of a process that are in memory."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def peak_memory(pid: int) -> int:
+    """Bytes of a process that were in memory when they were most."""
+    (peak,) = re.findall(
+        r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+    )
+    return int(peak) * KILOBYTE

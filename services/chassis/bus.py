@@ -83,6 +83,8 @@ class Stored:
 
     position: StreamSeq
     data: bytes
+    operation: str = ""
+    """What a bucket says was done where it was not a put: DEL or PURGE."""
 
     def envelope(self) -> Envelope:
         return codec.decode(self.data)
@@ -177,8 +179,8 @@ class Bus:
 
     async def read(self, key: ChatKey, *, after: StreamSeq) -> AsyncIterator[Stored]:
         """One chat's events past a stream position, in order. Raises UnavailableError."""
-        async for message in self._pages(subjects.EVENTS, subjects.events_of(key), after):
-            yield _stored(message)
+        async for stored in self._pages(subjects.EVENTS, subjects.events_of(key), after):
+            yield stored
 
     async def read_from(self, key: ChatKey, *, after: Seq) -> AsyncIterator[Stored]:
         """One chat's events with `seq` past a cursor, in order. Raises UnavailableError.
@@ -229,24 +231,26 @@ class Bus:
 
     async def _pages(
         self, stream: str, subject: str, after: StreamSeq, size: int = PAGE
-    ) -> AsyncIterator[Msg]:
+    ) -> AsyncIterator[Stored]:
         pending = 1
         while pending:
             query = {"batch": size, "seq": after + 1, "next_by_subj": subject}
             page, pending = await self._direct_get(stream, query)
-            for message in page:
-                after = live_position(message)
-                yield message
+            for stored in page:
+                after = stored.position
+                yield stored
 
-    async def _direct_get(self, stream: str, query: dict[str, object]) -> tuple[list[Msg], int]:
+    async def _direct_get(self, stream: str, query: dict[str, object]) -> tuple[list[Stored], int]:
         """One batch direct get (NATS ADR-31): its messages and how many more there are."""
-        messages: list[Msg] = []
+        found: list[Stored] = []
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         async def collect(message: Msg) -> None:
             status = _status(message)
             if not status:
-                messages.append(message)
+                # Not the message itself: its headers are ten small objects, four times the size of
+                # a usual event, and hundreds of viewers hold a page each.
+                found.append(_stored(message))
             elif not done.done():
                 _finish(done, stream, status, message)
 
@@ -262,7 +266,7 @@ class Bus:
                 await subscription.unsubscribe()
         except (*_AWAY, TimeoutError) as away:
             raise UnavailableError(f"direct get from {stream}") from away
-        return messages, pending
+        return found, pending
 
     async def read_deltas(self, key: ChatKey, *, since: str) -> list[TextStreamed]:
         """What was streamed to a chat since an ISO 8601 time, as long as it is kept.
@@ -273,9 +277,9 @@ class Bus:
         query: dict[str, object] = {"batch": PAGE, "start_time": since, "next_by_subj": subject}
         page, pending = await self._direct_get(subjects.DELTAS, query)
         if pending and page:
-            more = self._pages(subjects.DELTAS, subject, live_position(page[-1]))
+            more = self._pages(subjects.DELTAS, subject, page[-1].position)
             page += [later async for later in more]
-        shown = [DELTA.validate_json(message.data) for message in page]
+        shown = [DELTA.validate_json(stored.data) for stored in page]
         return [delta for delta in shown if isinstance(delta, TextStreamed)]
 
     async def order(self, command: Command) -> None:
@@ -391,13 +395,13 @@ class Bus:
         """
         subject = subjects.bucket_subject(bucket, f"{prefix}.>" if prefix else ">")
         kept = self._pages(subjects.bucket_stream(bucket), subject, StreamSeq(0))
-        return [m.data async for m in kept if "KV-Operation" not in (m.headers or {})]
+        return [stored.data async for stored in kept if not stored.operation]
 
     async def pieces(self, store: str, nuid: str) -> AsyncIterator[bytes]:
         """The bytes of one object, piece by piece, without a consumer. Raises UnavailableError."""
         stream, subject = subjects.object_stream(store), subjects.object_pieces(store, nuid)
-        async for message in self._pages(stream, subject, StreamSeq(0), PIECES):
-            yield message.data
+        async for piece in self._pages(stream, subject, StreamSeq(0), PIECES):
+            yield piece.data
 
 
 def _bind_together(batch: Sequence[dict[str, str]]) -> None:
@@ -410,7 +414,8 @@ def _bind_together(batch: Sequence[dict[str, str]]) -> None:
 
 
 def _stored(message: Msg) -> Stored:
-    return Stored(live_position(message), message.data)
+    operation = (message.headers or {}).get("KV-Operation", "")
+    return Stored(live_position(message), message.data, operation)
 
 
 def live_position(message: Msg) -> StreamSeq:

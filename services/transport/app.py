@@ -26,6 +26,7 @@ from services.transport.addresses import undecoded
 from services.transport.attachments import Attachments
 from services.transport.chats import Chats
 from services.transport.desk import Crowd, Desk, Stopping
+from services.transport.memory import find_trim, give_back_when_calm
 from services.transport.rooms import SEAT_SIZE, VIEWERS, Rooms
 from services.transport.signin import guard
 from services.transport.signin.door import Door
@@ -124,12 +125,15 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             app.state.door = _door(settings, desk, sign_in)
             whole = asyncio.create_task(desk.rooms.keep_whole(), name="rooms keep whole")
             look = asyncio.create_task(desk.rooms.look_at_the_silent(), name="a look at the silent")
+            memory = asyncio.create_task(
+                give_back_when_calm(desk.crowd, find_trim()), name="memory"
+            )
             probes.ready_when(nats=process.nats_check(bus))
             try:
                 yield
             finally:
                 probes.draining()
-                await end(whole, look)
+                await end(whole, look, memory)
 
     origins = sorted(listed(settings.cors_origins))
     pages = Litestar(

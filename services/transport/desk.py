@@ -40,6 +40,7 @@ class Crowd:
     """Everyone who watches something on this process, by whatever way they came."""
 
     def __init__(self, most: int, most_of_app: int) -> None:
+        self.changes = 0
         self._most = most
         self._most_of_app = most_of_app
         self._here: Tallies[AppId] = Tallies()
@@ -55,10 +56,12 @@ class Crowd:
         if self._here[app] >= self._most_of_app > 0:
             raise limit_reached("app_id", f"{self._most_of_app} of this app are watching here")
         self._here[app] += 1
+        self.changes += 1
         try:
             yield
         finally:
             self._here[app] -= 1
+            self.changes += 1
             if not self._here[app]:
                 del self._here[app]
 

@@ -64,6 +64,8 @@ async def on_socket(
         except LostEventsError as lost:
             log.error("a viewer is sent away", extra={"chat": chat_id, "why": str(lost)})  # noqa: TRY400
             await line.close(TRY_AGAIN_LATER, "reconnect")
+        finally:
+            line.let_go()
 
 
 async def _dismiss(line: Line, refusal: RefusalError) -> None:

@@ -5,6 +5,8 @@ from collections import OrderedDict
 
 from contracts.codec import Fact, UnknownEventTypeError, UnreadableMessageError, open_event
 from contracts.envelope import Envelope
+from contracts.events.chat import AttachmentUploaded
+from contracts.events.human import UiToolRequested
 from contracts.ids import ChatKey, StreamSeq
 from services.chassis.bus import Bus, Stored
 from services.transport.chatview import ChatView, begin, see
@@ -14,6 +16,10 @@ log = logging.getLogger(__name__)
 
 KEPT = 512
 """Chats whose view is remembered; any other is folded again from its beginning."""
+KEPT_BYTES = 16 * 1024 * 1024
+"""Of the messages whose contents these views hold: a component's payload may be a megabyte."""
+VIEW_BYTES = 1024
+"""What a view counts beside these contents."""
 
 
 class Views:
@@ -21,23 +27,37 @@ class Views:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._kept: OrderedDict[ChatKey, tuple[StreamSeq, ChatView]] = OrderedDict()
+        self._kept: OrderedDict[ChatKey, tuple[StreamSeq, ChatView, int]] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     async def of(self, key: ChatKey) -> ChatView | None:
         """The chat as the log has it now; none where there is no such chat.
 
         Raises UnavailableError.
         """
-        position, view = self._kept.get(key, (StreamSeq(0), None))
+        position, view, size = self._kept.get(key, (StreamSeq(0), None, VIEW_BYTES))
         async for stored in self._bus.read(key, after=position):
-            position, view = stored.position, _folded(view, read(stored))
+            found = read(stored)
+            position, view = stored.position, _folded(view, found)
+            size += len(stored.data) if _is_held(found) else 0
         if view is None:
             return None
-        self._kept[key] = (position, view)
-        self._kept.move_to_end(key)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        self._keep(key, position, view, size)
         return view
+
+    def _keep(self, key: ChatKey, position: StreamSeq, view: ChatView, size: int) -> None:
+        self._drop(key)
+        self._kept[key] = (position, view, size)
+        self._bytes += size
+        while len(self._kept) > KEPT or self._bytes > KEPT_BYTES:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: ChatKey) -> None:
+        _, _, size = self._kept.pop(key, (None, None, 0))
+        self._bytes -= size
 
 
 def read(stored: Stored) -> Seen | None:
@@ -57,6 +77,11 @@ def seen(envelope: Envelope) -> Seen:
     except UnreadableMessageError as broken:
         log.warning("an unreadable body is passed by", extra={"why": str(broken)})
         return Seen(envelope, None)
+
+
+def _is_held(found: Seen | None) -> bool:
+    """Whether a view holds on to contents of the event, for as long as it is remembered."""
+    return found is not None and isinstance(found.event, UiToolRequested | AttachmentUploaded)
 
 
 def _folded(view: ChatView | None, found: Seen | None) -> ChatView | None:

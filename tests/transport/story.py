@@ -224,6 +224,10 @@ class Client:
     async def close(self) -> None:
         await self._socket.close()
 
+    def cut(self) -> None:
+        """End without a word, as a lost network does."""
+        self._socket.transport.abort()
+
     async def closed(self) -> int:
         """Read to the end; the code that the server closed with."""
         await asyncio.wait_for(self._drain(), 10)
