@@ -61,7 +61,7 @@ class Delivery:
     attempt: int
 
 
-class Listener:
+class QueueConsumer:
     """Runs `handle` on each message of a queue, `slots` at a time, until it is stopped."""
 
     def __init__(

@@ -42,7 +42,7 @@ Apply = Callable[[Sequence[Stored]], Awaitable[None]]
 """Applies stored events, in stream order. Told twice, it changes nothing."""
 
 
-class Follower:
+class EventConsumer:
     """Hands every event, first to last, to `apply`, until it is stopped; goes on where it was."""
 
     def __init__(self, bus: Bus, durable: str, apply: Apply) -> None:

@@ -19,7 +19,7 @@ from contracts.ids import new_runner_id
 from contracts.prices import Price, priced
 from services.chassis.bus import HEADER_BYTES, Bus
 from services.chassis.ending import end
-from services.chassis.listening import Listener, Queue
+from services.chassis.listening import Queue, QueueConsumer
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.chassis.settings import Settings as ChassisSettings
 from services.orchestrator.agents.answers import Answers, recording
@@ -91,7 +91,7 @@ class Settings(ChassisSettings):
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     probes = Probes(CollectorRegistry())
     broker = build_broker(settings, "orchestrator")
-    listening: list[Listener] = []
+    listening: list[QueueConsumer] = []
 
     async def hand_over() -> None:
         """Before the connection goes: what is open goes back to the queue, its lease released."""
@@ -145,7 +145,7 @@ async def _following(bus: Bus, shelf: Shelf, watch: Watch) -> AsyncIterator[None
         await end(following)
 
 
-async def _listener(bus: Bus, shelf: Shelf, settings: Settings) -> Listener:
+async def _listener(bus: Bus, shelf: Shelf, settings: Settings) -> QueueConsumer:
     runner = Runner(
         bus=bus,
         leases=await bus.bucket(subjects.LEASES),
@@ -160,7 +160,7 @@ async def _listener(bus: Bus, shelf: Shelf, settings: Settings) -> Listener:
         durable="orchestrator",
         slots=settings.orchestrator_slots,
     )
-    return Listener(bus, queue, handlers.on_command, handlers.on_given_up)
+    return QueueConsumer(bus, queue, handlers.on_command, handlers.on_given_up)
 
 
 def _provider(settings: Settings, environment: Mapping[str, str]) -> Provider | None:
@@ -199,6 +199,6 @@ def _manner(settings: Settings, answers: Answers | None) -> Manner:
     )
 
 
-def _count_runs(registry: CollectorRegistry, listener: Listener) -> None:
+def _count_runs(registry: CollectorRegistry, listener: QueueConsumer) -> None:
     gauge = Gauge("mozaiks_orchestrator_runs", "Commands in hand", registry=registry)
     gauge.set_function(lambda: listener.busy)

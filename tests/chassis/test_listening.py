@@ -14,8 +14,8 @@ from services.chassis.bus import Bus
 from services.chassis.listening import (
     Delivery,
     LeftToAnotherError,
-    Listener,
     Queue,
+    QueueConsumer,
     UnworkableError,
 )
 from tests.chassis.story import buried, bus_of, count_of, message, new_chat, until
@@ -39,12 +39,12 @@ def queue(*, slots: int = 4, ack_seconds: float = 0.5, tries: int = 20) -> Queue
 @asynccontextmanager
 async def listening_to(
     bus: Bus, queue: Queue, handle: Handle, given_up: list[str] | None = None
-) -> AsyncIterator[Listener]:
+) -> AsyncIterator[QueueConsumer]:
     async def give_up(_: Delivery, reason: str) -> None:
         if given_up is not None:
             given_up.append(reason)
 
-    listener = Listener(bus, queue, handle, give_up)
+    listener = QueueConsumer(bus, queue, handle, give_up)
     listener.start()
     try:
         yield listener
@@ -338,7 +338,7 @@ async def test_a_stop_has_an_end_even_where_a_handler_has_none(own_bus: Bus) -> 
 
     async def give_up(_: Delivery, reason: str) -> None: ...
 
-    listener = Listener(own_bus, queue(), stubborn, give_up)
+    listener = QueueConsumer(own_bus, queue(), stubborn, give_up)
     listener.start()
     await give(own_bus, "hold")
     await taken.wait()

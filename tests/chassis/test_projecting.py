@@ -12,7 +12,7 @@ from infra.servers import NatsServer
 from services.chassis import projecting
 from services.chassis.bus import Bus, Stored
 from services.chassis.process import build_broker, connected
-from services.chassis.projecting import Apply, AwayError, Follower
+from services.chassis.projecting import Apply, AwayError, EventConsumer
 from services.chassis.settings import Settings
 from tests.chassis.story import Chat, buried, count_of, many, new_chat, said, until
 
@@ -25,7 +25,7 @@ async def projecting_to(server: NatsServer, apply: Apply) -> AsyncIterator[Bus]:
     settings = Settings(nats_url=server.url, drain_seconds=2)
     broker = build_broker(settings, "test")
     async with connected(broker, settings) as bus:
-        follower = Follower(bus, DURABLE, apply)
+        follower = EventConsumer(bus, DURABLE, apply)
         follower.start()
         yield bus
         await follower.stop()
