@@ -10,9 +10,10 @@ from contracts import subjects
 from contracts.codec import UnreadableMessageError
 from infra.servers import NatsServer
 from services.chassis import projecting
+from services.chassis.away import AwayError
 from services.chassis.bus import Bus, Stored
 from services.chassis.process import build_broker, connected
-from services.chassis.projecting import Apply, AwayError, EventConsumer
+from services.chassis.projecting import Apply, EventConsumer
 from services.chassis.settings import Settings
 from tests.chassis.story import Chat, buried, count_of, many, new_chat, said, until
 
