@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-import nats
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
@@ -25,6 +25,7 @@ from services.chassis.dead_letters.queue import (
 )
 from services.chassis.settings import Settings
 
+CONNECT_SECONDS = 3.0
 NOT_ALL = 1
 """The exit code where a letter is unknown or cannot be re-driven; the others are done."""
 UNREACHABLE = 3
@@ -70,16 +71,17 @@ def _count(written: str) -> int:
 
 
 async def _run(asked: argparse.Namespace, nats_url: str) -> int:
+    troubles: list[Exception] = []
+
+    async def hear(trouble: Exception) -> None:
+        troubles.append(trouble)
+
+    nc = Client()
     try:
-        nc = await nats.connect(
-            nats_url,
-            allow_reconnect=False,
-            connect_timeout=2,
-            name="dead-letters",
-            error_cb=_silent,
-        )
+        async with asyncio.timeout(CONNECT_SECONDS):  # nats-py itself would try for ever
+            await nc.connect(nats_url, name="dead-letters", allow_reconnect=False, error_cb=hear)
     except (NatsError, OSError, TimeoutError) as away:
-        print(f"NATS_URL: no NATS answers ({away!r})", file=sys.stderr)
+        print(f"NATS_URL: no NATS answers ({(*troubles, away)[0]!r})", file=sys.stderr)
         return UNREACHABLE
     try:
         return await _order(asked, Bus(nc))
@@ -92,10 +94,6 @@ async def _run(asked: argparse.Namespace, nats_url: str) -> int:
         with suppress(NatsError, OSError):
             await nc.close()
     return UNREACHABLE
-
-
-async def _silent(_: Exception) -> None:
-    """What goes wrong is said by who asked."""
 
 
 async def _order(asked: argparse.Namespace, bus: Bus) -> int:
