@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from prometheus_client import Counter
 
@@ -21,6 +19,7 @@ from services.chassis.bus import Bus
 from services.chassis.ending import end
 from services.chassis.in_hand import in_hand
 from services.chassis.logs import Sparing
+from services.chassis.pulling import Pull
 from services.chassis.settling import Settler, trouble_of
 
 log = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ class QueueConsumer:
         self._free = asyncio.Semaphore(queue.slots)
         self._open: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
-        self._subscription: JetStreamContext.PullSubscription | None = None
+        self._pull: Pull | None = None
 
     @property
     def busy(self) -> int:
@@ -105,7 +104,7 @@ class QueueConsumer:
         """Take nothing more, cancel what is open and wait, `patience` seconds at the most."""
         if self._loop is not None:
             await end(self._loop)
-        await self._unsubscribe()  # else what we return comes back to our own last request
+        await self._end_pull()  # else what we return comes back to our own last request
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await end(*self._open)
@@ -117,7 +116,7 @@ class QueueConsumer:
                 message = await self._next()
             except Exception as trouble:  # noqa: BLE001  whatever it is, the next may be had
                 self._free.release()
-                await self._unsubscribe()
+                await self._end_pull()
                 self._log.warning("queue unavailable, trying again", why=repr(trouble))
                 await asyncio.sleep(AGAIN_SECONDS)
             except BaseException:
@@ -130,34 +129,28 @@ class QueueConsumer:
                     self._take(message)
 
     async def _next(self) -> Delivery | None:
-        self._subscription = self._subscription or await self._subscribe()
-        try:
-            (message,) = await self._subscription.fetch(1, timeout=FETCH_SECONDS)
-        except TimeoutError:  # the builtin, and nats-py's own, which is one
-            return None
-        return Delivery(message, message.metadata.num_delivered or 1)
+        self._pull = self._pull or await self._begin()
+        for message in await self._pull.wait(FETCH_SECONDS):
+            return Delivery(message, message.metadata.num_delivered or 1)
+        return None
 
-    async def _subscribe(self) -> JetStreamContext.PullSubscription:
+    async def _begin(self) -> Pull:
         queue = self._queue
-        return await self._bus.js.pull_subscribe(
-            queue.subject,
-            durable=queue.durable,
-            stream=queue.stream,
-            config=ConsumerConfig(
-                durable_name=queue.durable,
-                deliver_policy=DeliverPolicy.ALL,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=queue.ack_seconds,
-                max_ack_pending=10_000,
-                max_deliver=-1,  # what is given up is buried by us, with its reason
-            ),
+        config = ConsumerConfig(
+            durable_name=queue.durable,
+            filter_subject=queue.subject,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=queue.ack_seconds,
+            max_ack_pending=10_000,
+            max_deliver=-1,  # what is given up is kept by us, with its reason
         )
+        return await Pull.begin(self._bus, queue.stream, config)
 
-    async def _unsubscribe(self) -> None:
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            with contextlib.suppress(NatsError):  # gone with its connection
-                await subscription.unsubscribe()
+    async def _end_pull(self) -> None:
+        pull, self._pull = self._pull, None
+        if pull is not None:
+            await pull.close()
 
     def _take(self, delivery: Delivery) -> None:
         name = f"handle {delivery.message.subject}"

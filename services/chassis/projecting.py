@@ -5,13 +5,10 @@ nats-py's fetch raises now and then, and drops the batch in hand: the fetch is o
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from prometheus_client import Counter
 
@@ -24,6 +21,7 @@ from services.chassis.dead_letters.letter import reason_of
 from services.chassis.ending import end
 from services.chassis.in_hand import in_hand
 from services.chassis.logs import Sparing
+from services.chassis.pulling import Pull
 from services.chassis.settling import Settler, trouble_of
 from services.chassis.tries import pause
 
@@ -78,30 +76,26 @@ class EventConsumer:
     async def _follow(self) -> None:
         while True:
             try:
-                subscription = await self._subscribe()
+                pull = await self._begin()
                 try:
                     while True:
-                        await self._take(await _batch(subscription))
+                        await self._take(await _batch(pull))
                 finally:
-                    with contextlib.suppress(NatsError, OSError):  # gone already: nothing to end
-                        await subscription.unsubscribe()
+                    await pull.close()
             except Exception as trouble:  # noqa: BLE001  whatever it is, the next may be had
                 self._log.warning("log unavailable, trying again", why=repr(trouble))
                 await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _subscribe(self) -> JetStreamContext.PullSubscription:
-        return await self._bus.js.pull_subscribe(
-            subjects.ALL_EVENTS,
-            durable=self._durable,
-            stream=subjects.EVENTS,
-            config=ConsumerConfig(
-                durable_name=self._durable,
-                deliver_policy=DeliverPolicy.ALL,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=ACK_SECONDS,
-                max_ack_pending=10 * BATCH,
-            ),
+    async def _begin(self) -> Pull:
+        config = ConsumerConfig(
+            durable_name=self._durable,
+            filter_subject=subjects.ALL_EVENTS,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_SECONDS,
+            max_ack_pending=10 * BATCH,
         )
+        return await Pull.begin(self._bus, subjects.EVENTS, config)
 
     async def _take(self, messages: Sequence[Msg]) -> None:
         if messages:
@@ -171,22 +165,13 @@ class EventConsumer:
             await self._settler.give_up(message, reason)
 
 
-async def _batch(subscription: JetStreamContext.PullSubscription) -> list[Msg]:
+async def _batch(pull: Pull) -> list[Msg]:
     """What comes within LINGER_SECONDS of the first, at most BATCH; none where nothing comes."""
-    messages = await _fetch(subscription, BATCH, FETCH_SECONDS)
+    messages = await pull.at_once(BATCH) or await pull.wait(FETCH_SECONDS)
     if messages and len(messages) < BATCH:
         await asyncio.sleep(LINGER_SECONDS)
-        messages += await _fetch(subscription, BATCH - len(messages), LINGER_SECONDS)
+        messages += await pull.at_once(BATCH - len(messages))
     return messages
-
-
-async def _fetch(
-    subscription: JetStreamContext.PullSubscription, most: int, seconds: float
-) -> list[Msg]:
-    try:
-        return await subscription.fetch(most, timeout=seconds)
-    except TimeoutError:  # the builtin, and nats-py's own, which is one
-        return []
 
 
 def _stored(message: Msg) -> Stored:

@@ -375,6 +375,19 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "pause", lambda _: 0.05)
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("status", ["100", "404", "409", "503"])
+async def test_a_message_that_looks_like_an_answer_of_the_server_is_a_message(
+    own_bus: Bus, status: str
+) -> None:
+    subject = subjects.command(new_chat(), "send_message")
+    await own_bus.js.publish(subject, b"", headers={"Status": status})
+    await own_bus.order(message(new_chat()))
+    async with listening_to(own_bus, queue(slots=1), read):
+        await emptied(own_bus)
+    assert await letter_about(own_bus, DURABLE, subject) is not None
+
+
 async def read(delivery: Delivery) -> None:
     """As the orchestrator reads its commands."""
     try:
@@ -531,7 +544,7 @@ async def test_tries_are_counted_over_all_processes_and_after_each(
             listening_to(other, queue(tries=4), handle) as listener,
             asyncio.timeout(20),
         ):
-            while not await dead(own_bus) and (len(attempts) == tried or listener.busy):
+            while not await dead(own_bus) and (len(attempts) == tried or listener.busy):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     assert attempts == [1, 2, 3, 4]
 

@@ -159,6 +159,8 @@ async def test_bytes_that_are_no_event_do_not_stop_a_projection(
 
     nowhere = subjects.event(new_chat(), "runtime")
     await own_bus.js.publish(nowhere, b"\xff")
+    for status in ("404", "409", "503"):  # nor are these answers of the server
+        await own_bus.js.publish(nowhere, b"", headers={"Status": status})
     await Chat(own_bus, new_chat()).append(*many(3))
     async with projecting_to(own_nats, apply) as bus:
         await until(lambda: applied.holds(3))
