@@ -40,7 +40,7 @@ def new_runner_id() -> RunnerId:
 
 
 def new_message_id() -> str:
-    """For a message that has no identity of its own: an atomic batch, a dead letter."""
+    """For a message that has no identity of its own: an atomic batch, a timer."""
     return uuid4().hex
 
 

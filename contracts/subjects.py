@@ -24,6 +24,8 @@ TICKETS = "tickets"
 """One-time tickets that open a socket."""
 ANSWERS = "answers"
 """Model answers that were recorded, by the digest of their request."""
+TRIES = "tries"
+"""Which deliveries of a message failed, or ended with their process."""
 MANIFESTS = "manifests"
 """An object store: every version of a workflow that a chat began with, by its digest."""
 ATTACHMENTS = "attachments"
@@ -212,6 +214,15 @@ def parse_attachment_key(stored: str) -> tuple[ChatKey, str]:
             return ChatKey(AppId(untoken(app)), ChatId(untoken(chat))), attachment
         case _:
             raise InvalidSubjectError(stored)
+
+
+def tries_prefix(durable: str, sequence: int, stored: int) -> str:
+    """Where the tries of one message are noted, in bucket `tries`.
+
+    `stored` is when the stream took the message, in microseconds since 1970: a stream that is made
+    anew counts from 1 again.
+    """
+    return f"{durable}.{sequence}.{stored}"
 
 
 def answer_key(app: AppId, digest: str) -> str:

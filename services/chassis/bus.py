@@ -14,15 +14,8 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import (
-    ConnectionClosedError,
-    ConnectionDrainingError,
-    ConnectionReconnectingError,
-    NoRespondersError,
-    OutboundBufferLimitError,
-)
+from nats.errors import ConnectionReconnectingError, NoRespondersError
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
@@ -32,6 +25,8 @@ from contracts.envelope import Envelope
 from contracts.ids import ChatKey, Seq, StreamSeq, new_message_id
 from contracts.live import DELTA, Delta, TextStreamed
 from contracts.lookups import DataFound, DataRequested
+from services.chassis.away import NATS_AWAY as _AWAY
+from services.chassis.away import AwayError
 
 PAGE = 500
 """Messages of one direct get: bounds what a reader holds before it has looked at them."""
@@ -52,14 +47,6 @@ _STALE = (
     10071,  # JSStreamWrongLastSequenceErrF: the chat has moved on
     10201,  # JSAtomicPublishContainsDuplicateMessageErr: so it has, and this seq is taken
 )
-_AWAY = (
-    NatsTimeoutError,
-    NoRespondersError,
-    ConnectionClosedError,
-    ConnectionDrainingError,
-    ConnectionReconnectingError,
-    OutboundBufferLimitError,
-)
 
 
 class PositionConflictError(Exception):
@@ -73,7 +60,7 @@ class RefusedError(Exception):
     """JetStream said no, and would again: the message carries its code and reason."""
 
 
-class UnavailableError(Exception):
+class UnavailableError(AwayError):
     """JetStream did not answer within the time given; what was asked may or may not have happened."""
 
 
@@ -317,15 +304,6 @@ class Bus:
         """Show what happens right now; not waited for, because a stored event supersedes it."""
         await self.nc.publish(subjects.delta(key), delta.model_dump_json().encode())
 
-    async def bury(self, service: str, message: Msg, reason: str) -> None:
-        """Keep a message that could never be handled, with the reason, in DEAD_LETTERS.
-
-        Raises UnavailableError, RefusedError.
-        """
-        headers = {"Mozaiks-Reason": _one_line(reason), "Mozaiks-Subject": message.subject}
-        subject = subjects.dead_letter(service, message.subject)
-        await self._publish(subject, message.data, _grave(service, message), headers)
-
     async def _publish(
         self, subject: str, data: bytes, message_id: str, headers: dict[str, str] | None = None
     ) -> None:
@@ -439,17 +417,5 @@ def _finish(done: asyncio.Future[int], stream: str, status: str, message: Msg) -
             done.set_exception(RefusedError(f"direct get from {stream}: {status} {reason}"))
 
 
-def _grave(service: str, message: Msg) -> str:
-    """The same for the same message, so that what is buried twice is kept once."""
-    if not message.reply:
-        return new_message_id()
-    sequence = message.metadata.sequence
-    return f"{service}.{message.metadata.stream}.{sequence.stream}"
-
-
 def _next_second(time: datetime) -> datetime:
     return (time + timedelta(microseconds=999_999)).astimezone(UTC)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]

@@ -1,4 +1,4 @@
-"""Take commands from a durable work queue: a slot first, then a message; ack, nak, or bury it.
+"""Take commands from a durable work queue: a slot first, then a message; ack, retry, or give up.
 
 FastStream's pull subscriber runs a whole batch before it fetches again, so that one slow message
 holds the next; a command here may take minutes, therefore the fetch is our own.
@@ -11,22 +11,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import Error as JetStreamError
+from prometheus_client import Counter
 
+from services.chassis.away import is_away
 from services.chassis.bus import Bus
 from services.chassis.ending import end
 from services.chassis.in_hand import in_hand
+from services.chassis.logs import Sparing
+from services.chassis.pulling import Pull
+from services.chassis.settling import Settler, trouble_of
 
 log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 2.0
 """How long one fetch lingers; the next begins at once."""
-
-
-MAX_BACKOFF_SECONDS = 30.0
+AGAIN_SECONDS = 0.5
+"""How soon a queue that could not be read is read again."""
 
 
 class UnworkableError(Exception):
@@ -41,8 +42,9 @@ class LeftToAnotherError(Exception):
 class Queue:
     """A durable consumer of a work queue and how hard to try.
 
-    `ack_seconds` is how soon the messages of a dead process go to another; `tries` is how often a
-    message may come back before it is buried: failures, dead processes and clean stops all count.
+    `ack_seconds` is how soon the messages of a dead process go to another. After `tries` a message
+    is given up: handlers that raise and, from the second delivery on, processes that die with it
+    count; clean stops and servers that are away do not.
     """
 
     stream: str
@@ -61,7 +63,7 @@ class Delivery:
     attempt: int
 
 
-class Listener:
+class QueueConsumer:
     """Runs `handle` on each message of a queue, `slots` at a time, until it is stopped."""
 
     def __init__(
@@ -70,15 +72,21 @@ class Listener:
         queue: Queue,
         handle: Callable[[Delivery], Awaitable[None]],
         give_up: Callable[[Delivery, str], Awaitable[None]],
+        counter: Counter | None = None,
     ) -> None:
+        """`give_up` tells whoever waits; what it raises keeps no message. `counter` is theirs of
+        dead_letter_counter.
+        """
         self._bus = bus
         self._queue = queue
         self._handle = handle
         self._give_up = give_up
+        self._settler = Settler(bus, queue.durable, queue.tries, counter)
+        self._log = Sparing(log)
         self._free = asyncio.Semaphore(queue.slots)
         self._open: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
-        self._subscription: JetStreamContext.PullSubscription | None = None
+        self._pull: Pull | None = None
 
     @property
     def busy(self) -> int:
@@ -96,7 +104,7 @@ class Listener:
         """Take nothing more, cancel what is open and wait, `patience` seconds at the most."""
         if self._loop is not None:
             await end(self._loop)
-        await self._unsubscribe()  # else what we return comes back to our own last request
+        await self._end_pull()  # else what we return comes back to our own last request
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await end(*self._open)
@@ -105,47 +113,48 @@ class Listener:
         while True:
             await self._free.acquire()
             try:
-                self._subscription = self._subscription or await self._subscribe()
-                messages = await self._subscription.fetch(1, timeout=FETCH_SECONDS)
-            except TimeoutError:  # the builtin, and nats-py's own, which is one
+                message = await self._next()
+            except Exception as trouble:  # noqa: BLE001  whatever it is, the next may be had
                 self._free.release()
-                continue
-            except (NatsError, JetStreamError, OSError) as trouble:
-                self._free.release()
-                await self._unsubscribe()
-                log.warning("queue unavailable, trying again", extra={"why": repr(trouble)})
-                await asyncio.sleep(0.5)
-                continue
+                await self._end_pull()
+                self._log.warning("queue unavailable, trying again", why=repr(trouble))
+                await asyncio.sleep(AGAIN_SECONDS)
             except BaseException:
                 self._free.release()
                 raise
-            self._take(messages[0])
+            else:
+                if message is None:
+                    self._free.release()
+                else:
+                    self._take(message)
 
-    async def _subscribe(self) -> JetStreamContext.PullSubscription:
+    async def _next(self) -> Delivery | None:
+        self._pull = self._pull or await self._begin()
+        for message in await self._pull.wait(FETCH_SECONDS):
+            return Delivery(message, message.metadata.num_delivered or 1)
+        return None
+
+    async def _begin(self) -> Pull:
         queue = self._queue
-        return await self._bus.js.pull_subscribe(
-            queue.subject,
-            durable=queue.durable,
-            stream=queue.stream,
-            config=ConsumerConfig(
-                durable_name=queue.durable,
-                deliver_policy=DeliverPolicy.ALL,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=queue.ack_seconds,
-                max_ack_pending=10_000,
-                max_deliver=-1,  # what is given up is buried by us, with its reason
-            ),
+        config = ConsumerConfig(
+            durable_name=queue.durable,
+            filter_subject=queue.subject,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=queue.ack_seconds,
+            max_ack_pending=10_000,
+            max_deliver=-1,  # what is given up is kept by us, with its reason
         )
+        return await Pull.begin(self._bus, queue.stream, config)
 
-    async def _unsubscribe(self) -> None:
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            with contextlib.suppress(NatsError):  # gone with its connection
-                await subscription.unsubscribe()
+    async def _end_pull(self) -> None:
+        pull, self._pull = self._pull, None
+        if pull is not None:
+            await pull.close()
 
-    def _take(self, message: Msg) -> None:
-        delivery = Delivery(message, message.metadata.num_delivered or 1)
-        task = asyncio.create_task(self._work(delivery), name=f"handle {message.subject}")
+    def _take(self, delivery: Delivery) -> None:
+        name = f"handle {delivery.message.subject}"
+        task = asyncio.create_task(self._work(delivery), name=name)
         self._open.add(task)
         task.add_done_callback(self._done)
 
@@ -157,32 +166,35 @@ class Listener:
 
     async def _work(self, delivery: Delivery) -> None:
         async with in_hand([delivery.message], self._queue.ack_seconds):
-            await self._settle(delivery)
+            try:
+                await self._settle(delivery)
+            except asyncio.CancelledError:  # this process stops: the next may have it at once
+                await self._settler.hand_over(delivery.message)
+                raise
 
     async def _settle(self, delivery: Delivery) -> None:
         message = delivery.message
-        try:
-            if delivery.attempt > self._queue.tries:
-                await self._bury(delivery, f"given up after {self._queue.tries} tries")
-                return
-            await self._handle(delivery)
-        except asyncio.CancelledError:  # this process stops: the next may have it at once
-            await message.nak()
-            raise
-        except LeftToAnotherError as other:
-            log.warning("left to another", extra={"subject": message.subject, "why": str(other)})
-        except UnworkableError as reason:
-            await self._bury(delivery, str(reason))
-        except Exception as trouble:
-            log.exception("a message failed", extra={"subject": message.subject})
-            if delivery.attempt >= self._queue.tries:
-                await self._bury(delivery, repr(trouble))
-            else:
-                await message.nak(delay=min(0.5 * 2**delivery.attempt, MAX_BACKOFF_SECONDS))
-        else:
-            await message.ack()
+        reason = await self._settler.begin(message)
+        if reason is None:
+            reason = await self._handled(delivery)
+        if reason is not None:
+            await self._settler.give_up(message, reason, lambda why: self._give_up(delivery, why))
 
-    async def _bury(self, delivery: Delivery, reason: str) -> None:
-        await self._bus.bury(self._queue.durable, delivery.message, reason)
-        await self._give_up(delivery, reason)
-        await delivery.message.term()
+    async def _handled(self, delivery: Delivery) -> str | None:
+        """Handle it, then acknowledge it or have it come again; why it is to be given up."""
+        message = delivery.message
+        match await trouble_of(self._handle(delivery)):
+            case None:
+                await message.ack()
+            case LeftToAnotherError() as other:
+                told = {"subject": message.subject, "why": str(other)}
+                log.warning("left to another", extra=told)
+            case UnworkableError() as reason:
+                return str(reason) or repr(reason)
+            case trouble if is_away(trouble):
+                await self._settler.wait(message, trouble)
+            case trouble:
+                failed = {"subject": message.subject, "attempt": delivery.attempt}
+                log.error("a message failed", extra=failed, exc_info=trouble)
+                return await self._settler.fail(message, trouble)
+        return None

@@ -4,6 +4,9 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from time import monotonic
+
+EVERY_SECONDS = 60.0
 
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
@@ -68,3 +71,21 @@ class Lines(logging.Formatter):
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
         return line
+
+
+class Sparing:
+    """Warns at most once in EVERY_SECONDS of the same trouble, then says how often it was silent."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._next: dict[str, float] = {}
+        self._silent: dict[str, int] = {}
+
+    def warning(self, message: str, **extra: object) -> None:
+        """`message` is constant text: what is told apart by it is what is bounded."""
+        now = monotonic()
+        if now < self._next.get(message, 0.0):
+            self._silent[message] = self._silent.get(message, 0) + 1
+            return
+        self._next[message] = now + EVERY_SECONDS
+        self._log.warning(message, extra={**extra, "not_repeated": self._silent.pop(message, 0)})

@@ -45,6 +45,8 @@ LEASE_SECONDS = 3.0
 LOOKUP_SECONDS = 60.0
 """How long a question about data elsewhere, and its answer, are kept."""
 TICKET_SECONDS = 60.0
+TRIES_KEPT_SECONDS = 7 * 24 * 3600.0
+"""Longer than the pauses between the tries of a message come to."""
 ANSWERS_KEPT_SECONDS = 30 * 24 * 3600.0
 
 
@@ -238,6 +240,7 @@ def _buckets(replicas: int) -> list[KeyValueConfig]:
         subjects.CHATS: None,
         subjects.PERF: None,
         subjects.TICKETS: TICKET_SECONDS,
+        subjects.TRIES: TRIES_KEPT_SECONDS,
         subjects.ANSWERS: ANSWERS_KEPT_SECONDS,
     }
     return [

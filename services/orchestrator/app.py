@@ -11,15 +11,16 @@ from secrets import randbelow
 from typing import Annotated
 
 from faststream.asgi import AsgiFastStream
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from pydantic import Field
 
 from contracts import subjects
 from contracts.ids import new_runner_id
 from contracts.prices import Price, priced
 from services.chassis.bus import HEADER_BYTES, Bus
+from services.chassis.dead_letters.queue import dead_letter_counter
 from services.chassis.ending import end
-from services.chassis.listening import Listener, Queue
+from services.chassis.listening import Queue, QueueConsumer
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.chassis.settings import Settings as ChassisSettings
 from services.orchestrator.agents.answers import Answers, recording
@@ -101,8 +102,9 @@ class Settings(ChassisSettings):
 
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     probes = Probes(CollectorRegistry())
+    dead_letters = dead_letter_counter(probes.registry)
     broker = build_broker(settings, "orchestrator")
-    listening: list[Listener] = []
+    listening: list[QueueConsumer] = []
 
     async def hand_over() -> None:
         """Before the connection goes: what is open goes back to the queue, its lease released."""
@@ -128,7 +130,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             watch = await asyncio.to_thread(Watch, root)  # before the load: nothing is missed
             shelf = Shelf(root, models, os.environ, Archive(bus), settings.model_calls_per_turn)
             await publish(bus, await shelf.load())
-            listener = await _listener(bus, shelf, settings)
+            listener = await _listener(bus, shelf, settings, dead_letters)
             _count_runs(probes.registry, listener)
             listener.start()
             listening.append(listener)
@@ -156,7 +158,9 @@ async def _following(bus: Bus, shelf: Shelf, watch: Watch) -> AsyncIterator[None
         await end(following)
 
 
-async def _listener(bus: Bus, shelf: Shelf, settings: Settings) -> Listener:
+async def _listener(
+    bus: Bus, shelf: Shelf, settings: Settings, dead_letters: Counter
+) -> QueueConsumer:
     runner = Runner(
         bus=bus,
         leases=await bus.bucket(subjects.LEASES),
@@ -171,7 +175,7 @@ async def _listener(bus: Bus, shelf: Shelf, settings: Settings) -> Listener:
         durable="orchestrator",
         slots=settings.orchestrator_slots,
     )
-    return Listener(bus, queue, handlers.on_command, handlers.on_given_up)
+    return QueueConsumer(bus, queue, handlers.on_command, handlers.on_given_up, dead_letters)
 
 
 def _provider(settings: Settings, environment: Mapping[str, str]) -> Provider | None:
@@ -210,6 +214,6 @@ def _manner(settings: Settings, answers: Answers | None) -> Manner:
     )
 
 
-def _count_runs(registry: CollectorRegistry, listener: Listener) -> None:
+def _count_runs(registry: CollectorRegistry, listener: QueueConsumer) -> None:
     gauge = Gauge("mozaiks_orchestrator_runs", "Commands in hand", registry=registry)
     gauge.set_function(lambda: listener.busy)

@@ -13,9 +13,10 @@ from pydantic import Field
 from contracts import subjects
 from services.chassis import settings as chassis
 from services.chassis.bus import Bus, Stored
-from services.chassis.listening import Listener, Queue
+from services.chassis.dead_letters.queue import dead_letter_counter
+from services.chassis.listening import Queue, QueueConsumer
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
-from services.chassis.projecting import Follower
+from services.chassis.projecting import EventConsumer
 from services.persistence.handlers import Keeper
 from services.persistence.lookups import Answers, allowed_places
 from services.persistence.mongo import (
@@ -58,9 +59,10 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     applied = Counter(
         "mozaiks_persistence_events", "Events kept, repeats included.", registry=registry
     )
+    dead_letters = dead_letter_counter(registry)
     broker = build_broker(settings, "persistence")
-    following: list[Follower] = []
-    listening: list[Listener] = []
+    following: list[EventConsumer] = []
+    listening: list[QueueConsumer] = []
 
     async def stop_following() -> None:
         """Before the connection goes: what is in hand is kept, or comes again."""
@@ -83,10 +85,10 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 await keeper.apply(batch)
                 applied.inc(len(batch))
 
-            follower = Follower(bus, DURABLE, apply)
+            follower = EventConsumer(bus, DURABLE, apply, dead_letters)
             follower.start()
             following.append(follower)
-            listener = _answering(bus, client, settings)
+            listener = _answering(bus, client, settings, dead_letters)
             listener.start()
             listening.append(listener)
             probes.ready_when(
@@ -101,7 +103,9 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     return app, probes
 
 
-def _answering(bus: Bus, client: Client, settings: Settings) -> Listener:
+def _answering(
+    bus: Bus, client: Client, settings: Settings, dead_letters: Counter
+) -> QueueConsumer:
     """Answers what workflows ask of the databases that the settings name, never of our own."""
     allowed = allowed_places(settings.data_reference_databases, settings.mongodb_database)
     answers = Answers(MongoFinder(client), allowed, bus.answer)
@@ -112,7 +116,7 @@ def _answering(bus: Bus, client: Client, settings: Settings) -> Listener:
         slots=settings.lookup_slots,
         tries=3,
     )
-    return Listener(bus, queue, answers.on_question, answers.on_given_up)
+    return QueueConsumer(bus, queue, answers.on_question, answers.on_given_up, dead_letters)
 
 
 @asynccontextmanager

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from contracts.catalogue import ChatSummary
 from contracts.ids import ChatKey, Seq
+from services.chassis.away import AwayError
 from services.chassis.bus import Stored, UnavailableError
-from services.chassis.projecting import AwayError
 from services.persistence.projection import advance, summary_of
 from services.persistence.store import PAGE, Archived, Change, Session, Store, StoreAwayError
 

@@ -15,7 +15,9 @@ from contracts.codec import describe
 from contracts.ids import AppId, ChatKey
 from contracts.lookups import DataFound, DataRequested
 from contracts.subjects import InvalidSubjectError
+from services.chassis.away import AwayError
 from services.chassis.listening import Delivery, UnworkableError
+from services.persistence.store import StoreAwayError
 
 MAX_VALUE_BYTES = 200_000
 """A value becomes part of an event, and a message on the wire has a bound."""
@@ -81,9 +83,13 @@ class Answers:
         self._tell = tell
 
     async def on_question(self, delivery: Delivery) -> None:
-        """Raises UnworkableError, and StoreAwayError: then the question comes again."""
+        """Raises UnworkableError, and AwayError: then the question comes again."""
         question = _question(delivery)
-        await self._tell(question.key, await self._answer(question))
+        try:
+            answer = await self._answer(question)
+        except StoreAwayError as away:
+            raise AwayError(str(away)) from away
+        await self._tell(question.key, answer)
 
     async def on_given_up(self, delivery: Delivery, reason: str) -> None:
         """The question is buried: whoever waits for the answer should not wait in vain."""

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from nats.aio.msg import Msg
+from nats.js.api import DiscardPolicy
 from nats.js.errors import NotFoundError
 
 from contracts import subjects
@@ -115,7 +116,7 @@ def message(key: ChatKey, text: str = "Hello") -> SendMessage:
     )
 
 
-async def buried(bus: Bus, service: str, subject: str) -> Msg | None:
+async def letter_about(bus: Bus, service: str, subject: str) -> Msg | None:
     """The newest dead letter of a service about a subject, as the stream holds it."""
     letter = subjects.dead_letter(service, subject)
     try:
@@ -129,6 +130,19 @@ async def count_of(bus: Bus, stream: str, subject: str) -> int:
     """How many messages a stream holds under a subject."""
     info = await bus.js.stream_info(stream, subjects_filter=subject)
     return sum((info.state.subjects or {}).values())
+
+
+@asynccontextmanager
+async def no_room(bus: Bus, how: str) -> AsyncIterator[None]:
+    """DEAD_LETTERS takes nothing: it is "full", or it is "deleted"; it is well again afterwards."""
+    sound = (await bus.js.stream_info(subjects.DEAD_LETTERS)).config
+    if how == "full":
+        full = replace(sound, max_bytes=1, discard=DiscardPolicy.NEW)
+        await bus.js.update_stream(full)
+    else:
+        await bus.js.delete_stream(subjects.DEAD_LETTERS)
+    yield
+    await (bus.js.update_stream if how == "full" else bus.js.add_stream)(sound)
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -1,16 +1,15 @@
-"""Orders are queued once, and what nobody could handle is kept with its reason."""
+"""Orders are queued once."""
 
 import asyncio
 
 import pytest
-from nats.aio.msg import Msg
 
 from contracts import subjects
 from contracts.commands import COMMAND
 from infra.servers import NatsServer
 from services.chassis import bus as chassis
 from services.chassis.bus import Bus, RefusedError, UnavailableError
-from tests.chassis.story import buried, count_of, message, new_chat
+from tests.chassis.story import count_of, message, new_chat
 
 pytestmark = [pytest.mark.broker]
 
@@ -45,24 +44,3 @@ async def test_an_order_to_a_server_that_is_away_ends_with_a_name_or_gets_there_
     await asyncio.to_thread(own_nats.start)
     await own_bus.order(order)
     assert await count_of(own_bus, subjects.COMMANDS, subjects.ALL_COMMANDS) == 1
-
-
-async def test_a_dead_letter_keeps_the_message_its_subject_and_the_reason(bus: Bus) -> None:
-    subject = subjects.command(new_chat(), "send_message")
-    reason = "no command:\n  daily " + "x" * 600
-    await bus.bury("orchestrator", Msg(bus.nc, subject=subject, data=b"\x00\xff"), reason)
-    letter = await buried(bus, "orchestrator", subject)
-    assert letter is not None
-    assert letter.headers is not None
-    assert letter.data == b"\x00\xff"
-    assert letter.headers["Mozaiks-Subject"] == subject
-    assert str(letter.headers["Mozaiks-Reason"]).startswith("no command: daily xxx")
-
-
-async def test_two_dead_letters_of_one_subject_are_both_kept(own_bus: Bus) -> None:
-    subject = subjects.command(new_chat(), "send_message")
-    dead = Msg(own_bus.nc, subject=subject, data=b"{}")
-    await own_bus.bury("orchestrator", dead, "first")
-    await own_bus.bury("orchestrator", dead, "second")
-    letter = subjects.dead_letter("orchestrator", subject)
-    assert await count_of(own_bus, subjects.DEAD_LETTERS, letter) == 2

@@ -53,6 +53,7 @@ BUCKETS = [
     subjects.CHATS,
     subjects.PERF,
     subjects.TICKETS,
+    subjects.TRIES,
     subjects.ANSWERS,
 ]
 OBJECTS = {f"OBJ_{name}" for name in (subjects.MANIFESTS, subjects.ATTACHMENTS)}

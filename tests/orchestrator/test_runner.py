@@ -24,7 +24,7 @@ from contracts.events.chat import ChatFailed
 from contracts.events.human import HumanAnswered, HumanAsked
 from contracts.ids import ChatKey, StreamSeq, WorkflowName, new_command_id
 from services.chassis.bus import Bus, PositionConflictError
-from services.chassis.listening import LeftToAnotherError, Listener, Queue
+from services.chassis.listening import LeftToAnotherError, Queue, QueueConsumer
 from services.orchestrator.agents.build import Cast
 from services.orchestrator.agents.offer import Edition, build_performer
 from services.orchestrator.chatlog import ChatLog
@@ -349,7 +349,7 @@ async def test_two_starts_in_parallel_are_one_chat(bus: Bus) -> None:
 
 
 @asynccontextmanager
-async def listening(told: Runner, bus: Bus, tries: int = 20) -> AsyncIterator[Listener]:
+async def listening(told: Runner, bus: Bus, tries: int = 20) -> AsyncIterator[QueueConsumer]:
     handlers = Handlers(told)
     commands = Queue(
         stream=subjects.COMMANDS,
@@ -358,7 +358,7 @@ async def listening(told: Runner, bus: Bus, tries: int = 20) -> AsyncIterator[Li
         slots=8,
         tries=tries,
     )
-    listener = Listener(bus, commands, handlers.on_command, handlers.on_given_up)
+    listener = QueueConsumer(bus, commands, handlers.on_command, handlers.on_given_up)
     listener.start()
     try:
         yield listener
@@ -366,7 +366,7 @@ async def listening(told: Runner, bus: Bus, tries: int = 20) -> AsyncIterator[Li
         await listener.stop(5)
 
 
-async def settled(bus: Bus, listener: Listener) -> bool:
+async def settled(bus: Bus, listener: QueueConsumer) -> bool:
     """Whether every command is done or buried."""
     open_ = (await bus.js.stream_info(subjects.COMMANDS)).state.messages
     return not open_ and not listener.busy

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from contracts.catalogue import ChatSummary
 from contracts.codec import UnreadableMessageError, encode
 from contracts.ids import AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
+from services.chassis.away import AwayError
 from services.chassis.bus import Stored
-from services.chassis.projecting import AwayError
 from services.persistence.handlers import Keeper, rebuild
 from services.persistence.memory import MemoryStore
 from services.persistence.projection import GapError
