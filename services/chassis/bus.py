@@ -32,6 +32,7 @@ from contracts.envelope import Envelope
 from contracts.ids import ChatKey, Seq, StreamSeq, new_message_id
 from contracts.live import DELTA, Delta, TextStreamed
 from contracts.lookups import DataFound, DataRequested
+from services.chassis.connection import listen
 
 PAGE = 500
 """Messages of one direct get: bounds what a reader holds before it has looked at them."""
@@ -368,10 +369,7 @@ class Bus:
         self, subject: str, on_message: Callable[[Msg], Awaitable[None]]
     ) -> AsyncIterator[None]:
         try:
-            subscription = await self.nc.subscribe(subject, cb=on_message)
-            await self.nc.flush(timeout=ACK_SECONDS)  # from here on nothing is missed
-            if not self.nc.is_connected:  # a flush also ends when the connection does
-                raise ConnectionReconnectingError
+            subscription = await listen(self.nc, subject, on_message, ACK_SECONDS)
         except _AWAY as away:
             raise UnavailableError(f"subscribe to {subject}") from away
         try:

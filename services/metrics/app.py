@@ -49,7 +49,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with connected(broker, settings) as bus:
+        async with connected(broker, settings, probes) as bus:
             counting = Counting(bus, await bus.bucket(subjects.PERF), board)
             await counting.start()
             probes.ready_when(nats=nats_check(bus), counting=lambda: counting.trouble)

@@ -103,7 +103,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         async with (
             prints_in_the_log(),
-            connected(broker, settings) as bus,
+            connected(broker, settings, probes) as bus,
             shared_client() as client,
         ):
             models = choose_models(

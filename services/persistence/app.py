@@ -66,7 +66,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with mongo(settings) as (client, store), connected(broker, settings) as bus:
+        async with mongo(settings) as (client, store), connected(broker, settings, probes) as bus:
             summaries = Summaries(await bus.bucket(subjects.CHATS))
             keeper = Keeper(store, bus.read_from, summaries.announce)
 

@@ -106,7 +106,10 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         broker = process.build_broker(settings, SERVICE)
-        async with process.connected(broker, settings) as bus, _sign_in(settings) as sign_in:
+        async with (
+            process.connected(broker, settings, probes) as bus,
+            _sign_in(settings) as sign_in,
+        ):
             app.state.desk = desk = _desk(settings, bus, counts, stopping)
             app.state.door = _door(settings, desk, sign_in)
             whole = asyncio.create_task(desk.rooms.keep_whole(), name="rooms keep whole")

@@ -93,7 +93,12 @@ def test_a_service_that_waits_for_nats_is_alive_but_not_ready(
         waiting = tiny.get("/ready")
         assert waiting.status_code == 503
         assert waiting.json()["ready"] is False
-        assert waiting.json()["waiting_for"] == {"startup": "still starting"}
+        tiny.until(lambda: "nats" in tiny.get("/ready").json()["waiting_for"])
+        tiny.until(lambda: "refused" in tiny.get("/ready").json()["waiting_for"]["nats"])
+        assert tiny.get("/ready").json()["waiting_for"] == {
+            "startup": "still starting",
+            "nats": f"NATS is away: NATS_URL {own_nats.url}: connection refused",
+        }
         assert tiny.get("/anything").status_code == 503
         own_nats.start()
         tiny.until_ready()
@@ -116,7 +121,8 @@ def test_a_service_that_lost_nats_says_so_and_gets_over_it(
         tiny.until_ready()
         own_nats.kill()
         tiny.until(lambda: tiny.get("/ready").status_code == 503)
-        assert tiny.get("/ready").json()["waiting_for"] == {"nats": "NATS is away"}
+        why = tiny.get("/ready").json()["waiting_for"]["nats"]
+        assert why.startswith(f"NATS is away: NATS_URL {own_nats.url}: ")
         assert tiny.get("/health").status_code == 200
         own_nats.start()
         tiny.until_ready()

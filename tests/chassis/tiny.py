@@ -25,7 +25,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         if settings.start_fails:
             raise RuntimeError("the coffee is cold")
-        async with connected(broker, settings) as bus:
+        async with connected(broker, settings, probes) as bus:
             probes.ready_when(nats=nats_check(bus))
             probes.details = lambda: {"open": 0}
             yield
