@@ -232,6 +232,7 @@ class Connection(Client):
 
     async def _connect_to_server(self, s: Srv) -> None:
         self._tried = _address(s.uri)
+        self._drop_socket()  # of a try that failed: it would stay open
         await super()._connect_to_server(s)
 
     @property

@@ -267,11 +267,20 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn raises the signal again after a clean end; a clean end exits 0 here.
+        # uvicorn raises the signal again after a clean end; a clean end exits 0 here. And a loop that
+        # is closed gives signals back their default, by which a second SIGTERM would still kill us.
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+
+        def stop(number: int, _: FrameType | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: we are as good as gone
+                loop.call_soon_threadsafe(self.handle_exit, number, None)
+
+        for number in _STOP:
+            signal.signal(number, stop)
         yield
+
+
+_STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(
@@ -296,6 +305,8 @@ def serve(
     server = _Server(config, probes, settings.drain_seconds)
     log.info("starting", extra={"host": settings.host, "port": port})
     server.run()
+    for number in _STOP:
+        signal.signal(number, signal.SIG_IGN)  # the interpreter, too, would give back the default
     log.info("stopped")
     if server.failed:
         sys.exit(FAILED)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
@@ -142,3 +143,10 @@ async def bus_of(server: NatsServer) -> AsyncIterator[Bus]:
     settings = Settings(nats_url=server.url, drain_seconds=2)
     async with connected(build_broker(settings, "test"), settings) as bus:
         yield bus
+
+
+def fill(nc: Client) -> None:
+    """Write more than the buffers of a socket take."""
+    assert nc._transport is not None
+    for _ in range(40):
+        nc._transport.write(b"PUB x 1000000\r\n" + bytes(1_000_000) + b"\r\n")

@@ -18,6 +18,7 @@ from services.chassis import connection as chassis
 from services.chassis.connection import Connection, Sparing, flush, listen
 from services.chassis.nats_access import access_of
 from services.chassis.settings import Settings
+from tests.chassis.story import fill
 
 pytestmark = [pytest.mark.broker]
 PATIENCE = 30.0
@@ -174,8 +175,7 @@ async def test_another_server_takes_over_from_one_that_is_frozen_with_full_buffe
         nc.set_server_pool([own_nats.url, nats.url])
         os.kill(own_nats.child.pid, signal.SIGSTOP)
         try:
-            for _ in range(40):
-                await nc._send_publish("x", "", bytes(1_000_000), 1_000_000, None)
+            fill(nc)
             await until(lambda: nc.is_connected and nc._tried == nats.url)
             await until(lambda: nc.trouble is None)
         finally:
@@ -205,8 +205,7 @@ async def test_leaving_takes_no_longer_than_it_may(own_nats: NatsServer, state: 
         await until(lambda: not nc.is_connected)
     if state == "frozen":
         os.kill(own_nats.child.pid, signal.SIGSTOP)
-        for _ in range(40):
-            await nc._send_publish("x", "", bytes(1_000_000), 1_000_000, None)
+        fill(nc)
     try:
         async with asyncio.timeout(PATIENCE):
             await nc.leave(0.2)

@@ -15,6 +15,7 @@ import pytest
 from nats.aio.client import Client
 
 from infra.servers import NatsServer
+from tests.chassis.story import fill
 
 pytestmark = [pytest.mark.broker]
 
@@ -64,8 +65,7 @@ async def test_nats_py_waits_for_a_server_that_does_not_read_before_it_connects_
         greeting = asyncio.create_task(_greet(deaf))
         await client.connect(f"nats://127.0.0.1:{deaf.getsockname()[1]}", pending_size=0)
         peer = await greeting
-        for _ in range(40):
-            await client._send_publish("x", "", bytes(1_000_000), 1_000_000, None)
+        fill(client)
         await asyncio.sleep(0.2)  # the socket's buffers are full
         client.set_server_pool([nats.url])
         await client.force_reconnect()
