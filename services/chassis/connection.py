@@ -5,6 +5,7 @@ one of the mends is no longer needed.
 """
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
@@ -166,7 +167,8 @@ class Connection(Client):
             await end(self._hearing)
         try:
             if self.trouble is None:
-                await _bounded(self.drain(), seconds)
+                with contextlib.suppress(NatsError):
+                    await flush(self, seconds)
         finally:
             self._drop_socket()  # else closing waits for a server that does not read
             await _bounded(self.close(), GOING_SECONDS)

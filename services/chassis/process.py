@@ -161,10 +161,10 @@ async def _respond(send: Send, status: int, content_type: str, body: bytes) -> N
 class _Broker(NatsBroker):
     """FastStream's broker over a connection of our own, which it opens, and leaves in time."""
 
-    def __init__(self, connection: Connection, drain_seconds: float) -> None:
+    def __init__(self, connection: Connection, leave_seconds: float) -> None:
         super().__init__(logger=None)
         self.nats = connection
-        self._drain_seconds = drain_seconds
+        self._leave_seconds = leave_seconds
 
     async def _connect(self) -> Connection:
         await self.nats.open()
@@ -172,16 +172,19 @@ class _Broker(NatsBroker):
         return self.nats
 
     async def stop(self, *raised: Any) -> None:
-        connected, self._connection = self._connection is not None, None  # it would drain unbounded
+        connected, self._connection = (
+            self._connection is not None,
+            None,
+        )  # else it drains, unbounded
         await super().stop(*raised)
         if connected:
-            await self.nats.leave(self._drain_seconds)
+            await self.nats.leave(self._leave_seconds)
 
 
 def build_broker(settings: Settings, service: str) -> NatsBroker:
     """A broker that waits for NATS as long as it takes, at the start and after an outage."""
     access = access_of(settings, service)
-    return _Broker(Connection(access, service), settings.drain_seconds)
+    return _Broker(Connection(access, service), settings.drain_seconds / 4)  # others stop before it
 
 
 @asynccontextmanager
