@@ -211,7 +211,7 @@ class Connection(Client):
     # What follows is called by nats-py.
 
     async def _note_trouble(self, trouble: Exception) -> None:
-        if self._leaving:
+        if self._leaving or self.is_closed:  # closed after a try: the reason was said before
             return
         if self.is_connected and not isinstance(trouble, OSError | UnexpectedEOF):
             self._say(f"NATS {self._tried}: {str(trouble).removeprefix('nats: ')}")

@@ -45,16 +45,17 @@ def user_key(seed: str) -> Nkey:
         raise NkeyError("this is no seed of a user: expected SU...")
     private = Ed25519PrivateKey.from_private_bytes(body[2:])
     public = bytes([_USER]) + private.public_key().public_bytes_raw()
-    return Nkey(_encoded(public), private)
+    return Nkey(encoded(public), private)
 
 
 def user_seed(secret: bytes) -> str:
     """The seed of a user, `SU...`, from its 32 secret bytes."""
     head = bytes([_SEED | _USER >> 5, (_USER & 31) << 3])
-    return _encoded(head + secret)
+    return encoded(head + secret)
 
 
-def _encoded(raw: bytes) -> str:
+def encoded(raw: bytes) -> str:
+    """A key as text: its kind and its bytes, with a checksum, in base32."""
     return base64.b32encode(raw + _checksum(raw)).decode().rstrip("=")
 
 

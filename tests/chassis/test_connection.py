@@ -73,14 +73,17 @@ async def one_fetch(nc: Connection) -> None:
         await subscription.unsubscribe()
 
 
-@pytest.mark.parametrize("wait", [one_flush, one_subscription, one_request, one_fetch])
+@pytest.mark.parametrize(
+    ("wait", "times"),
+    [(one_flush, 60), (one_subscription, 60), (one_request, 60), (one_fetch, 12)],
+)
 async def test_waits_that_are_cancelled_at_any_point_leave_the_connection_as_it_was(
-    nc: Connection, wait: Callable[[Connection], Awaitable[None]]
+    nc: Connection, wait: Callable[[Connection], Awaitable[None]], times: int
 ) -> None:
     await nc.jetstream().add_stream(name="WAITS", subjects=["waits"])
     await nc.request("$JS.API.INFO", timeout=5)  # the inbox of all answers stands
     reading, subscribed = nc._reading_task, set(nc._subs)
-    for turns in range(60):
+    for turns in range(times):
         waiting = asyncio.ensure_future(wait(nc))
         for _ in range(turns):
             await asyncio.sleep(0)
