@@ -117,6 +117,7 @@ class Connection(Client):
         self._tried = access.servers[0]
         self._why: str | None = None
         self._deaf = False
+        self._closing = False
         self._leaving = False
         self._sparing = Sparing(REPEAT_SECONDS)
         self._hearing: asyncio.Task[None] | None = None
@@ -211,11 +212,14 @@ class Connection(Client):
     # What follows is called by nats-py.
 
     async def _note_trouble(self, trouble: Exception) -> None:
-        if self._leaving or self.is_closed:  # closed after a try: the reason was said before
+        if self._leaving or self._closing:  # what fails while closing is no reason
             return
         if self.is_connected and not isinstance(trouble, OSError | UnexpectedEOF):
             self._say(f"NATS {self._tried}: {str(trouble).removeprefix('nats: ')}")
             return
+        in_tls = self.is_connecting and self._server_info.get("tls_required", False)
+        if in_tls and isinstance(trouble, ConnectionError):
+            trouble = ssl.SSLError(*trouble.args)  # an alert that came too late to be read
         self._why = trouble_in_words(trouble, self._tried, self._access, CONNECT_SECONDS)
         self._say(f"{self._why}; trying again")
 
@@ -267,6 +271,13 @@ class Connection(Client):
         if not self._leaving:
             self._say(f"{self._why}; trying again")
         await self._process_op_err(trouble)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002  nats-py's
+        self._closing = True
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            self._closing = False
 
     async def _attempt_reconnect(self) -> None:
         self._drop_socket()

@@ -209,8 +209,8 @@ def trouble_in_words(trouble: Exception, server: str, access: Access, seconds: f
             ca = access.tls.ca or "(not set)"
             return f"NATS_CA_FILE {ca}: certificate of {server}: {trouble.verify_message}"
         case ssl.SSLError():
-            setting = f"NATS_CERT_FILE {access.tls.cert or '(not set)'}"
-            return f"{setting}: TLS with {server} failed: {_plain(trouble.reason)}"
+            cert = access.tls.cert or "(not set)"
+            return f"NATS_CERT_FILE {cert}: {server} ended TLS: does it demand a certificate, or another?"
         case TimeoutError() if trouble.errno is None:
             return f"NATS_URL {server}: no answer within {seconds:g} s"
         case UnexpectedEOF():

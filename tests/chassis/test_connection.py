@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -18,7 +16,7 @@ from services.chassis import connection as chassis
 from services.chassis.connection import Connection, Sparing, flush, listen
 from services.chassis.nats_access import access_of
 from services.chassis.settings import Settings
-from tests.chassis.story import fill
+from tests.chassis.story import fill, freeze, thaw
 
 pytestmark = [pytest.mark.broker]
 PATIENCE = 30.0
@@ -114,12 +112,12 @@ async def test_a_subscription_whose_beginning_is_cancelled_is_none(nc: Connectio
 
 async def test_a_flush_that_takes_too_long_is_told_and_does_no_harm(own_nats: NatsServer) -> None:
     async with connection_to(own_nats.url) as nc:
-        os.kill(own_nats.child.pid, signal.SIGSTOP)
+        freeze(own_nats.child)
         try:
             with pytest.raises(FlushTimeoutError):
                 await flush(nc, 0.05)
         finally:
-            os.kill(own_nats.child.pid, signal.SIGCONT)
+            thaw(own_nats.child)
         await flush(nc, PATIENCE)
         assert nc.stats["reconnects"] == 0
 
@@ -160,13 +158,13 @@ async def test_a_connection_that_hears_nothing_says_so_and_is_made_anew(
 @pytest.mark.usefixtures("quick_ear")
 async def test_a_server_that_is_frozen_is_noticed_and_taken_back(own_nats: NatsServer) -> None:
     async with connection_to(own_nats.url) as nc:
-        os.kill(own_nats.child.pid, signal.SIGSTOP)
+        freeze(own_nats.child)
         try:
             await until(lambda: nc.trouble == "NATS does not answer")
             why = f"NATS does not answer: NATS_URL {own_nats.url}: no answer within 2 s"
             await until(lambda: nc.trouble == why)
         finally:
-            os.kill(own_nats.child.pid, signal.SIGCONT)
+            thaw(own_nats.child)
         await until(lambda: nc.trouble is None)
 
 
@@ -176,13 +174,13 @@ async def test_another_server_takes_over_from_one_that_is_frozen_with_full_buffe
 ) -> None:
     async with connection_to(own_nats.url) as nc:
         nc.set_server_pool([own_nats.url, nats.url])
-        os.kill(own_nats.child.pid, signal.SIGSTOP)
+        freeze(own_nats.child)
         try:
             fill(nc)
             await until(lambda: nc.is_connected and nc._tried == nats.url)
             await until(lambda: nc.trouble is None)
         finally:
-            os.kill(own_nats.child.pid, signal.SIGCONT)
+            thaw(own_nats.child)
 
 
 async def test_an_error_that_the_server_ends_a_connection_with_is_no_end_of_ours(
@@ -207,13 +205,13 @@ async def test_leaving_takes_no_longer_than_it_may(own_nats: NatsServer, state: 
         own_nats.kill()
         await until(lambda: not nc.is_connected)
     if state == "frozen":
-        os.kill(own_nats.child.pid, signal.SIGSTOP)
+        freeze(own_nats.child)
         fill(nc)
     try:
         async with asyncio.timeout(PATIENCE):
             await nc.leave(0.2)
     finally:
-        os.kill(own_nats.child.pid, signal.SIGCONT) if own_nats.child.running else None
+        thaw(own_nats.child)
     assert nc.is_closed
 
 

@@ -5,8 +5,6 @@ When one of these fails, nats-py has mended it: take the mend out.
 
 import asyncio
 import logging
-import os
-import signal
 import socket
 from collections.abc import AsyncIterator
 
@@ -15,7 +13,7 @@ import pytest
 from nats.aio.client import Client
 
 from infra.servers import NatsServer
-from tests.chassis.story import fill
+from tests.chassis.story import fill, freeze, thaw
 
 pytestmark = [pytest.mark.broker]
 
@@ -46,12 +44,12 @@ async def test_a_flush_of_nats_py_that_takes_too_long_leaves_a_dead_future(
     own_nats: NatsServer,
 ) -> None:
     client = await nats_py.connect(own_nats.url)
-    os.kill(own_nats.child.pid, signal.SIGSTOP)
+    freeze(own_nats.child)
     with pytest.raises(TimeoutError):
         await client.flush(timeout=0.05)  # type: ignore[arg-type]  # seconds
     assert [pong.cancelled() for pong in client._pongs] == [True]
     client._pongs.clear()
-    os.kill(own_nats.child.pid, signal.SIGCONT)
+    thaw(own_nats.child)
     await client.close()
 
 

@@ -1,7 +1,6 @@
 """SIGTERM to the four services, whatever has become of the servers below them."""
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from infra.plan import SERVICES, Service
 from infra.ports import free_port
 from infra.servers import MongoServer, NatsServer
 from infra.stack import waiting_for
+from tests.chassis.story import freeze, thaw
 
 pytestmark = [pytest.mark.broker, pytest.mark.mongo, pytest.mark.system, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def break_(server: Server, how: str) -> None:
     if how == "killed":
         server.kill()
     if how == "frozen":
-        os.kill(server.child.pid, signal.SIGSTOP)
+        freeze(server.child)
 
 
 @contextmanager
@@ -74,8 +74,7 @@ def server(server: Server, how: str) -> Iterator[Server]:
     try:
         yield server
     finally:
-        if server.child.running:
-            os.kill(server.child.pid, signal.SIGCONT)
+        thaw(server.child)
         server.kill()
 
 
