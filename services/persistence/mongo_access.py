@@ -54,7 +54,7 @@ class MongoAccess:
             case OperationFailure(code=code) if code == _UNAUTHORIZED:
                 return f"MONGODB_URI: {self.hosts} demands a user that may read and write"
             case PyMongoError():
-                return self._unreachable(_reason(str(trouble)))
+                return self._unreachable(_reason(str(trouble)).removeprefix(f"{self.hosts}: "))
             case _:
                 return f"MONGODB_URI {self.hosts}: no answer"
 
@@ -64,11 +64,13 @@ class MongoAccess:
             return (
                 f"MONGODB_CA_FILE {self.ca_file or '(not set)'}: certificate of {self.hosts}: {why}"
             )
-        if "[SSL" in reason or "connection closed" in reason:
+        if "[SSL" in reason or re.search("connection (is already )?closed", reason):
             tls = "(does it demand TLS or a client's certificate: MONGODB_CA_FILE, MONGODB_CERT_KEY_FILE?)"
             return f"MONGODB_URI {self.hosts}: connection closed {tls}"
         if "Errno 111" in reason:
             return f"MONGODB_URI {self.hosts}: connection refused"
+        if "timed out" in reason or "No servers found yet" in reason:
+            return f"MONGODB_URI {self.hosts}: no answer"
         return f"MONGODB_URI {self.hosts}: {reason}"
 
 
