@@ -135,6 +135,24 @@ async def test_a_password_that_is_mended_in_its_file_lets_in_without_a_restart(
     await nc.leave(1)
 
 
+async def test_a_user_who_may_use_its_own_inbox_alone_is_heard(
+    nats: NatsServer,  # noqa: ARG001
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    own = '["_INBOX_test.>"]'
+    users = f'{{user: "ann", password: "x", permissions: {{publish: {own}, subscribe: {own}}}}}'
+    with demanding(tmp_path, f"authorization {{ users: [{users}] }}") as port:
+        server = f"nats://ann:x@127.0.0.1:{port}"
+        await is_let_in(nats_url=server)
+        nc = connection(nats_url=server, nats_inbox_prefix="_INBOX_other")
+        await nc.open()
+        async with asyncio.timeout(SECONDS):
+            while "permissions violation" not in caplog.text:  # noqa: ASYNC110  # of no event
+                await asyncio.sleep(0.01)
+        await nc.leave(1)
+
+
 async def test_a_token_is_taken_from_the_url(nats: NatsServer, tmp_path: Path) -> None:  # noqa: ARG001
     with demanding(tmp_path, 'authorization { token: "sesame" }') as port:
         await is_let_in(nats_url=f"nats://sesame@127.0.0.1:{port}")

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -81,6 +82,38 @@ def test_a_service_told_to_stop_ends_well(start: Start) -> None:
         assert tiny.child.stop(SECONDS)
         assert tiny.child.ending == "ended with code 0"
         assert not answers(tiny.port)
+
+
+def test_a_service_with_work_that_cannot_be_ended_ends_all_the_same(start: Start) -> None:
+    with start(STUBBORN="true", DRAIN_SECONDS="1") as tiny:
+        tiny.until_ready()
+        assert tiny.child.stop(SECONDS)
+        assert tiny.child.ending == "ended with code 0"
+        assert "did not stop within DRAIN_SECONDS" in tiny.child.written()
+
+
+def test_a_service_told_to_stop_again_and_again_ends_well(start: Start) -> None:
+    with start() as tiny:
+        tiny.until_ready()
+        while tiny.child.running:
+            tiny.child.ask_to_stop()
+            time.sleep(0.001)
+        assert tiny.child.ending == "ended with code 0"
+
+
+def test_a_service_that_nats_refuses_says_why_in_one_line_and_when_asked(
+    start: Start, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone.creds"
+    with start(NATS_URL=f"nats://127.0.0.1:{free_port()}", NATS_CREDENTIALS_FILE=str(gone)) as tiny:
+        tiny.until(lambda: answers(tiny.port))
+        tiny.until(lambda: "refused" in tiny.get("/ready").text)
+        time.sleep(1)  # several tries
+        assert tiny.child.stop(SECONDS)
+        starting, refused, stopped = tiny.child.written().splitlines()
+    assert "starting" in starting
+    assert "connection refused; trying again" in refused
+    assert "stopped" in stopped
 
 
 def test_a_service_that_waits_for_nats_is_alive_but_not_ready(
