@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from infra.children import Asked, Child, StartError
+from infra.children import Asked, Child, StartError, StopAskedError
 from infra.plan import (
     SERVICES,
     Plan,
@@ -26,6 +26,8 @@ from infra.servers import MongoServer, NatsServer
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 60.0
+DEATHS_AT_START = 3
+"""So many ends of one process while the product starts are no accident."""
 STOP_SECONDS = 12.0
 ENSURE_SECONDS = 60.0
 WATCH_SECONDS = 0.1
@@ -121,11 +123,10 @@ class Stack:
         self._start_servers(asked)
         if self._plan.ensure_streams:
             self._ensure_streams(asked)
-        services = {name: self._service(name) for name in SERVICES}
-        for child in services.values():
+        for name in SERVICES:
+            child = self._service(name)
             self._keep(child, child.start)
-        for name, child in services.items():
-            self._wait_ready(name, child, asked)
+        self._wait_until_ready(asked)
 
     def watch(self, asked: Asked) -> None:
         """Start again what dies, until we are asked to stop. May raise StopAskedError."""
@@ -191,16 +192,27 @@ class Stack:
             folder=ROOT,
         )
 
-    def _wait_ready(self, name: Service, child: Child, asked: Asked) -> None:
-        port = self._plan.ports[name]
-        try:
-            child.wait_until(lambda: waiting_for(port) == "", READY_SECONDS, asked)
-        except StartError as trouble:
-            if child.running:
-                raise StartError(
-                    name, f"still waits for {waiting_for(port)}", str(trouble)
-                ) from trouble
-            raise
+    def _wait_until_ready(self, asked: Asked) -> None:
+        """What dies meanwhile is started again, as it would be later, but not for ever."""
+        waiting = [part for part in self._parts if part.child.name in SERVICES]
+        while waiting:
+            if asked():
+                raise StopAskedError
+            for part in self._parts:
+                _refuse_endless_deaths(part)
+                self._look_after(part)
+            waiting = [part for part in waiting if not self._is_ready(part)]
+            time.sleep(WATCH_SECONDS)
+
+    def _is_ready(self, part: Part) -> bool:
+        name = next(service for service in SERVICES if service == part.child.name)
+        if not part.child.running:
+            return False
+        why = waiting_for(self._plan.ports[name])
+        if why and time.monotonic() > part.started + READY_SECONDS:
+            late = f"still waits for {why}: it was not ready within {READY_SECONDS:g} s"
+            raise StartError(name, late, part.child.tail())
+        return not why
 
     def _look_after(self, part: Part) -> None:
         if part.child.running:
@@ -228,6 +240,13 @@ class Stack:
             self._say(str(trouble).splitlines()[0])
         else:
             self._say(f"{part.child.name} runs again (pid {part.child.pid})")
+
+
+def _refuse_endless_deaths(part: Part) -> None:
+    died = not part.child.running and part.due is None
+    if died and part.deaths + 1 >= DEATHS_AT_START:
+        why = f"{part.child.ending}, {DEATHS_AT_START} times in a row while it started"
+        raise StartError(part.child.name, why, part.child.tail())
 
 
 def waiting_for(port: int) -> str:

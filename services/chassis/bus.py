@@ -14,8 +14,8 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import ConnectionReconnectingError, NoRespondersError
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
@@ -27,6 +27,7 @@ from contracts.live import DELTA, Delta, TextStreamed
 from contracts.lookups import DataFound, DataRequested
 from services.chassis.away import NATS_AWAY as _AWAY
 from services.chassis.away import AwayError
+from services.chassis.connection import listen
 
 PAGE = 500
 """Messages of one direct get: bounds what a reader holds before it has looked at them."""
@@ -350,10 +351,7 @@ class Bus:
         self, subject: str, on_message: Callable[[Msg], Awaitable[None]]
     ) -> AsyncIterator[None]:
         try:
-            subscription = await self.nc.subscribe(subject, cb=on_message)
-            await self.nc.flush(timeout=ACK_SECONDS)  # from here on nothing is missed
-            if not self.nc.is_connected:  # a flush also ends when the connection does
-                raise ConnectionReconnectingError
+            subscription = await listen(self.nc, subject, on_message, ACK_SECONDS)
         except _AWAY as away:
             raise UnavailableError(f"subscribe to {subject}") from away
         try:

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -26,8 +28,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from services.chassis.bus import Bus
+from services.chassis.connection import Connection
 from services.chassis.ending import end
 from services.chassis.logs import configure
+from services.chassis.nats_access import access_of
 from services.chassis.settings import Settings
 from services.chassis.stream_plan import Difference, prevents_work
 from services.chassis.streams import UnansweredError, check_streams, ensure_streams
@@ -43,9 +47,15 @@ STREAMS_AGAIN_SECONDS = 1.0
 """How long a service waits before it looks once more for a stream that it cannot work without."""
 FAILED = 3
 """The exit code of a service that could not start."""
+CUT_SECONDS = 1.0
+"""What is kept of DRAIN_SECONDS for an app that has to be cancelled."""
 
 Check = Callable[[], str | None]
 """What is not ready, in a few words; none when all is well."""
+
+
+class CannotStartError(Exception):
+    """The service ends before it began; the message says why, to its operator, in one line."""
 
 
 class Probes:
@@ -60,15 +70,16 @@ class Probes:
         self.details: Callable[[], dict[str, Any]] = dict
         self.streams_at_start: list[str] = []
         """How streams differed from their definitions when the service started."""
-        self._checks: dict[str, Check]
-        self.starting()
+        self._checks: dict[str, Check] = {"startup": lambda: "still starting"}
 
     def ready_when(self, **checks: Check) -> None:
         """Replace the checks: until the first call the process is starting."""
         self._checks = checks
 
-    def starting(self, why: str = "still starting") -> None:
-        self._checks = {"startup": lambda: why}
+    def starting_until(self, **checks: Check) -> None:
+        """Say beside "still starting" what the start waits for."""
+        if "startup" in self._checks:
+            self._checks = {"startup": self._checks["startup"], **checks}
 
     def draining(self) -> None:
         self._checks = {"drain": lambda: "stopping"}
@@ -94,12 +105,21 @@ class Front:
 
     The app itself starts beside them, however long the servers it needs are away; until then its
     requests are answered 503, so that a liveness probe never ends a process for the fault of others.
+    `left` is how many seconds a process that was told to stop still has: an app that has not ended
+    by then is cancelled, and left where it is.
     """
 
-    def __init__(self, app: Asgi, probes: Probes, give_up: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        app: Asgi,
+        probes: Probes,
+        give_up: Callable[[str], None],
+        left: Callable[[], float],
+    ) -> None:
         self._app = app
         self._probes = probes
         self._give_up = give_up
+        self._left = left
         self.started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,22 +142,21 @@ class Front:
         stop = await receive()
         if self.started:
             told.put_nowait(stop)
-            await asyncio.wait([app])
-        else:
-            await end(app)
+            await asyncio.wait([app], timeout=self._left())
+        if not app.done():
+            if self.started:
+                log.warning("the service did not stop within DRAIN_SECONDS: it is cut short")
+            await asyncio.wait([asyncio.create_task(end(app))], timeout=CUT_SECONDS)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start_app(self, scope: Scope, receive: Receive) -> None:
-        me = asyncio.current_task()
-
         async def hear(message: Message) -> None:
             self.started = message["type"] == "lifespan.startup.complete"
-            told_to_stop = me is not None and me.cancelling() > 0
-            if message["type"] == "lifespan.startup.failed" and not told_to_stop:
-                self._give_up(message.get("message", ""))
 
         try:
             await self._app(scope, receive, hear)
+        except CannotStartError as reason:
+            self._give_up(str(reason))
         except Exception:
             log.exception("the service cannot go on")
             self._give_up("")
@@ -152,18 +171,33 @@ async def _respond(send: Send, status: int, content_type: str, body: bytes) -> N
     await send({"type": "http.response.body", "body": body})
 
 
+class _Broker(NatsBroker):
+    """FastStream's broker over a connection of our own, which it opens, and leaves in time."""
+
+    def __init__(self, connection: Connection, leave_seconds: float) -> None:
+        super().__init__(logger=None)
+        self.nats = connection
+        self._leave_seconds = leave_seconds
+
+    async def _connect(self) -> Connection:
+        await self.nats.open()
+        self.config.connect(self.nats)
+        return self.nats
+
+    async def stop(self, *raised: Any) -> None:
+        connected, self._connection = (
+            self._connection is not None,
+            None,
+        )  # else it drains, unbounded
+        await super().stop(*raised)
+        if connected:
+            await self.nats.leave(self._leave_seconds)
+
+
 def build_broker(settings: Settings, service: str) -> NatsBroker:
     """A broker that waits for NATS as long as it takes, at the start and after an outage."""
-    return NatsBroker(
-        settings.nats_url,
-        name=service,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.25,  # type: ignore[arg-type]  # typed int; nats-py sleeps on it
-        connect_timeout=2,
-        ping_interval=5,
-        max_outstanding_pings=2,
-        logger=None,
-    )
+    access = access_of(settings, service)
+    return _Broker(Connection(access, service), settings.drain_seconds / 4)  # others stop before it
 
 
 @asynccontextmanager
@@ -175,16 +209,17 @@ async def connected(
 ) -> AsyncIterator[Bus]:
     """The bus over the broker's connection, its streams in place; drained at the end.
 
-    `needs` names the streams that the service works with (none: all there are): without
-    ENSURE_STREAMS it asks for no other.
+    Until then the probes say what keeps us from it. `needs` names the streams that the service
+    works with (none: all there are): without ENSURE_STREAMS it asks for no other.
     """
+    probes = probes or Probes(CollectorRegistry())
+    probes.starting_until(nats=_check(broker))
     nc = await broker.connect()
     try:
-        await _streams_in_place(nc, settings, probes or Probes(CollectorRegistry()), needs)
+        await _streams_in_place(nc, settings, probes, needs)
         yield Bus(nc)
     finally:
-        with contextlib.suppress(Exception):  # gone already: nothing is left to drain
-            await asyncio.wait_for(broker.stop(), settings.drain_seconds)
+        await broker.stop()
 
 
 async def _streams_in_place(
@@ -205,10 +240,11 @@ async def _streams_in_place(
         said = found
         if not blocking:
             break
-        probes.starting("; ".join(blocking))
+        waits_for = "; ".join(blocking)
+        probes.starting_until(streams=lambda: waits_for)  # noqa: B023  read before it is set again
         await asyncio.sleep(STREAMS_AGAIN_SECONDS)
+    probes.starting_until()
     probes.streams_at_start = said
-    probes.starting()
 
 
 async def _differing_streams(
@@ -220,14 +256,31 @@ async def _differing_streams(
 
 
 def nats_check(bus: Bus) -> Check:
-    return lambda: None if bus.nc.is_connected else "NATS is away"
+    """What keeps the bus of `connected` from NATS."""
+    nc = bus.nc
+    if not isinstance(nc, Connection):
+        raise TypeError(f"expected a connection of `connected`, got {type(nc).__name__}")
+    return lambda: nc.trouble
+
+
+def _check(broker: NatsBroker) -> Check:
+    connection = broker.nats if isinstance(broker, _Broker) else None
+    return lambda: connection.trouble if connection else None
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, probes: Probes) -> None:
+    def __init__(self, config: uvicorn.Config, probes: Probes, drain_seconds: float) -> None:
         super().__init__(config)
         self._probes = probes
+        self._drain_seconds = drain_seconds
+        self._stop_by: float | None = None
         self.failed = False
+
+    def left(self) -> float:
+        """How many seconds of DRAIN_SECONDS the app still has."""
+        now = asyncio.get_running_loop().time()
+        stop_by = now + self._drain_seconds if self._stop_by is None else self._stop_by
+        return max(stop_by - now - CUT_SECONDS, 0.1)
 
     def give_up(self, why: str) -> None:
         if why:
@@ -236,16 +289,35 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._stop_by is None:
+            self._stop_by = asyncio.get_running_loop().time() + self._drain_seconds
+            last = threading.Timer(self._drain_seconds, self._leave)
+            last.daemon = True
+            last.start()
         self._probes.draining()
         super().handle_exit(sig, frame)
 
+    def _leave(self) -> None:
+        """A task or a thread that cannot be ended must not hold the process; its work comes again."""
+        log.warning("something did not stop within DRAIN_SECONDS: the process ends without it")
+        os._exit(FAILED if self.failed else 0)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn raises the signal again after a clean end; a clean end exits 0 here.
+        # uvicorn raises the signal again after a clean end; a clean end exits 0 here. And a loop that
+        # is closed gives signals back their default, by which a second SIGTERM would still kill us.
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+
+        def stop(number: int, _: FrameType | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: we are as good as gone
+                loop.call_soon_threadsafe(self.handle_exit, number, None)
+
+        for number in _STOP:
+            signal.signal(number, stop)
         yield
+
+
+_STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(
@@ -256,7 +328,7 @@ def serve(
     `options` go to uvicorn.
     """
     configure(service, settings.log_level, as_json=settings.logs_as_json)
-    front = Front(app, probes, lambda why: server.give_up(why))
+    front = Front(app, probes, lambda why: server.give_up(why), lambda: server.left())
     config = uvicorn.Config(
         front,
         host=settings.host,
@@ -264,12 +336,14 @@ def serve(
         log_config=None,
         access_log=False,
         lifespan="on",
-        timeout_graceful_shutdown=int(settings.drain_seconds),
+        timeout_graceful_shutdown=max(1, int(settings.drain_seconds / 2)),  # the app needs the rest
         **options,
     )
-    server = _Server(config, probes)
+    server = _Server(config, probes, settings.drain_seconds)
     log.info("starting", extra={"host": settings.host, "port": port})
     server.run()
+    for number in _STOP:
+        signal.signal(number, signal.SIG_IGN)  # the interpreter, too, would give back the default
     log.info("stopped")
     if server.failed:
         sys.exit(FAILED)

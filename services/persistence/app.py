@@ -9,14 +9,24 @@ from functools import partial
 from faststream.asgi import AsgiFastStream
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import Field
+from pymongo.errors import ConfigurationError, OperationFailure
 
 from contracts import subjects
 from services.chassis import settings as chassis
 from services.chassis.bus import Bus, Stored
+from services.chassis.connection import REPEAT_SECONDS, Sparing
 from services.chassis.dead_letters.queue import dead_letter_counter
 from services.chassis.listening import Queue, QueueConsumer
-from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
+from services.chassis.process import (
+    Asgi,
+    CannotStartError,
+    Probes,
+    build_broker,
+    connected,
+    nats_check,
+)
 from services.chassis.projecting import EventConsumer
+from services.chassis.settings import FilePath
 from services.persistence.handlers import Keeper
 from services.persistence.lookups import Answers, allowed_places
 from services.persistence.mongo import (
@@ -27,7 +37,8 @@ from services.persistence.mongo import (
     build_client,
     open_store,
 )
-from services.persistence.store import StoreAwayError
+from services.persistence.mongo_access import MongoAccess, UnusableFileError
+from services.persistence.store import StoreAwayError, StoreUnfitError
 from services.persistence.summaries import Summaries
 
 log = logging.getLogger(__name__)
@@ -45,6 +56,12 @@ class Settings(chassis.Settings):
     persistence_port: int = Field(default=8003, ge=1, le=65535)
     mongodb_uri: str = "mongodb://127.0.0.1:27017"
     mongodb_database: str = "MozaiksAI"
+    mongodb_password_file: FilePath = None
+    """The password of the user that MONGODB_URI names."""
+    mongodb_ca_file: FilePath = None
+    """Who signed the server's certificate; this and the next demand TLS."""
+    mongodb_cert_key_file: FilePath = None
+    """Our certificate and its key, in one file."""
     mongodb_wait_seconds: float = Field(default=60.0, gt=0)
     """How long a starting process waits for MongoDB before it ends with the reason."""
     data_reference_databases: str = ""
@@ -75,7 +92,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         async with (
-            mongo(settings) as (client, store),
+            mongo(settings, probes) as (client, store),
             connected(broker, settings, probes, NEEDS) as bus,
         ):
             summaries = Summaries(await bus.bucket(subjects.CHATS))
@@ -93,7 +110,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             listening.append(listener)
             probes.ready_when(
                 nats=nats_check(bus),
-                mongodb=partial(away, client),
+                mongodb=partial(_trouble, client, _access(settings)),
                 events=lambda: None if follower.following else "not following",
                 lookups=lambda: None if listener.listening else "not answering",
             )
@@ -120,24 +137,78 @@ def _answering(
 
 
 @asynccontextmanager
-async def mongo(settings: Settings) -> AsyncIterator[tuple[Client, MongoStore]]:
-    """Raises StoreUnfitError, or StoreAwayError after the time that the settings give."""
-    client = build_client(settings.mongodb_uri)
+async def mongo(
+    settings: Settings, probes: Probes | None = None
+) -> AsyncIterator[tuple[Client, MongoStore]]:
+    """Until MongoDB answers the probes say why not.
+
+    Raises CannotStartError: for a MongoDB that is too old, and after MONGODB_WAIT_SECONDS.
+    """
+    opening = _Opening(settings)
+    if probes is not None:
+        probes.starting_until(mongodb=lambda: opening.why)
+    client, store = await opening.opened()
     try:
-        yield client, await _opened(client, settings)
+        yield client, store
     finally:
         await client.close()
 
 
-async def _opened(client: Client, settings: Settings) -> MongoStore:
-    deadline = asyncio.get_running_loop().time() + settings.mongodb_wait_seconds
-    while True:
-        try:
-            return await open_store(client, settings.mongodb_database)
-        except StoreAwayError as away_still:
-            if asyncio.get_running_loop().time() > deadline:
-                raise StoreAwayError(
-                    f"MONGODB_URI: no MongoDB answers ({away_still})"
-                ) from away_still
-            log.warning("waiting for MongoDB", extra={"why": str(away_still)})
+class _Opening:
+    """Tries until MongoDB can be used; `why` is what keeps us from it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._access = _access(settings)
+        self.why: str | None = None
+
+    async def opened(self) -> tuple[Client, MongoStore]:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._settings.mongodb_wait_seconds
+        sparing = Sparing(REPEAT_SECONDS)
+        while True:
+            try:
+                return await self._once()
+            except (StoreAwayError, OperationFailure, ConfigurationError) as away_still:
+                cause = away_still.__cause__ or away_still
+                self.why = self._access.trouble_in_words(cause)
+            except UnusableFileError as unusable:
+                self.why = str(unusable)
+            if clock() > deadline:
+                waited = f"{self._settings.mongodb_wait_seconds:g}"
+                raise CannotStartError(f"{self.why}; MONGODB_WAIT_SECONDS={waited} are over")
+            line = f"{self.why}; trying again"
+            if sparing.lets(line, clock()):
+                log.warning(line)
             await asyncio.sleep(0.5)
+
+    async def _once(self) -> tuple[Client, MongoStore]:
+        try:
+            client = build_client(self._access.uri, **self._access.options())
+        except (ConfigurationError, ValueError) as wrong:
+            raise CannotStartError(f"MONGODB_URI: {wrong}") from wrong
+        try:
+            return client, await open_store(client, self._settings.mongodb_database)
+        except StoreUnfitError as unfit:
+            await client.close()
+            raise CannotStartError(str(unfit)) from unfit
+        except BaseException:
+            await client.close()
+            raise
+
+
+def _access(settings: Settings) -> MongoAccess:
+    return MongoAccess(
+        uri=settings.mongodb_uri,
+        password_file=settings.mongodb_password_file,
+        ca_file=settings.mongodb_ca_file,
+        cert_key_file=settings.mongodb_cert_key_file,
+    )
+
+
+def _trouble(client: Client, access: MongoAccess) -> str | None:
+    if (what := away(client)) is None:
+        return None
+    seen = client.topology_description.server_descriptions().values()
+    errors = [server.error for server in seen if server.error is not None]
+    return f"{what}: {access.trouble_in_words(errors[0])}" if errors else what

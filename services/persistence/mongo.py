@@ -131,10 +131,14 @@ class ChatMessage(Document):
         )
 
 
-def build_client(uri: str) -> Client:
-    """A client that gives up on a server that is away soon, and notices its return as soon."""
+def build_client(uri: str, **options: Any) -> Client:
+    """A client that gives up on a server that is away soon, and notices its return as soon.
+
+    `options` are the driver's own.
+    """
     return AsyncMongoClient(
         uri,
+        **options,
         tz_aware=True,
         appname="mozaiks-persistence",
         serverSelectionTimeoutMS=AWAY_MILLISECONDS,

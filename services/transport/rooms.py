@@ -18,6 +18,7 @@ from contracts.codec import UnreadableMessageError
 from contracts.ids import ChatKey, Seq, StreamSeq
 from contracts.live import DELTA, Delta, TextStreamed
 from services.chassis.bus import Bus, UnavailableError, live_position
+from services.chassis.connection import flush
 from services.transport.chatview import ChatView
 from services.transport.feed import Seen
 from services.transport.refusals import limit_reached
@@ -300,7 +301,7 @@ class Rooms:
             if now == known or not nc.is_connected:
                 continue
             with contextlib.suppress(NatsError, OSError, TimeoutError):
-                await nc.flush(timeout=2)  # the subscriptions stand before anyone reads
+                await flush(nc, 2)  # the subscriptions stand before anyone reads
                 known = now
                 for lease in self._leases.values():
                     lease.room.reread()

@@ -1,11 +1,16 @@
 """Chats without an orchestrator: envelopes in order, and an append that keeps the position."""
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy
 from nats.js.errors import NotFoundError
@@ -32,6 +37,7 @@ from contracts.ids import (
     new_command_id,
 )
 from contracts.live import TextStreamed
+from infra.children import Child
 from infra.servers import NatsServer
 from services.chassis.bus import Bus, Stored
 from services.chassis.process import build_broker, connected
@@ -156,3 +162,27 @@ async def bus_of(server: NatsServer) -> AsyncIterator[Bus]:
     settings = Settings(nats_url=server.url, drain_seconds=2)
     async with connected(build_broker(settings, "test"), settings) as bus:
         yield bus
+
+
+def fill(nc: Client) -> None:
+    """Write more than the buffers of a socket take."""
+    assert nc._transport is not None
+    for _ in range(40):
+        nc._transport.write(b"PUB x 1000000\r\n" + bytes(1_000_000) + b"\r\n")
+
+
+def freeze(child: Child) -> None:
+    """SIGSTOP, and return once every thread of it has stopped."""
+    os.kill(child.pid, signal.SIGSTOP)
+    threads = Path("/proc", str(child.pid), "task")
+    while any(_state(thread) != "T" for thread in threads.iterdir()):
+        time.sleep(0.005)
+
+
+def thaw(child: Child) -> None:
+    if child.running:
+        os.kill(child.pid, signal.SIGCONT)
+
+
+def _state(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]

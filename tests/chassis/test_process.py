@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -87,6 +88,38 @@ def test_a_service_told_to_stop_ends_well(start: Start) -> None:
         assert not answers(tiny.port)
 
 
+def test_a_service_with_work_that_cannot_be_ended_ends_all_the_same(start: Start) -> None:
+    with start(STUBBORN="true", DRAIN_SECONDS="1") as tiny:
+        tiny.until_ready()
+        assert tiny.child.stop(SECONDS)
+        assert tiny.child.ending == "ended with code 0"
+        assert "did not stop within DRAIN_SECONDS" in tiny.child.written()
+
+
+def test_a_service_told_to_stop_again_and_again_ends_well(start: Start) -> None:
+    with start() as tiny:
+        tiny.until_ready()
+        while tiny.child.running:
+            tiny.child.ask_to_stop()
+            time.sleep(0.001)
+        assert tiny.child.ending == "ended with code 0"
+
+
+def test_a_service_that_nats_refuses_says_why_in_one_line_and_when_asked(
+    start: Start, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone.creds"
+    with start(NATS_URL=f"nats://127.0.0.1:{free_port()}", NATS_CREDENTIALS_FILE=str(gone)) as tiny:
+        tiny.until(lambda: answers(tiny.port))
+        tiny.until(lambda: "refused" in tiny.get("/ready").text)
+        time.sleep(1)  # several tries
+        assert tiny.child.stop(SECONDS)
+        starting, refused, stopped = tiny.child.written().splitlines()
+    assert "starting" in starting
+    assert "connection refused; trying again" in refused
+    assert "stopped" in stopped
+
+
 def test_a_service_that_waits_for_nats_is_alive_but_not_ready(
     start: Start, own_nats: NatsServer
 ) -> None:
@@ -97,7 +130,12 @@ def test_a_service_that_waits_for_nats_is_alive_but_not_ready(
         waiting = tiny.get("/ready")
         assert waiting.status_code == 503
         assert waiting.json()["ready"] is False
-        assert waiting.json()["waiting_for"] == {"startup": "still starting"}
+        tiny.until(lambda: "nats" in tiny.get("/ready").json()["waiting_for"])
+        tiny.until(lambda: "refused" in tiny.get("/ready").json()["waiting_for"]["nats"])
+        assert tiny.get("/ready").json()["waiting_for"] == {
+            "startup": "still starting",
+            "nats": f"NATS is away: NATS_URL {own_nats.url}: connection refused",
+        }
         assert tiny.get("/anything").status_code == 503
         own_nats.start()
         tiny.until_ready()
@@ -120,7 +158,8 @@ def test_a_service_that_lost_nats_says_so_and_gets_over_it(
         tiny.until_ready()
         own_nats.kill()
         tiny.until(lambda: tiny.get("/ready").status_code == 503)
-        assert tiny.get("/ready").json()["waiting_for"] == {"nats": "NATS is away"}
+        why = tiny.get("/ready").json()["waiting_for"]["nats"]
+        assert why.startswith(f"NATS is away: NATS_URL {own_nats.url}: ")
         assert tiny.get("/health").status_code == 200
         own_nats.start()
         tiny.until_ready()
@@ -148,7 +187,7 @@ def test_a_service_that_may_not_make_streams_waits_for_them_by_name(
         tiny.until(lambda: "streams are not as they are defined" in tiny.child.written())
         waiting = tiny.get("/ready")
         assert waiting.status_code == 503
-        assert "stream EVENTS is missing" in waiting.json()["waiting_for"]["startup"]
+        assert "stream EVENTS is missing" in waiting.json()["waiting_for"]["streams"]
         assert tiny.get("/health").status_code == 200
         assert request(own_nats.port, "$JS.API.INFO", {})["streams"] == 0
         ensured(own_nats)
@@ -169,9 +208,9 @@ def test_a_service_waits_for_the_streams_that_it_needs_and_for_no_other(
 ) -> None:
     with start(ENSURE_STREAMS="false", NEEDS='["EVENTS"]') as tiny:
         tiny.until(lambda: "stream EVENTS is missing" in tiny.child.written())
-        assert tiny.get("/ready").json()["waiting_for"] == {"startup": "stream EVENTS is missing"}
+        assert tiny.get("/ready").json()["waiting_for"]["streams"] == "stream EVENTS is missing"
         in_streams(own_nats, "CREATE", "EVENTS")  # there, and useless as it is
-        tiny.until(lambda: "allow_direct" in tiny.get("/ready").json()["waiting_for"]["startup"])
+        tiny.until(lambda: "allow_direct" in tiny.get("/ready").json()["waiting_for"]["streams"])
         ensured(own_nats)
         tiny.until_ready()
 

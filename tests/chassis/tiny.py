@@ -1,5 +1,8 @@
 """The smallest service there is: nothing but the chassis, started as a process by the tests."""
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +17,8 @@ class Settings(chassis.Settings):
     tiny_port: int
     start_fails: bool = False
     needs: list[str] | None = None
+    stubborn: bool = False
+    """Keeps a thread and a task that nobody can end."""
 
 
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
@@ -26,6 +31,9 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         if settings.start_fails:
             raise RuntimeError("the coffee is cold")
+        if settings.stubborn:
+            threading.Thread(target=threading.Event().wait, name="stubborn").start()
+            probes.stubborn = asyncio.create_task(_stubborn())  # type: ignore[attr-defined]
         async with connected(broker, settings, probes, settings.needs) as bus:
             probes.ready_when(nats=nats_check(bus))
             probes.details = lambda: {"open": 0}
@@ -33,6 +41,12 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             probes.draining()
 
     return AsgiFastStream(broker, lifespan=lifespan, logger=None), probes
+
+
+async def _stubborn() -> None:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,18 @@ def test_the_database_goes_to_persistence_alone() -> None:
     assert [name for name, one in told.items() if "MONGODB_URI" in one] == ["persistence"]
 
 
+def test_what_opens_nats_goes_to_all_and_what_opens_mongodb_to_persistence() -> None:
+    nats = ("USER", "PASSWORD", "NKEY_SEED_FILE", "CREDENTIALS_FILE", "CA_FILE", "INBOX_PREFIX")
+    mongodb = ("PASSWORD_FILE", "CA_FILE", "CERT_KEY_FILE", "WAIT_SECONDS")
+    environ = {f"NATS_{name}": "x" for name in nats} | {f"MONGODB_{name}": "x" for name in mongodb}
+    plan = build_plan(environ)
+    told = {name: environment_of(name, plan, environ, **ADDRESSES) for name in plan.ports}
+    for service, one in told.items():
+        seen = {name for name in environ if name in one}
+        expected = {name for name in environ if name.startswith("NATS_")}
+        assert seen == (set(environ) if service == "persistence" else expected)
+
+
 def test_the_token_of_the_numbers_goes_to_metrics_alone() -> None:
     environ = {"METRICS_TOKEN": "secret"}
     plan = build_plan(environ)

@@ -102,8 +102,46 @@ def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(tmp_path: 
     stack = Stack(without_servers(tmp_path), os.environ, print, broken, NOTHING)
     try:
         with pytest.raises(
-            StartError, match=r"(?s)orchestrator ended with code 1.*no such setting"
+            StartError,
+            match=r"(?s)orchestrator ended with code 1, 3 times in a row .*no such setting",
         ):
+            stack.start(lambda: False)
+    finally:
+        stack.stop()
+
+
+def test_a_service_that_dies_while_it_starts_is_started_again_and_we_say_so(
+    tmp_path: Path,
+) -> None:
+    once = tmp_path / "died once"
+
+    def dies_once(service: Service) -> list[str]:
+        if service != "metrics":
+            return stand_in(service)
+        dies = f"import pathlib, sys\nmark = pathlib.Path({str(once)!r})\n"
+        dies += "if not mark.exists(): mark.touch(); sys.exit('the first time is hard')\n"
+        return [sys.executable, "-c", dies + stand_in(service)[2]]
+
+    said: list[str] = []
+    stack = Stack(without_servers(tmp_path), os.environ, said.append, dies_once, NOTHING)
+    try:
+        stack.start(lambda: False)
+    finally:
+        stack.stop()
+    died, again = said
+    assert died.startswith("metrics ended with code 1; it is started again in 0.25 s")
+    assert "the first time is hard" in died
+    assert again.startswith("metrics runs again (pid ")
+
+
+def test_a_service_that_is_never_ready_ends_the_start_with_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.stack.READY_SECONDS", 2.0)
+    slow = lambda name: stand_in(name, status=503 if name == "metrics" else 200)  # noqa: E731
+    stack = Stack(without_servers(tmp_path), os.environ, print, slow, NOTHING)
+    try:
+        with pytest.raises(StartError, match=r"metrics still waits for nats \(away\)"):
             stack.start(lambda: False)
     finally:
         stack.stop()

@@ -28,7 +28,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[str, uvicorn.Server
     app, probes = build_app(settings)
     door = socket.create_server(("127.0.0.1", 0))
     door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sees to its own only
-    front = Front(app, probes, give_up=pytest.fail)
+    front = Front(app, probes, give_up=pytest.fail, left=lambda: 10.0)
     config = uvicorn.Config(
         front,
         lifespan="on",

@@ -11,6 +11,7 @@ from litestar.response import File, Redirect
 from nats.errors import Error as NatsError
 
 from contracts import subjects
+from services.chassis.connection import flush
 from services.transport.desk import Desk
 from services.transport.openapi import Told, told
 from services.transport.refusals import RefusalError, unavailable
@@ -74,11 +75,9 @@ async def _ping(desk: Desk) -> float:
     clock = asyncio.get_running_loop().time
     began = clock()
     try:
-        await desk.bus.nc.flush(PING_SECONDS)
-    except (NatsError, TimeoutError) as away:
+        await flush(desk.bus.nc, PING_SECONDS)
+    except NatsError as away:
         raise unavailable() from away
-    if not desk.bus.nc.is_connected:  # a flush also ends when the connection does
-        raise unavailable()
     return _millis(clock() - began)
 
 
