@@ -38,6 +38,7 @@ check: $(READY) ## lint, format, types, architecture, dependencies, schemas
 			--known-first-party workflows --known-first-party infra) || exit 1; \
 	done
 	@$(BIN)/python -m contracts.schema --check
+	@$(BIN)/python -m contracts.compatibility
 	@$(BIN)/python -m services.orchestrator.workflows schemas --check
 
 browser: $(READY)

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 
 from benchmarks import chats, floor, stage
 from benchmarks.figures import Aim, Figure, percentile
-from contracts.events import Event
+from contracts.ids import CommandId
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.orchestrator.chatlog import ChatLog
@@ -19,11 +19,9 @@ WRITERS = 32
 DECISIONS_OF_A_WRITER = 6
 AIM = Aim(ratio=1.5)
 
-OPENING: list[Event] = [chats.STARTED, chats.selected(1)]
+OPENING: chats.Group = [chats.STARTED, chats.selected(1)]
 
-Decision = Sequence[Event]
-
-DECISIONS_BY_SIZE: dict[int, Decision] = {
+DECISIONS_BY_SIZE: dict[int, chats.Group] = {
     1: [chats.returned(1)],
     3: [chats.responded(1), chats.used(1), chats.returned(1)],
 }
@@ -39,7 +37,9 @@ async def measure(server: NatsServer) -> list[Figure]:
         return figures
 
 
-async def _one_after_the_other(name: str, bus: Bus, nc: Client, decision: Decision) -> list[Figure]:
+async def _one_after_the_other(
+    name: str, bus: Bus, nc: Client, decision: chats.Group
+) -> list[Figure]:
     floors: list[list[float]] = []
     ours: list[list[float]] = []
     for _ in range(REPETITIONS):
@@ -57,7 +57,7 @@ async def _one_after_the_other(name: str, bus: Bus, nc: Client, decision: Decisi
     ]
 
 
-async def _many_at_once(name: str, bus: Bus, nc: Client, decision: Decision) -> Figure:
+async def _many_at_once(name: str, bus: Bus, nc: Client, decision: chats.Group) -> Figure:
     floors: list[float] = []
     ours: list[float] = []
     each = DECISIONS_OF_A_WRITER
@@ -79,15 +79,16 @@ async def _rate(writers: "Sequence[_Raw] | Sequence[_Ours]", size: int) -> float
 class _Ours:
     """A chat as the orchestrator appends to it: decide, seal, encode, publish, fold."""
 
-    def __init__(self, chat: ChatLog, decision: Decision, times: int) -> None:
+    def __init__(self, chat: ChatLog, decision: chats.Group, times: int) -> None:
         self._chat = chat
         self._decision = decision
         self._times = times
 
     @classmethod
-    async def on(cls, bus: Bus, decision: Decision, times: int) -> "_Ours":
-        chat = ChatLog(bus, chats.new_chat(), chats.clock)
-        await chat.append(lambda _: OPENING, cause="start", workflow=chats.WORKFLOW)
+    async def on(cls, bus: Bus, decision: chats.Group, times: int) -> "_Ours":
+        key, command = chats.new_chat(), CommandId("start")
+        chat = ChatLog(bus, key, chats.DELIVERY, command, chats.clock)
+        await chat.append(lambda _: OPENING, workflow=chats.WORKFLOW)
         return cls(chat, decision, times)
 
     async def run(self) -> list[float]:
@@ -103,23 +104,22 @@ class _Ours:
 class _Raw:
     """The same chat's messages, made beforehand."""
 
-    def __init__(self, nc: Client, batches: list[list[floor.Ready]], position: int) -> None:
+    def __init__(self, nc: Client, messages: list[floor.Ready], position: int) -> None:
         self._nc = nc
-        self._batches = batches
+        self._messages = messages
         self._position = position
 
     @classmethod
-    async def on(cls, bus: Bus, nc: Client, decision: Decision, times: int) -> "_Raw":
+    async def on(cls, bus: Bus, nc: Client, decision: chats.Group, times: int) -> "_Raw":
         key = chats.new_chat()
-        position = await bus.append(chats.sealed(key, OPENING), after=chats.NOWHERE)
-        envelopes = chats.sealed(key, [*decision] * times, after=len(OPENING))
-        pieces = chats.in_pieces(envelopes, len(decision))
-        return cls(nc, [floor.ready(piece) for piece in pieces], position)
+        opening, *decisions = chats.sealed(key, [OPENING, *[decision] * times])
+        position = await chats.store(bus, [opening])
+        return cls(nc, [floor.ready(one) for one in decisions], position)
 
     async def run(self) -> list[float]:
         taken: list[float] = []
-        for batch in self._batches:
+        for message in self._messages:
             began = perf_counter()
-            self._position = await floor.publish(self._nc, batch, self._position)
+            self._position = await floor.publish(self._nc, message, self._position)
             taken.append(perf_counter() - began)
         return taken

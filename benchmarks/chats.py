@@ -1,11 +1,11 @@
 """The chats that are measured: turns with a tool, a handoff and a person's word, of usual size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import count
+from itertools import chain, count
 
-from contracts.codec import Origin, seal
-from contracts.envelope import Envelope
+from contracts.codec import Origin
+from contracts.event_log import EMPTY, Decision, Head, seal
 from contracts.events import Event
 from contracts.events.chat import ChatStarted, UserMessageReceived
 from contracts.events.parts import TextPart, Tokens, ToolCall
@@ -21,18 +21,20 @@ from contracts.ids import (
     AgentName,
     AppId,
     ChatKey,
-    Seq,
+    DeliveryId,
     StreamSeq,
     UserId,
     WorkflowName,
     new_chat_id,
 )
+from services.chassis.bus import Bus
 
 APP = AppId("acme")
 PERSON = UserId("ana")
 AGENT = AgentName("Planner")
 WORKFLOW = WorkflowName("Generator")
 NOWHERE = StreamSeq(0)
+DELIVERY = DeliveryId("bench", message=1, attempt=1)
 STARTED = ChatStarted(user_id=PERSON, seed=7)
 
 _PROMPT = (
@@ -103,42 +105,49 @@ def returned(turn: int) -> ToolReturned:
     )
 
 
-def turn(number: int) -> list[Event]:
+Group = Sequence[Event]
+"""The events of one decision."""
+
+
+def turn(number: int) -> list[Group]:
     """Ten events: the person speaks, the agent calls a tool, reads its result and answers."""
     asks = ToolCall(id=f"call_{number}", name="estimate_effort", arguments='{"steps": ["a", "b"]}')
     return [
-        said(),
-        selected(number),
-        requested(number),
-        responded(number, 0, asks),
-        used(number),
-        returned(number),
-        requested(number, 1),
-        responded(number, 1),
-        used(number, 1),
-        TurnCompleted(turn=number, agent=AGENT, text=_TEXT),
+        [said(), selected(number)],
+        [requested(number)],
+        [responded(number, 0, asks), used(number)],
+        [returned(number)],
+        [requested(number, 1)],
+        [responded(number, 1), used(number, 1)],
+        [TurnCompleted(turn=number, agent=AGENT, text=_TEXT)],
     ]
 
 
-def story(length: int) -> list[Event]:
+def story(length: int) -> list[Group]:
     """A chat of `length` events that stands in the middle of a turn, or at the end of one."""
-    events: list[Event] = [STARTED]
-    for number in count(1):
-        if len(events) >= length:
+    groups: list[Group] = [[STARTED]]
+    left = length - 1
+    for group in chain.from_iterable(turn(number) for number in count(1)):
+        if not left:
             break
-        events += turn(number)
-    return events[:length]
+        groups.append(group[:left])
+        left -= len(groups[-1])
+    return groups
 
 
-def sealed(key: ChatKey, events: Sequence[Event], *, after: int = 0) -> list[Envelope]:
-    """The events in their envelopes, the first of them at `after` + 1, each with a cause of its own."""
+def sealed(key: ChatKey, groups: Iterable[Group], head: Head = EMPTY) -> list[Decision]:
+    """A decision of each group, the first right after `head`, each with a cause of its own."""
     now = clock()
-    return [
-        seal(event, Seq(seq), Origin(key, WORKFLOW, now, cause=f"command-{seq}")).envelope
-        for seq, event in enumerate(events, after + 1)
-    ]
+    found: list[Decision] = []
+    for group in groups:
+        origin = Origin(key, WORKFLOW, now, cause=f"command-{head.seq + 1}", runner=DELIVERY.runner)
+        found.append(seal(group, head, [origin] * len(group)))
+        head = found[-1].head
+    return found
 
 
-def in_pieces(envelopes: Sequence[Envelope], size: int) -> Iterator[Sequence[Envelope]]:
-    for first in range(0, len(envelopes), size):
-        yield envelopes[first : first + size]
+async def store(bus: Bus, decisions: Iterable[Decision], after: StreamSeq = NOWHERE) -> StreamSeq:
+    """Append them right after the chat's message at `after`; where the last one lies."""
+    for decision in decisions:
+        after = await bus.events.append(decision, after=after)
+    return after

@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from contracts import codec, envelope, subjects
-from contracts.envelope import Envelope
-from contracts.ids import new_message_id
+from contracts import subjects
+from contracts.event_log import Decision
 
 ACK_SECONDS = 5.0
 PAGE = 1000
@@ -29,30 +27,21 @@ class Ready:
     headers: dict[str, str]
 
 
-def ready(decision: Sequence[Envelope]) -> list[Ready]:
-    """The messages of one atomic append, byte for byte what the bus sends."""
-    batch = [
-        Ready(subjects.event(one.key, one.category), codec.encode(one), envelope.headers(one))
-        for one in decision
-    ]
-    expected = subjects.events_of(decision[0].key)
-    batch[0].headers["Nats-Expected-Last-Subject-Sequence-Subject"] = expected
-    if len(batch) > 1:
-        name = new_message_id()
-        for place, message in enumerate(batch, start=1):
-            message.headers["Nats-Batch-Id"] = name
-            message.headers["Nats-Batch-Sequence"] = str(place)
-        batch[-1].headers["Nats-Batch-Commit"] = "1"
-    return batch
+def ready(decision: Decision) -> Ready:
+    """The message of one append, byte for byte what the log sends."""
+    subject = subjects.event(decision.key, decision.first.category)
+    expected = {
+        "Nats-Expected-Last-Subject-Sequence-Subject": subjects.events_of(decision.key),
+    }
+    return Ready(subject, decision.data, {**decision.headers, **expected})
 
 
-async def publish(nc: Client, batch: Sequence[Ready], after: int) -> int:
-    """Publish one atomic batch and wait for its acknowledgement; its position in the stream."""
-    batch[0].headers["Nats-Expected-Last-Subject-Sequence"] = str(after)
-    for message in batch[:-1]:
-        await nc.publish(message.subject, message.payload, headers=message.headers)
-    last = batch[-1]
-    reply = await nc.request(last.subject, last.payload, timeout=ACK_SECONDS, headers=last.headers)
+async def publish(nc: Client, message: Ready, after: int) -> int:
+    """Publish one message and wait for its acknowledgement; its position in the stream."""
+    message.headers["Nats-Expected-Last-Subject-Sequence"] = str(after)
+    reply = await nc.request(
+        message.subject, message.payload, timeout=ACK_SECONDS, headers=message.headers
+    )
     ack = json.loads(reply.data)
     if "seq" not in ack:
         raise FloorError(str(ack))

@@ -12,9 +12,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks import chats, stage
 from benchmarks.figures import Aim, Figure, percentile
-from contracts import codec, subjects
-from contracts.events import Event
-from contracts.ids import ChatKey, RunnerId
+from contracts import subjects
+from contracts.event_log import Decision
+from contracts.ids import ChatKey
 from contracts.live import TextStreamed
 from infra.ports import LOOPBACK
 from infra.servers import NatsServer
@@ -25,7 +25,7 @@ WARM_UP = 100
 ALL = WARM_UP + REPETITIONS * MESSAGES
 LOST_SECONDS = 60.0
 AIM = Aim(ratio=3)
-OPENING: list[Event] = [chats.STARTED, chats.selected(1), chats.requested(1)]
+OPENING: chats.Group = [chats.STARTED, chats.selected(1), chats.requested(1)]
 
 
 class WrongFrameError(Exception):
@@ -46,10 +46,12 @@ class Watched:
 
     def __init__(self, messages_of: "Messages") -> None:
         self.key = chats.new_chat()
-        self.messages = messages_of(self.key)
+        (self.opening,) = chats.sealed(self.key, [OPENING])
+        self.messages = messages_of(self.opening)
 
 
-Messages = Callable[[ChatKey], Iterator[Message]]
+Messages = Callable[[Decision], Iterator[Message]]
+"""What happens in a chat after its opening."""
 Seconds = list[float]
 
 
@@ -64,7 +66,7 @@ async def measure(server: NatsServer) -> list[Figure]:
         for name, messages in (("stored event", _events), ("text chunk", _chunks)):
             plain, viewed = Watched(messages), Watched(messages)
             for chat in (plain, viewed):
-                await bus.append(chats.sealed(chat.key, OPENING), after=chats.NOWHERE)
+                await chats.store(bus, [chat.opening])
             address = f"ws://{LOOPBACK}:{transport.port}{_path(viewed.key)}?after=0"
             async with connect(address) as socket, asyncio.timeout(LOST_SECONDS):
                 await _replayed(socket)
@@ -158,23 +160,16 @@ def _path(key: ChatKey) -> str:
     return f"/ws/{chats.WORKFLOW}/{key.app}/{key.chat}/{chats.PERSON}"
 
 
-def _events(key: ChatKey) -> Iterator[Message]:
+def _events(opening: Decision) -> Iterator[Message]:
     """A person's words, one event each, made before the clock runs."""
-    words: list[Event] = [chats.said(f"word number {place}.") for place in range(ALL)]
-    envelopes = chats.sealed(key, words, after=len(OPENING))
-    return iter(
-        [
-            Message(
-                subjects.event(key, one.category),
-                codec.encode(one),
-                f"word number {place}.".encode(),
-            )
-            for place, one in enumerate(envelopes)
-        ]
-    )
+    words = [f"word number {place}." for place in range(ALL)]
+    decisions = chats.sealed(opening.key, [[chats.said(one)] for one in words], opening.head)
+    subject = subjects.event(opening.key, "runtime")
+    pairs = zip(decisions, words, strict=True)
+    return iter([Message(subject, one.data, text.encode()) for one, text in pairs])
 
 
-def _chunks(key: ChatKey) -> Iterator[Message]:
+def _chunks(opening: Decision) -> Iterator[Message]:
     """Words of the open model call, each where the one before ended."""
     made: list[Message] = []
     offset = 0
@@ -183,11 +178,11 @@ def _chunks(key: ChatKey) -> Iterator[Message]:
             turn=1,
             call=0,
             agent=chats.AGENT,
-            runner=RunnerId("bench.1"),
+            runner=chats.DELIVERY.runner,
             offset=offset,
             text=f"word-{place} ",
         )
         offset += len(chunk.text)
         payload = chunk.model_dump_json().encode()
-        made.append(Message(subjects.delta(key), payload, chunk.text.encode()))
+        made.append(Message(subjects.delta(opening.key), payload, chunk.text.encode()))
     return iter(made)

@@ -29,7 +29,6 @@ WARM_UP = 50
 """Sockets that come and go before anything is weighed: what is loaded once is nobody's."""
 IDLE_SECONDS = 3 * LOOK_SECONDS
 MEGABYTE = 1024**2
-PIECE = 100
 COMES_BACK = Aim(ratio=1.15)
 
 
@@ -76,9 +75,8 @@ async def _weighed(server: NatsServer, bus: Bus, wave: Wave) -> list[Figure]:
 
 
 async def _stored(bus: Bus, events: int) -> ChatKey:
-    key, position = chats.new_chat(), chats.NOWHERE
-    for piece in chats.in_pieces(chats.sealed(key, chats.story(events)), PIECE):
-        position = await bus.append(piece, after=position)
+    key = chats.new_chat()
+    await chats.store(bus, chats.sealed(key, chats.story(events)))
     return key
 
 

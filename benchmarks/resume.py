@@ -1,6 +1,7 @@
 """Resume: from nothing in memory to knowing what a chat waits for, by its length."""
 
 import gc
+from dataclasses import dataclass
 from time import perf_counter
 
 from nats.aio.client import Client
@@ -8,14 +9,16 @@ from nats.aio.client import Client
 from benchmarks import chats, floor, stage
 from benchmarks.figures import Aim, Figure
 from contracts import subjects
-from contracts.ids import ChatKey, StreamSeq
+from contracts.ids import ChatKey, CommandId
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.orchestrator.chatlog import ChatLog
-from services.orchestrator.decisions import pending
 from services.orchestrator.projection import conversation
+from services.orchestrator.state import pending
 
 REPETITIONS = {100: 25, 1_000: 11, 10_000: 3}
+MIXED = 7
+"""Messages of a chat in a row: a turn."""
 AIMS = {1_000: Aim(ratio=3, limit=60)}
 
 
@@ -26,24 +29,34 @@ class WrongChatError(Exception):
 async def measure(server: NatsServer) -> list[Figure]:
     async with stage.bus(server) as bus, stage.plain(server) as nc:
         stored = await _store(bus, list(REPETITIONS))
-        return [await _read(bus, nc, key, length) for length, key in stored.items()]
+        return [await _read(bus, nc, chat) for chat in stored]
 
 
-async def _read(bus: Bus, nc: Client, key: ChatKey, length: int) -> Figure:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A chat in the log: how many events, in how many messages."""
+
+    key: ChatKey
+    length: int
+    messages: int
+
+
+async def _read(bus: Bus, nc: Client, chat: Stored) -> Figure:
     floors: list[float] = []
     ours: list[float] = []
-    for _ in range(REPETITIONS[length]):
-        floors.append(await _raw(nc, key, length))
-        ours.append(await _ours(bus, key, length))
-    return Figure(f"resume {length:,} events", "ms", ours, floors, AIMS.get(length))
+    for _ in range(REPETITIONS[chat.length]):
+        floors.append(await _raw(nc, chat.key, chat.messages))
+        ours.append(await _ours(bus, chat.key, chat.length))
+    name, note = f"resume {chat.length:,} events", f"in {chat.messages:,} messages"
+    return Figure(name, "ms", ours, floors, AIMS.get(chat.length), note=note)
 
 
 async def _ours(bus: Bus, key: ChatKey, length: int) -> float:
     gc.collect()
     began = perf_counter()
-    chat = ChatLog(bus, key, chats.clock)
+    chat = ChatLog(bus, key, chats.DELIVERY, CommandId("resume"), chats.clock)
     await chat.refresh()
-    pending(chat.state, None)
+    pending(chat.state)
     conversation(chat.state, chats.AGENT, None)
     taken = 1000 * (perf_counter() - began)
     if chat.state.seq != length:
@@ -51,23 +64,22 @@ async def _ours(bus: Bus, key: ChatKey, length: int) -> float:
     return taken
 
 
-async def _raw(nc: Client, key: ChatKey, length: int) -> float:
+async def _raw(nc: Client, key: ChatKey, messages: int) -> float:
     gc.collect()
     began = perf_counter()
     counted = await floor.direct_get(nc, subjects.EVENTS, subjects.events_of(key))
     taken = 1000 * (perf_counter() - began)
-    if counted.messages != length:
-        raise WrongChatError(f"{counted.messages} of {length} messages")
+    if counted.messages != messages:
+        raise WrongChatError(f"{counted.messages} of {messages} messages")
     return taken
 
 
-async def _store(bus: Bus, lengths: list[int]) -> dict[int, ChatKey]:
+async def _store(bus: Bus, lengths: list[int]) -> list[Stored]:
     """Chats of these lengths, their turns mixed in the stream as those of live chats are."""
-    keys = {length: chats.new_chat() for length in lengths}
-    facts = {length: chats.sealed(key, chats.story(length)) for length, key in keys.items()}
+    written = {length: chats.sealed(chats.new_chat(), chats.story(length)) for length in lengths}
     reached = dict.fromkeys(lengths, chats.NOWHERE)
-    for place in range(0, max(lengths), 10):
-        for length in lengths:
-            if piece := facts[length][place : place + 10]:
-                reached[length] = StreamSeq(await bus.append(piece, after=reached[length]))
-    return keys
+    for place in range(0, max(lengths), MIXED):
+        for length, decisions in written.items():
+            piece = decisions[place : place + MIXED]
+            reached[length] = await chats.store(bus, piece, after=reached[length])
+    return [Stored(ds[0].key, length, len(ds)) for length, ds in written.items()]

@@ -23,9 +23,9 @@ from benchmarks.crowd import (
 )
 from benchmarks.echo import TO_ALL
 from benchmarks.figures import Aim, Figure, percentile
-from contracts import codec, subjects
-from contracts.events import Event
-from contracts.ids import ChatKey, Seq
+from contracts import subjects
+from contracts.event_log import Decision
+from contracts.ids import Seq
 from infra.ports import LOOPBACK
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
@@ -51,7 +51,8 @@ NONE_WRONG = Aim(limit=0)
 SLEEP_SECONDS = 1.0
 HEAVY, HEAVY_BYTES = 200, 60_000
 
-OPENING: list[Event] = [chats.STARTED, *chats.turn(1)]
+OPENING: list[chats.Group] = [[chats.STARTED], *chats.turn(1)]
+OPENED = sum(map(len, OPENING))
 
 
 async def measure(server: NatsServer) -> list[Figure]:
@@ -72,9 +73,9 @@ async def _idle(server: NatsServer, bus: Bus) -> list[Figure]:
         floor = await _weight(pid, [f"ws://{LOOPBACK}:{port}/lobby"] * IDLE, at_once)
     alone, shared = await _chats(bus, IDLE), await _chats(bus, CHATS)
     figures: list[Figure] = []
-    for name, keys in (("a chat each", alone), (f"{IDLE // CHATS} a chat", shared)):
+    for name, last in (("a chat each", alone), (f"{IDLE // CHATS} a chat", shared)):
         async with stage.process("transport", server) as transport:
-            addresses = [address_of(transport.port, key) for key in keys] * (IDLE // len(keys))
+            addresses = [address_of(transport.port, one.key) for one in last] * (IDLE // len(last))
             ours = await _weight(transport.pid, addresses, replayed)
         title = f"idle socket of {IDLE:,}, {name}"
         figures += [
@@ -84,11 +85,14 @@ async def _idle(server: NatsServer, bus: Bus) -> list[Figure]:
     return figures
 
 
-async def _chats(bus: Bus, number: int) -> list[ChatKey]:
-    keys = [chats.new_chat() for _ in range(number)]
-    for key in keys:
-        await bus.append(chats.sealed(key, OPENING), after=chats.NOWHERE)
-    return keys
+async def _chats(bus: Bus, number: int) -> list[Decision]:
+    """Chats in the log, each as its last decision."""
+    found: list[Decision] = []
+    for _ in range(number):
+        decisions = chats.sealed(chats.new_chat(), OPENING)
+        await chats.store(bus, decisions)
+        found.append(decisions[-1])
+    return found
 
 
 async def _weight(pid: int, addresses: Sequence[str], ready: Ready) -> float:
@@ -204,18 +208,18 @@ def _throughput(title: str, rates: Sequence[tuple[float, float]]) -> Figure:
 
 @asynccontextmanager
 async def _viewers(server: NatsServer, bus: Bus) -> AsyncIterator[Audience]:
-    keys = await _chats(bus, CHATS)
-    ready = [_events(key) for key in keys]
+    last = await _chats(bus, CHATS)
+    ready = [_events(one) for one in last]
     async with (
         stage.plain(server) as publisher,
         stage.process("transport", server) as transport,
-        crowd([address_of(transport.port, key) for key in keys] * _ROW, replayed) as sockets,
+        crowd([address_of(transport.port, one.key) for one in last] * _ROW, replayed) as sockets,
     ):
 
         async def publish(chat: int, seq: int) -> None:
             await _published(publisher, next(ready[chat]), seq)
 
-        yield Audience(sockets, publish, _seq_of_frame, last=len(OPENING))
+        yield Audience(sockets, publish, _seq_of_frame, last=OPENED)
 
 
 _ROW = VIEWERS // CHATS
@@ -232,13 +236,12 @@ class WrongOrderError(Exception):
     """An event is published at a place that is not its own: the figures would mean nothing."""
 
 
-def _events(key: ChatKey) -> Iterator[Sealed]:
+def _events(last: Decision) -> Iterator[Sealed]:
     """A person's words, one event each, made before the clock runs."""
-    words: list[Event] = [chats.said() for _ in range(PACED + BURST)]
-    envelopes = chats.sealed(key, words, after=len(OPENING))
-    return iter(
-        [Sealed(one.seq, subjects.event(key, one.category), codec.encode(one)) for one in envelopes]
-    )
+    words: list[chats.Group] = [[chats.said()] for _ in range(PACED + BURST)]
+    subject = subjects.event(last.key, "runtime")
+    decisions = chats.sealed(last.key, words, last.head)
+    return iter([Sealed(one.head.seq, subject, one.data) for one in decisions])
 
 
 async def _published(publisher: Client, event: Sealed, seq: int) -> None:
@@ -267,7 +270,7 @@ async def _bare(server: NatsServer) -> AsyncIterator[Audience]:
         yield Audience(sockets, publish, _seq_of_text, last=0)
 
 
-_EXAMPLE = codec.encode(chats.sealed(chats.new_chat(), [chats.said()])[0])
+_EXAMPLE = chats.sealed(chats.new_chat(), [[chats.said()]])[0].data
 """As long as a frame, more or less."""
 
 
@@ -280,18 +283,19 @@ def _seq_of_text(text: bytes) -> int:
 
 async def _asleep(server: NatsServer, bus: Bus) -> list[Figure]:
     """A socket stands still while megabytes happen, is sent away, and comes back by its cursor."""
-    (key,) = await _chats(bus, 1)
+    (last,) = await _chats(bus, 1)
+    key = last.key
     patience = {"SEND_SECONDS": str(SLEEP_SECONDS)}
     async with stage.process("transport", server, patience) as transport:
         asleep = await connect(address_of(transport.port, key), max_queue=1, compression=None)
         await replayed(asleep)
         before = memory(transport.pid)
-        await _heavy(bus, key)
+        await _heavy(bus, last)
         await asyncio.sleep(SLEEP_SECONDS)
         grown = (memory(transport.pid) - before) / KILOBYTE**2
         seen = await _until_closed(asleep)
-        cursor = max(seen, default=len(OPENING))
-        again = await _read_to(address_of(transport.port, key, cursor), len(OPENING) + HEAVY)
+        cursor = max(seen, default=OPENED)
+        again = await _read_to(address_of(transport.port, key, cursor), OPENED + HEAVY)
     missing = HEAVY - len(set(seen) | set(again))
     doubled = len(seen) + len(again) - HEAVY + missing
     sent = HEAVY * HEAVY_BYTES / KILOBYTE**2
@@ -303,12 +307,10 @@ async def _asleep(server: NatsServer, bus: Bus) -> list[Figure]:
     ]
 
 
-async def _heavy(bus: Bus, key: ChatKey) -> None:
-    last = await bus.last(key)
-    position = chats.NOWHERE if last is None else last.position
-    words: list[Event] = [chats.said("x" * HEAVY_BYTES) for _ in range(HEAVY)]
-    for piece in chats.in_pieces(chats.sealed(key, words, after=len(OPENING)), 4):
-        position = await bus.append(piece, after=position)
+async def _heavy(bus: Bus, last: Decision) -> None:
+    words: list[chats.Group] = [[chats.said("x" * HEAVY_BYTES)] * 4] * (HEAVY // 4)
+    position = await bus.events.last_position(last.key)
+    await chats.store(bus, chats.sealed(last.key, words, last.head), after=position)
 
 
 async def _until_closed(socket: ClientConnection) -> list[int]:

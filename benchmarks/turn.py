@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from time import process_time
 
 from ag2 import Agent as Ag2Agent
@@ -40,6 +41,7 @@ PROMPT = "You are a helpful planner."
 QUESTION = "What would it cost?"
 ANSWER = "About nine days, give or take one, for the four steps of the plan."
 WORDS = 40
+_SEQUENCES = count(1)
 
 
 class WrongTurnError(Exception):
@@ -82,7 +84,7 @@ def _cases() -> list[Case]:
 async def measure(server: NatsServer) -> list[Figure]:
     cases = _cases()
     async with stage.bus(server) as bus:
-        runner = await _runner(bus, cases)
+        runner = _runner(bus, cases)
         return [figure for case in cases for figure in await _compare(case, bus, runner)]
 
 
@@ -122,7 +124,7 @@ def _ask(agent: Ag2Agent) -> Deed:
 
 
 def _run(runner: Runner, chat: ChatLog) -> Deed:
-    return lambda: runner.run(chat, patient=False)
+    return lambda: runner.run(chat, takeover=False)
 
 
 def _handled(case: Case, bus: Bus, runner: Runner) -> Deed:
@@ -132,19 +134,17 @@ def _handled(case: Case, bus: Bus, runner: Runner) -> Deed:
         subject=subjects.command(command.key, command.name),
         data=command.model_dump_json().encode(),
     )
-    return lambda: Handlers(runner).on_command(Delivery(message, attempt=1))
+    return lambda: Handlers(runner).on_command(
+        Delivery(message, attempt=1, sequence=next(_SEQUENCES))
+    )
 
 
 async def _opened(case: Case, runner: Runner) -> ChatLog:
     """A chat that waits for its agent."""
     command = _start(case, chats.new_chat())
-    chat = runner.open(command.key)
+    chat = runner.open(command.key, command.command_id, next(_SEQUENCES), attempt=1)
     workflow = await runner.workflow(chat.state, case.workflow)
-    await chat.append(
-        lambda state: decide(command, state, workflow),
-        cause=command.command_id,
-        workflow=case.workflow,
-    )
+    await chat.append(lambda state: decide(command, state, workflow), workflow=case.workflow)
     return chat
 
 
@@ -187,10 +187,9 @@ def _staged(case: Case) -> Staged:
     return Staged(workflow, build_performer(edition, CALL_LIMIT))
 
 
-async def _runner(bus: Bus, cases: Sequence[Case]) -> Runner:
+def _runner(bus: Bus, cases: Sequence[Case]) -> Runner:
     return Runner(
         bus=bus,
-        leases=await bus.bucket(subjects.LEASES),
         repertoire=Stages({case.workflow: _staged(case) for case in cases}),
         clock=chats.clock,
         process="bench",

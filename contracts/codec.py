@@ -1,11 +1,11 @@
-"""Bytes to Envelope to Event and back: the one door between the wire and the types."""
+"""Bytes to Envelope to Event and back: the one place where the wire meets the types."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import ValidationError
 
-from contracts.envelope import Envelope, event_id
+from contracts.envelope import Envelope
 from contracts.events import EVENT_TYPES, Event
 from contracts.ids import ChatKey, RunnerId, Seq, WorkflowName
 from contracts.upcasts import upcast
@@ -29,7 +29,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the envelopes of one decision share."""
+    """What an envelope says beside its event: where it belongs and how it came about."""
 
     key: ChatKey
     workflow: WorkflowName
@@ -38,6 +38,7 @@ class Origin:
     actor: str = "runtime"
     runner: RunnerId | None = None
     trace: str | None = None
+    previous: str | None = None
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -70,10 +71,10 @@ def open_event(envelope: Envelope) -> Event:
 def seal(event: Event, seq: Seq, origin: Origin) -> Fact:
     """Put an event into its envelope at position `seq` of the origin's chat."""
     envelope = Envelope.model_construct(  # from values that have been parsed: nothing to validate
-        event_id=event_id(origin.key, seq),
         app_id=origin.key.app,
         chat_id=origin.key.chat,
         seq=seq,
+        previous=origin.previous,
         type=event.type,
         version=event.version,
         category=event.category,

@@ -1,4 +1,4 @@
-"""Orders to the orchestrator: the only way for anyone else to change a chat."""
+"""Commands to the orchestrator: the only way for anyone else to change a chat."""
 
 from typing import Annotated, Any, Literal
 
@@ -80,6 +80,16 @@ class CancelChat(_Command):
     reason: str = ""
 
 
+class ResumeChat(_Command):
+    """Sent by the audit where a chat waits for us and the message that owned it is gone.
+
+    `owner` is that message's sequence in COMMANDS: nothing happens where the chat has moved on.
+    """
+
+    name: Literal["resume_chat"] = "resume_chat"
+    owner: int
+
+
 Command = (
     StartChat
     | SendMessage
@@ -89,6 +99,7 @@ Command = (
     | SetVariables
     | AttachFile
     | CancelChat
+    | ResumeChat
 )
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="name")])

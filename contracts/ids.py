@@ -17,6 +17,33 @@ Seq = NewType("Seq", int)
 StreamSeq = NewType("StreamSeq", int)
 """Position of a message in its JetStream stream: global, with holes between one chat's events."""
 
+
+class DeliveryId(NamedTuple):
+    """One delivery of a command's message: who holds it, which message, and the how-manieth time.
+
+    `process` tells every delivery apart; `message` is the message's sequence in stream COMMANDS;
+    `attempt` counts its deliveries from 1, and may count again where a consumer lost its state.
+    Written as a RunnerId: `process:message:attempt`.
+    """
+
+    process: str
+    message: int
+    attempt: int
+
+    @property
+    def runner(self) -> RunnerId:
+        return RunnerId(f"{self.process}:{self.message}:{self.attempt}")
+
+
+def delivery_of(runner: RunnerId) -> DeliveryId | None:
+    """The delivery that a RunnerId names; none where it names none."""
+    match runner.split(":"):
+        case [process, message, attempt] if message.isdecimal() and attempt.isdecimal():
+            return DeliveryId(process, int(message), int(attempt))
+        case _:
+            return None
+
+
 _STARTS = UUID("6b8f0c1e-4b57-4f0c-9d54-1f8f2d6f5a11")
 
 
@@ -35,12 +62,12 @@ def new_command_id() -> CommandId:
     return CommandId(str(uuid4()))
 
 
-def new_runner_id() -> RunnerId:
-    return RunnerId(uuid4().hex[:12])
+def new_process_id() -> str:
+    return uuid4().hex[:12]
 
 
 def new_message_id() -> str:
-    """For a message that has no identity of its own: an atomic batch, a timer."""
+    """For a message that has no identity of its own: a timer, a lookup."""
     return uuid4().hex
 
 

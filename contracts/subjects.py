@@ -5,18 +5,20 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
+from zlib import crc32
 
 from contracts.ids import AppId, ChatId, ChatKey, QuestionId, UserId, WorkflowName
 
 Category = Literal["runtime", "ui", "business"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
+Branch = Literal["chat", "business"]
+"""The last token of an event's subject: a filter on `business` sees business events and no others."""
 
 COMMANDS = "COMMANDS"
 EVENTS = "EVENTS"
 DELTAS = "DELTAS"
 DEAD_LETTERS = "DEAD_LETTERS"
 LOOKUPS = "LOOKUPS"
-LEASES = "leases"
 WORKFLOWS = "workflows"
 CHATS = "chats"
 PERF = "perf"
@@ -38,9 +40,14 @@ ALL_DELTAS = "mozaiks.delta.>"
 ALL_DEAD_LETTERS = "mozaiks.dlq.>"
 ALL_LOOKUPS = "mozaiks.lookup.>"
 ALL_FINDINGS = "mozaiks.found.>"
-EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"
-DELTAS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.delta"
+EVENTS_OF_CHATS = "mozaiks.evt.*.*.*.*"
+EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"
+DELTAS_OF_CHATS = "mozaiks.delta.*.*.*"
+DELTAS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.delta"
+ALL_BUSINESS_EVENTS = "mozaiks.evt.*.*.*.business"
 
+SLOTS = 64
+"""A chat's events, commands and deltas carry its slot, by which a stream can be spread over several."""
 MAX_SUBJECT_BYTES = 256
 MAX_TOKEN_BYTES = 80
 """So that the longest subject, three ids in bucket `chats`, stays within MAX_SUBJECT_BYTES."""
@@ -98,49 +105,82 @@ def _decoded(payload: str) -> str:
     return urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
 
 
-def _chat_tokens(key: ChatKey) -> str:
+def chat_tokens(key: ChatKey) -> str:
+    """A chat as two tokens, `app.chat`: a key in a bucket, or a part of an id."""
     return f"{token(key.app, 'app_id')}.{token(key.chat, 'chat_id')}"
 
 
+def slot(key: ChatKey) -> str:
+    """The slot of a chat, two digits: CRC-32 (as of zlib) of its two tokens, modulo SLOTS.
+
+    The same in every release and language, so that an outside subscriber can compute it.
+    """
+    return f"{crc32(chat_tokens(key).encode()) % SLOTS:02}"
+
+
+@lru_cache(maxsize=8192)
+def _place(key: ChatKey) -> str:
+    return f"{slot(key)}.{chat_tokens(key)}"
+
+
+def branch(category: Category) -> Branch:
+    return "business" if category == "business" else "chat"
+
+
 def event(key: ChatKey, category: Category) -> str:
-    return f"mozaiks.evt.{_chat_tokens(key)}.{category}"
+    return f"mozaiks.evt.{_place(key)}.{branch(category)}"
 
 
 def events_of(key: ChatKey) -> str:
     """The filter that catches one chat's events of every category."""
-    return f"mozaiks.evt.{_chat_tokens(key)}.>"
+    return f"mozaiks.evt.{_place(key)}.*"
+
+
+ALL_SLOTS = tuple(f"{number:02}" for number in range(SLOTS))
+
+
+def events_of_slot(slot: str, app: AppId | None = None) -> str:
+    """The filter for all events of a slot's chats, of one app or of all."""
+    whose = "*" if app is None else token(app, "app_id")
+    return f"mozaiks.evt.{slot}.{whose}.*.*"
 
 
 def business_events_of(app: AppId) -> str:
-    return f"mozaiks.evt.{token(app, 'app_id')}.*.business"
+    """The filter for the business events of one app, whatever its chats' slots."""
+    return f"mozaiks.evt.*.{token(app, 'app_id')}.*.business"
 
 
 def command(key: ChatKey, name: str) -> str:
-    return f"mozaiks.cmd.{_chat_tokens(key)}.{name}"
+    return f"mozaiks.cmd.{_place(key)}.{name}"
+
+
+def commands_of_app(app: AppId) -> str:
+    """The filter for the commands of one app that are in hand or waiting."""
+    return f"mozaiks.cmd.*.{token(app, 'app_id')}.>"
 
 
 def timer(key: ChatKey, name: str) -> str:
-    """Where an order of that name waits for its time; an order set again there replaces it."""
-    return f"mozaiks.timer.{_chat_tokens(key)}.{name}"
+    """Where a command of that name waits for its time; one set again there replaces it."""
+    return f"mozaiks.timer.{_place(key)}.{name}"
 
 
 def delta(key: ChatKey) -> str:
-    return f"mozaiks.delta.{_chat_tokens(key)}"
+    return f"mozaiks.delta.{_place(key)}"
 
 
 def lookup(key: ChatKey, request: str) -> str:
     """Where the orchestrator asks for data that is kept elsewhere; `request` is one plain token."""
-    return f"mozaiks.lookup.{_chat_tokens(key)}.{request}"
+    return f"mozaiks.lookup.{chat_tokens(key)}.{request}"
 
 
 def found(key: ChatKey, request: str) -> str:
     """Where persistence answers."""
-    return f"mozaiks.found.{_chat_tokens(key)}.{request}"
+    return f"mozaiks.found.{chat_tokens(key)}.{request}"
 
 
 def live(key: ChatKey) -> str:
     """What viewers subscribe to: events and deltas of one chat, once they are stored."""
-    return f"mozaiks.live.{_chat_tokens(key)}.*"
+    return f"mozaiks.live.{_place(key)}.*"
 
 
 def dead_letter(service: str, subject: str) -> str:
@@ -150,29 +190,33 @@ def dead_letter(service: str, subject: str) -> str:
 
 
 class Address(NamedTuple):
-    """What a chat's subject says: whose it is and its last token (category, command, delta)."""
+    """What a chat's subject says: whose it is and its last token (branch, command, `delta`)."""
 
     key: ChatKey
     leaf: str
 
 
 def parse(subject: str) -> Address:
-    """Read a subject that `event`, `command` or a live republication built.
+    """Read a subject that `event`, `command`, `delta` or a live republication built.
 
-    Raises InvalidSubjectError.
+    Raises InvalidSubjectError, also where the slot is not the chat's.
     """
     match subject.split("."):
-        case ["mozaiks", "evt" | "cmd" | "live", app, chat, leaf]:
-            return Address(ChatKey(AppId(untoken(app)), ChatId(untoken(chat))), leaf)
-        case ["mozaiks", "delta", app, chat]:
-            return Address(ChatKey(AppId(untoken(app)), ChatId(untoken(chat))), "delta")
+        case ["mozaiks", "evt" | "cmd" | "live", found_slot, app, chat, leaf]:
+            pass
+        case ["mozaiks", "delta" as leaf, found_slot, app, chat]:
+            pass
         case _:
             raise InvalidSubjectError(subject)
+    key = ChatKey(AppId(untoken(app)), ChatId(untoken(chat)))
+    if found_slot != slot(key):
+        raise InvalidSubjectError(subject)
+    return Address(key, leaf)
 
 
 def question(key: ChatKey, turn: int, tool_call_id: str, ordinal: int) -> QuestionId:
     """The id of the n-th thing a tool call asks: derived, so a repeated ask is the same question."""
-    return QuestionId(f"{_chat_tokens(key)}.{turn}.{ordinal}.{_asker(tool_call_id)}")
+    return QuestionId(f"{chat_tokens(key)}.{turn}.{ordinal}.{_asker(tool_call_id)}")
 
 
 def chat_of_question(question_id: str) -> ChatKey:
@@ -191,10 +235,6 @@ def _asker(tool_call_id: str) -> str:
     return "=" + urlsafe_b64encode(tool_call_id.encode()).decode().rstrip("=")
 
 
-def lease_key(key: ChatKey) -> str:
-    return _chat_tokens(key)
-
-
 def workflow_key(name: WorkflowName) -> str:
     return token(name, "workflow_name")
 
@@ -204,7 +244,7 @@ def chat_summary_key(app: AppId, user: UserId, chat: ChatId) -> str:
 
 
 def attachment_key(key: ChatKey, attachment: str) -> str:
-    return f"{_chat_tokens(key)}.{attachment}"
+    return f"{chat_tokens(key)}.{attachment}"
 
 
 def parse_attachment_key(stored: str) -> tuple[ChatKey, str]:
@@ -227,11 +267,6 @@ def tries_prefix(durable: str, sequence: int, stored: int) -> str:
 
 def answer_key(app: AppId, digest: str) -> str:
     return f"{token(app, 'app_id')}.{digest}"
-
-
-def running_prefix(app: AppId) -> str:
-    """Below it, in bucket `leases`, lies one key for each chat of the app that runs right now."""
-    return token(app, "app_id")
 
 
 def user_summaries_prefix(app: AppId, user: UserId) -> str:

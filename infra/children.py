@@ -56,6 +56,7 @@ class Child:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self._paused = False
 
     @property
     def pid(self) -> int:
@@ -83,6 +84,7 @@ class Child:
             raise StartError(self.name, f"runs already (pid {self.pid})")
         with self._open_log() as log:
             self._log_start = log.tell()
+            self._paused = False
             try:
                 self._process = subprocess.Popen(
                     self.command,
@@ -140,15 +142,21 @@ class Child:
             self._process.terminate()
             self.resume()  # a paused process hears SIGTERM only once it goes on
 
+    @property
+    def paused(self) -> bool:
+        return self._paused and self.running
+
     def pause(self) -> None:
         """SIGSTOP: it keeps its memory, ports and connections, and does nothing."""
         if self._process is not None and self.running:
             self._process.send_signal(signal.SIGSTOP)
+            self._paused = True
 
     def resume(self) -> None:
         """SIGCONT; changes nothing where it is not paused."""
         if self._process is not None and self.running:
             self._process.send_signal(signal.SIGCONT)
+            self._paused = False
 
     def stop(self, seconds: float = 10.0) -> bool:
         """SIGTERM, a bounded wait, then SIGKILL. Whether it ended by itself."""

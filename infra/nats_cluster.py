@@ -130,8 +130,11 @@ class NatsCluster:
         return self._ask(f"$JS.API.STREAM.INFO.{stream}", {}, other, seconds)
 
     def _leader(self, info: Answer) -> NatsServer | None:
+        """None also where the answer is of a time before its leader was killed or paused."""
         name = info.get("cluster", {}).get("leader")
-        return next((node for node in self.nodes if node.name == name), None)
+        leader = next((node for node in self.nodes if node.name == name), None)
+        lives = leader is not None and leader.child.running and not leader.child.paused
+        return leader if lives else None
 
     def _followers(self, info: Answer) -> list[NatsServer] | None:
         if self._leader(info) is None:

@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 
 from infra.browser import find_browser
 from infra.nats_cluster import NatsCluster
 from infra.servers import MissingServerError, MongoServer, NatsServer
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # machines are shared
+hypothesis.settings.load_profile("unhurried")
 
 
 def missing(what: str) -> NoReturn:

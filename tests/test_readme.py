@@ -4,22 +4,20 @@ import asyncio
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import nats as nats_client
 import pytest
 
-from contracts import codec
-from contracts.codec import Origin
 from contracts.events.business import BusinessLogged
-from contracts.ids import AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
+from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.chassis.streams import ensure_streams
 from services.orchestrator.agents.tools import build_function, build_tool
 from services.orchestrator.agents.workbench import Workbench
 from services.orchestrator.workflows.loading import Loaded, load
+from tests.logs import decisions
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -75,12 +73,12 @@ async def test_the_subscriber_of_the_readme_prints_each_business_event_once(
     nats: NatsServer,
 ) -> None:
     key = ChatKey(AppId("readme.corp"), ChatId("a chat"))
-    origin = Origin(key, WorkflowName("Bakery"), datetime.now(UTC), cause="test")
     sold = BusinessLogged(log_event_type="BREAD_SOLD", message="One rye sold")
+    (decision,) = decisions([sold], key, workflow="Bakery")
     connection = await nats_client.connect(nats.url)
     await ensure_streams(connection, replicas=1)
     await connection.jetstream().purge_stream("EVENTS")
-    await Bus(connection).append([codec.seal(sold, Seq(1), origin).envelope], after=StreamSeq(0))
+    await Bus(connection).events.append(decision, after=StreamSeq(0))
     await connection.drain()
     command = [sys.executable, "docs/examples/subscribe.py", nats.url, "1"]
     ran = await asyncio.to_thread(

@@ -10,6 +10,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    CommandGivenUp,
     HistoryCompacted,
     ToolCodeChanged,
     UserMessageReceived,
@@ -21,6 +22,7 @@ from contracts.events.human import (
     UiToolAnswered,
     UiToolRequested,
 )
+from contracts.events.run import RunClaimed
 from contracts.events.turn import (
     ConversationProcessed,
     ModelRequested,
@@ -41,6 +43,7 @@ Event = (
     | AttachmentUploaded
     | HistoryCompacted
     | ToolCodeChanged
+    | CommandGivenUp
     | ChatCompleted
     | ChatFailed
     | ChatCancelled
@@ -61,6 +64,7 @@ Event = (
     | UiToolRequested
     | UiToolAnswered
     | BusinessLogged
+    | RunClaimed
 )
 
 EVENT_TYPES: dict[str, type[Event]] = {event.type: event for event in get_args(Event)}

@@ -11,7 +11,9 @@ class ChatStarted(EventBody):
     """`seed` is the chat's deterministic cache seed: SHA-256 of `app:chat`, its first four bytes.
 
     `workflow_version` pins the manifests that the chat goes on with, `tools_version` says with which
-    tool code it began: both SHA-256 in hex; none in chats of earlier releases.
+    tool code it began: both SHA-256 in hex; none where the workflow is not read from a folder.
+    `before_chat` and `after_chat` name the tools that the runtime calls before the first turn and
+    when all is over: what a chat waits for is a property of its log alone.
     """
 
     type: ClassVar[str] = "chat.started"
@@ -21,6 +23,8 @@ class ChatStarted(EventBody):
     variables: dict[str, Any] = {}
     workflow_version: str | None = None
     tools_version: str | None = None
+    before_chat: list[str] = []
+    after_chat: list[str] = []
 
 
 class ToolCodeChanged(EventBody):
@@ -69,6 +73,17 @@ class UserMessageReceived(EventBody):
     type: ClassVar[str] = "chat.user_message_received"
     user_id: UserId
     text: str
+
+
+class CommandGivenUp(EventBody):
+    """A command that failed again and again before it was taken in; it will not be taken in later.
+
+    `command` is its kind: `send_message`, `answer_question`, ...
+    """
+
+    type: ClassVar[str] = "chat.command_given_up"
+    user_id: UserId
+    command: str
 
 
 class ChatCompleted(EventBody):

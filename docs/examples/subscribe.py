@@ -10,7 +10,7 @@ import nats
 async def main(nats_url: str, how_many: int | None) -> None:
     connection = await nats.connect(nats_url)
     events = await connection.jetstream().pull_subscribe(
-        "mozaiks.evt.*.*.business", durable="printer-business", stream="EVENTS"
+        "mozaiks.evt.*.*.*.business", durable="printer-business", stream="EVENTS"
     )
     seen = 0
     while how_many is None or seen < how_many:
@@ -19,7 +19,7 @@ async def main(nats_url: str, how_many: int | None) -> None:
         except TimeoutError:  # nothing new
             continue
         for message in messages:
-            event = json.loads(message.data)
+            event = json.loads(message.data)  # a business event has a message of its own
             said = event["body"]
             print(event["app_id"], event["chat_id"], said["log_event_type"], said["message"])
             await message.ack()

@@ -24,6 +24,7 @@ from nats.errors import (
 from nats.errors import Error as NatsError
 
 from services.chassis.ending import end
+from services.chassis.logs import SparingLog
 from services.chassis.nats_access import (
     Access,
     Credentials,
@@ -40,8 +41,6 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 2
 """How long a server may take for each step of a connect: together with a line in the log, below 3 s."""
 RETRY_SECONDS = 0.25
-REPEAT_SECONDS = 30.0
-"""How long the same trouble is not said again."""
 PING_SECONDS = 2.0
 """Between two messages of the connection to itself."""
 HEARD_SECONDS = 4.0
@@ -91,22 +90,6 @@ async def listen(
     return subscription
 
 
-class Sparing:
-    """Says a thing once, and again only after a time."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._said: dict[str, float] = {}
-
-    def lets(self, line: str, now: float) -> bool:
-        """Whether a line may be said at a time in seconds; then it counts as said."""
-        self._said = {said: at for said, at in self._said.items() if now < at + self._seconds}
-        if line in self._said:
-            return False
-        self._said[line] = now
-        return True
-
-
 class Connection(Client):
     """A client that tries for ever, says why it has to, and notices when it hears nothing."""
 
@@ -119,7 +102,7 @@ class Connection(Client):
         self._deaf = False
         self._closing = False
         self._leaving = False
-        self._sparing = Sparing(REPEAT_SECONDS)
+        self._log = SparingLog(log)
         self._hearing: asyncio.Task[None] | None = None
 
     @property
@@ -233,8 +216,7 @@ class Connection(Client):
         log.info("connected to NATS again", extra={"server": self._tried})
 
     def _say(self, line: str) -> None:
-        if self._sparing.lets(line, asyncio.get_running_loop().time()):
-            log.warning(line)
+        self._log.warning(line)
 
     async def _connect_to_server(self, s: Srv) -> None:
         self._tried = _address(s.uri)

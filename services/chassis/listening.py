@@ -18,7 +18,7 @@ from services.chassis.away import is_away
 from services.chassis.bus import Bus
 from services.chassis.ending import end
 from services.chassis.in_hand import in_hand
-from services.chassis.logs import Sparing
+from services.chassis.logs import SparingLog
 from services.chassis.pulling import Pull
 from services.chassis.settling import Settler, trouble_of
 
@@ -57,10 +57,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message in hand; `attempt` counts from 1."""
+    """One message in hand; `attempt` counts from 1, `sequence` is the message's in its stream."""
 
     message: Msg
     attempt: int
+    sequence: int
 
 
 class QueueConsumer:
@@ -82,7 +83,7 @@ class QueueConsumer:
         self._handle = handle
         self._give_up = give_up
         self._settler = Settler(bus, queue.durable, queue.tries, counter)
-        self._log = Sparing(log)
+        self._log = SparingLog(log)
         self._free = asyncio.Semaphore(queue.slots)
         self._open: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
@@ -131,7 +132,8 @@ class QueueConsumer:
     async def _next(self) -> Delivery | None:
         self._pull = self._pull or await self._begin()
         for message in await self._pull.wait(FETCH_SECONDS):
-            return Delivery(message, message.metadata.num_delivered or 1)
+            told = message.metadata
+            return Delivery(message, told.num_delivered or 1, told.sequence.stream)
         return None
 
     async def _begin(self) -> Pull:

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import math
 import sys
 from datetime import UTC, datetime
 from time import monotonic
 
-EVERY_SECONDS = 60.0
+REPEAT_SECONDS = 30.0
+"""How long the same trouble is not said again."""
 
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
@@ -74,18 +76,36 @@ class Lines(logging.Formatter):
 
 
 class Sparing:
-    """Warns at most once in EVERY_SECONDS of the same trouble, then says how often it was silent."""
+    """Decides that the same line is said at most once in `seconds`; remembers no older ones."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def lets(self, line: str, now: float) -> int | None:
+        """How often the line was held back since it was last said; none where it is held back now.
+
+        `now` is a time in seconds.
+        """
+        at, silent = self._said.get(line, (-math.inf, 0))
+        if now < at + self._seconds:
+            self._said[line] = (at, silent + 1)
+            return None
+        kept = {said: (at, n) for said, (at, n) in self._said.items() if now < at + self._seconds}
+        self._said = {**kept, line: (now, 0)}
+        return silent
+
+
+class SparingLog:
+    """Warns of the same trouble at most once in REPEAT_SECONDS, then says how often it was silent."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._next: dict[str, float] = {}
-        self._silent: dict[str, int] = {}
+        self._sparing = Sparing(REPEAT_SECONDS)
 
     def warning(self, message: str, **extra: object) -> None:
-        """`message` is constant text: what is told apart by it is what is bounded."""
-        now = monotonic()
-        if now < self._next.get(message, 0.0):
-            self._silent[message] = self._silent.get(message, 0) + 1
-            return
-        self._next[message] = now + EVERY_SECONDS
-        self._log.warning(message, extra={**extra, "not_repeated": self._silent.pop(message, 0)})
+        """What differs from time to time belongs into `extra`: lines are told apart by `message`."""
+        silent = self._sparing.lets(message, monotonic())
+        if silent is not None:
+            told = {**extra, "not_repeated": silent} if silent else extra
+            self._log.warning(message, extra=told)

@@ -16,11 +16,12 @@ from contracts import subjects
 from contracts.codec import UnreadableMessageError
 from contracts.ids import StreamSeq
 from services.chassis.away import is_away
-from services.chassis.bus import Bus, Stored
+from services.chassis.bus import Bus
 from services.chassis.dead_letters.letter import reason_of
+from services.chassis.direct_get import RawMessage
 from services.chassis.ending import end
 from services.chassis.in_hand import in_hand
-from services.chassis.logs import Sparing
+from services.chassis.logs import SparingLog
 from services.chassis.pulling import Pull
 from services.chassis.settling import Settler, trouble_of
 from services.chassis.tries import pause
@@ -42,8 +43,8 @@ HOLDS = 6
 back: what only seems away must not hold the others."""
 
 
-Apply = Callable[[Sequence[Stored]], Awaitable[None]]
-"""Applies stored events, in stream order. Told twice, it changes nothing."""
+Apply = Callable[[Sequence[RawMessage]], Awaitable[None]]
+"""Applies stored messages, in stream order. Told twice, it changes nothing."""
 
 
 class EventConsumer:
@@ -57,7 +58,7 @@ class EventConsumer:
         self._durable = durable
         self._apply = apply
         self._settler = Settler(bus, durable, TRIES, counter)
-        self._log = Sparing(log)
+        self._log = SparingLog(log)
         self._blameless: set[int] = set()
         """What we sent back because a server was away; at most what may be unacknowledged."""
         self._loop: asyncio.Task[None] | None = None
@@ -174,8 +175,9 @@ async def _batch(pull: Pull) -> list[Msg]:
     return messages
 
 
-def _stored(message: Msg) -> Stored:
-    return Stored(StreamSeq(message.metadata.sequence.stream), message.data)
+def _stored(message: Msg) -> RawMessage:
+    position = StreamSeq(message.metadata.sequence.stream)
+    return RawMessage(position, message.subject, message.data)
 
 
 def _place(message: Msg) -> int:

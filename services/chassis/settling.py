@@ -13,10 +13,11 @@ from nats.errors import Error as NatsError
 from prometheus_client import Counter
 
 from services.chassis.away import is_away
-from services.chassis.bus import Bus, UnavailableError
+from services.chassis.bus import Bus
 from services.chassis.dead_letters.letter import one_line, reason_of
 from services.chassis.dead_letters.queue import dead_letter
-from services.chassis.logs import Sparing
+from services.chassis.direct_get import UnavailableError
+from services.chassis.logs import SparingLog
 from services.chassis.tries import Tries, pause
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Settler:
         self._limit = limit
         self._counter = counter
         self._tries = Tries(bus, durable)
-        self._log = Sparing(log)
+        self._log = SparingLog(log)
 
     async def begin(self, message: Msg) -> str | None:
         """Note that a message that came back is tried; the reason where it must not be any more.

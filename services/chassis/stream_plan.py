@@ -23,6 +23,8 @@ _SWITCHED_ON = (
 """Set where the definition has them on; one that an operator has switched on besides stays on."""
 _FIXED = ("storage", "retention", "max_msgs_per_subject", "no_ack", "sealed", "mirror")
 """Reported, never changed: the server refuses it, or what is stored would be lost by it."""
+_WITHOUT_SLOT = ("mozaiks.evt.*.*.*", "mozaiks.delta.*.*")
+"""What the streams of earlier development versions republish."""
 _WORKS_WITHOUT = ("num_replicas", "deny_delete")
 """Fields that a service can start without; the others decide what it can store and read."""
 
@@ -72,7 +74,20 @@ class Fixed:
         return f"{self.stream}.{self.field} is {values}, which an update cannot change"
 
 
-Difference = Missing | Outdated | Fixed
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stream of an earlier development version: its subjects had no slot, its messages one event."""
+
+    stream: str
+
+    def __str__(self) -> str:
+        return (
+            f"stream {self.stream} was made by an earlier development version and cannot be read: "
+            "delete its streams, or give another NATS_URL or DATA_DIR"
+        )
+
+
+Difference = Missing | Outdated | Fixed | Unreadable
 
 
 def differences(wanted: Config, found: Config | None) -> list[Difference]:
@@ -84,6 +99,8 @@ def differences(wanted: Config, found: Config | None) -> list[Difference]:
     stream = str(wanted["name"])
     if found is None:
         return [Missing(stream)]
+    if (found.get("republish") or {}).get("src") in _WITHOUT_SLOT:
+        return [Unreadable(stream)]
     outdated = [
         Outdated(stream, field, found.get(field), target)
         for field, target in _targets(wanted, found).items()
@@ -104,7 +121,7 @@ def upgraded(found: Config, changes: Iterable[Outdated]) -> Config:
 def prevents_work(difference: Difference) -> bool:
     """Whether a service that needs the stream has to wait until the difference is gone."""
     match difference:
-        case Missing():
+        case Missing() | Unreadable():
             return True
         case Outdated():
             return difference.field not in _WORKS_WITHOUT

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import (
@@ -26,6 +25,8 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from contracts import subjects
+from services.chassis.by_hand import connection_by_hand
+from services.chassis.direct_get import UnavailableError
 from services.chassis.settings import Settings
 from services.chassis.stream_plan import (
     Config,
@@ -40,8 +41,6 @@ from services.chassis.stream_plan import (
 MAX_CONSUMERS = 64
 """A stream's consumers are few and long-lived; one per chat or viewer would meet this limit at once."""
 DELTAS_KEPT_SECONDS = 600.0
-LEASE_SECONDS = 3.0
-"""How long a run's lease outlives its last renewal."""
 LOOKUP_SECONDS = 60.0
 """How long a question about data elsewhere, and its answer, are kept."""
 TICKET_SECONDS = 60.0
@@ -195,6 +194,7 @@ def _streams(replicas: int) -> list[StreamConfig]:
             [subjects.ALL_COMMANDS, subjects.ALL_TIMERS],
             replicas,
             retention=RetentionPolicy.WORK_QUEUE,
+            allow_direct=True,
             allow_msg_schedules=True,
             allow_msg_ttl=True,
         ),
@@ -203,8 +203,7 @@ def _streams(replicas: int) -> list[StreamConfig]:
             [subjects.ALL_EVENTS],
             replicas,
             allow_direct=True,
-            allow_atomic=True,
-            republish=RePublish(src="mozaiks.evt.*.*.*", dest=subjects.EVENTS_REPUBLISHED),
+            republish=RePublish(src=subjects.EVENTS_OF_CHATS, dest=subjects.EVENTS_REPUBLISHED),
         ),
         _stream(
             subjects.DELTAS,
@@ -212,7 +211,7 @@ def _streams(replicas: int) -> list[StreamConfig]:
             replicas,
             allow_direct=True,
             max_age=DELTAS_KEPT_SECONDS,
-            republish=RePublish(src="mozaiks.delta.*.*", dest=subjects.DELTAS_REPUBLISHED),
+            republish=RePublish(src=subjects.DELTAS_OF_CHATS, dest=subjects.DELTAS_REPUBLISHED),
         ),
         _stream(
             subjects.LOOKUPS,
@@ -235,7 +234,6 @@ def _stream(name: str, caught: list[str], replicas: int, **more: Any) -> StreamC
 
 def _buckets(replicas: int) -> list[KeyValueConfig]:
     lifetimes = {
-        subjects.LEASES: LEASE_SECONDS,
         subjects.WORKFLOWS: None,
         subjects.CHATS: None,
         subjects.PERF: None,
@@ -299,7 +297,7 @@ async def run(
     while True:
         try:
             return await _once(verb, settings)
-        except UnansweredError as trouble:
+        except (UnansweredError, UnavailableError) as trouble:
             if asyncio.get_running_loop().time() > deadline:
                 print(f"no answer from JetStream at NATS_URL: {trouble}", file=sys.stderr)
                 return 2
@@ -307,8 +305,7 @@ async def run(
 
 
 async def _once(verb: Literal["ensure", "check"], settings: Settings) -> int:
-    nc = await _connect(settings)
-    try:
+    async with connection_by_hand(settings, "streams") as nc:
         if verb == "check":
             left: Sequence[Difference] = await check_streams(nc, replicas=settings.stream_replicas)
             print("\n".join(map(str, left)) or "nothing differs")
@@ -316,30 +313,6 @@ async def _once(verb: Literal["ensure", "check"], settings: Settings) -> int:
         ensured = await ensure_streams(nc, replicas=settings.stream_replicas)
         print("\n".join([*ensured.done, *map(str, ensured.left)]) or "nothing differs")
         return 1 if any(not isinstance(one, Fixed) for one in ensured.left) else 0
-    finally:
-        await nc.close()
-
-
-async def _connect(settings: Settings) -> Client:
-    """Raises UnansweredError with the last reason why no server could be reached, or refused us."""
-    heard: list[Exception] = []
-
-    async def hear(trouble: Exception) -> None:
-        heard.append(trouble)
-
-    try:
-        return await nats.connect(
-            settings.nats_url,
-            name="streams",
-            error_cb=hear,
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            connect_timeout=2,
-        )
-    except (NatsError, OSError) as trouble:
-        # nats-py then says no more than that there is no server.
-        last = heard[-1] if heard else trouble
-        raise UnansweredError(str(last) or type(last).__name__) from trouble
 
 
 def main(arguments: Sequence[str]) -> int:

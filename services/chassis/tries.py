@@ -11,8 +11,9 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from contracts import subjects
-from services.chassis.bus import ACK_SECONDS, Bus, RefusedError, UnavailableError
-from services.chassis.logs import Sparing
+from services.chassis.bus import ACK_SECONDS, Bus
+from services.chassis.direct_get import RefusedError, UnavailableError
+from services.chassis.logs import SparingLog
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Tries:
     def __init__(self, bus: Bus, durable: str) -> None:
         self._bus = bus
         self._durable = durable
-        self._log = Sparing(log)
+        self._log = SparingLog(log)
 
     async def known(self, message: Msg) -> Record:
         try:

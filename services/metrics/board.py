@@ -6,16 +6,13 @@ from datetime import datetime
 
 from pydantic import BaseModel, ValidationError
 
-from contracts.codec import (
-    UnknownEventTypeError,
-    UnreadableMessageError,
-    decode,
-    open_event,
-)
+from contracts import event_log
 from contracts.envelope import Envelope
-from contracts.events import Event
+from contracts.event_log import EMPTY, Decision, Head, RejectedMessageError
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq, WorkflowName
 from contracts.prices import Prices
+from contracts.subjects import InvalidSubjectError, parse
+from services.chassis.direct_get import RawMessage
 from services.metrics.observations import (
     Chat,
     Counts,
@@ -83,8 +80,10 @@ class _Row(BaseModel):
 
 
 class _Saved(BaseModel):
-    form: int = 1
+    form: int = 2
     position: StreamSeq
+    rejected: int
+    has_forgotten: bool
     rows: list[_Row]
     chats: list[Chat]
 
@@ -94,33 +93,59 @@ class Board:
 
     def __init__(self, prices: Prices, *, chats: int = CHATS, label_sets: int = LABEL_SETS) -> None:
         self.position = StreamSeq(0)
+        self.rejected = 0
+        """Messages of the log that are no event of the chat in whose subjects they lie."""
         self.totals: dict[Label, Totals] = {}
         self._chats: dict[ChatKey, Chat] = {}  # the one that changed last stands last
+        self._has_forgotten = False
         self._prices = prices
         self._most_chats = chats
         self._most_labels = label_sets
 
-    def record(self, position: StreamSeq, data: bytes) -> None:
-        """Count a stored message; one at or before the board's position changes nothing."""
-        if position <= self.position:
-            return
-        self.position = position
+    def forgotten(self, subject: str) -> ChatKey | None:
+        """The chat of a message, where the board may have forgotten it: its head must be found first."""
+        if not self._has_forgotten:
+            return None
         try:
-            envelope = decode(data)
-        except UnreadableMessageError as broken:
-            log.warning("not counted", extra={"position": position, "why": str(broken)})
-            return
-        self._count(envelope)
+            key = parse(subject).key
+        except InvalidSubjectError:
+            return None
+        return None if key in self._chats else key
 
-    def _count(self, envelope: Envelope) -> None:
-        chat = self._chats.get(envelope.key) or begin(envelope)
-        if envelope.seq <= chat.last_seq:
+    def record(self, message: RawMessage, head: Head = EMPTY) -> None:
+        """Count a stored message; one at or before the board's position changes nothing.
+
+        `head` is where its chat's log ended before it, where the board has forgotten the chat. A
+        message that is no event of its chat counts as rejected, and is logged.
+        """
+        if message.position <= self.position:
             return
-        event = _readable(envelope)
-        seen = Observation() if event is None else observe(chat, envelope, event, self._prices)
-        self._chats.pop(envelope.key, None)
-        self._chats[envelope.key] = advance(chat, envelope, event, seen)
-        self._add(self._label(envelope), seen)
+        self.position = message.position
+        try:
+            decision = event_log.read(message.subject, message.data)
+        except RejectedMessageError as rejected:
+            self._reject(message, str(rejected))
+            return
+        chat = self._chats.get(decision.key)
+        known = head if chat is None else chat.head
+        if decision.follows(known):
+            self._count(decision, chat or begin(decision.first))
+        else:
+            self._reject(message, event_log.why_it_does_not_follow(decision, known))
+
+    def _reject(self, message: RawMessage, why: str) -> None:
+        self.rejected += 1
+        found = {"subject": message.subject, "position": message.position, "why": why}
+        log.warning("a message in a chat's log is no event of it, and not counted", extra=found)
+
+    def _count(self, decision: Decision, chat: Chat) -> None:
+        for one in decision.events:
+            envelope, event = one.envelope, one.event
+            seen = Observation() if event is None else observe(chat, envelope, event, self._prices)
+            chat = advance(chat, one, seen)
+            self._add(self._label(envelope), seen)
+        self._chats.pop(decision.key, None)
+        self._chats[decision.key] = chat
         if len(self._chats) > self._most_chats:
             self._evict()
 
@@ -139,6 +164,7 @@ class Board:
     def _evict(self) -> None:
         ended = (key for key, chat in self._chats.items() if chat.ended_at is not None)
         del self._chats[next(ended, next(iter(self._chats)))]
+        self._has_forgotten = True
 
     @property
     def active_chats(self) -> int:
@@ -193,7 +219,14 @@ class Board:
 
     def _saved(self, chats: list[Chat]) -> bytes:
         rows = [_Row(app_id=a, workflow_name=w, totals=t) for (a, w), t in self.totals.items()]
-        return _Saved(position=self.position, rows=rows, chats=chats).model_dump_json().encode()
+        saved = _Saved(
+            position=self.position,
+            rejected=self.rejected,
+            has_forgotten=self._has_forgotten or len(chats) < len(self._chats),
+            rows=rows,
+            chats=chats,
+        )
+        return saved.model_dump_json().encode()
 
     def load(self, value: bytes, *, newest: StreamSeq) -> None:
         """Go on from a saved value. Raises UnreadableBoardError, also where the log ends before it."""
@@ -201,13 +234,14 @@ class Board:
             saved = _Saved.model_validate_json(zlib.decompress(value))
         except (zlib.error, ValidationError) as broken:
             raise UnreadableBoardError(f"no saved board: {type(broken).__name__}") from broken
-        if saved.form != 1:
-            raise UnreadableBoardError(f"a board of form {saved.form}, this release reads 1")
+        if saved.form != 2:
+            raise UnreadableBoardError(f"a board of form {saved.form}, this release reads 2")
         if saved.position > newest:
             raise UnreadableBoardError(f"saved at {saved.position} of a log that ends at {newest}")
-        self.position = saved.position
+        self.position, self.rejected = saved.position, saved.rejected
         self.totals = {(row.app_id, row.workflow_name): row.totals for row in saved.rows}
         self._chats = {ChatKey(chat.app_id, chat.chat_id): chat for chat in saved.chats}
+        self._has_forgotten = saved.has_forgotten
 
 
 def snapshot(chat: Chat, now: datetime) -> Snapshot:
@@ -227,13 +261,3 @@ def snapshot(chat: Chat, now: datetime) -> Snapshot:
         completion_tokens=chat.counts.completion_tokens,
         cost=chat.counts.cost,
     )
-
-
-def _readable(envelope: Envelope) -> Event | None:
-    try:
-        return open_event(envelope)
-    except UnknownEventTypeError:
-        return None
-    except UnreadableMessageError as broken:
-        log.warning("not counted", extra={"why": str(broken)})
-        return None

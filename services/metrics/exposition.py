@@ -30,6 +30,8 @@ class BoardCollector(Collector):
         active, tracked = self._board.active_chats, self._board.tracked_chats
         yield GaugeMetricFamily("mozaiks_active_chats", "Chats that have not ended", value=active)
         yield GaugeMetricFamily("mozaiks_tracked_chats", "Chats with a snapshot", value=tracked)
+        what = "Messages in the log that are no event of their chat"
+        yield CounterMetricFamily("mozaiks_rejected_messages", what, value=self._board.rejected)
         yield from self._workflows()
         if self._per_chat:
             yield from self._chats()

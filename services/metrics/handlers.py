@@ -12,8 +12,10 @@ from nats.js.errors import APIError, KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from contracts import subjects
-from contracts.ids import StreamSeq
+from contracts.event_log import EMPTY, Head
+from contracts.ids import ChatKey, StreamSeq
 from services.chassis.bus import Bus
+from services.chassis.direct_get import RawMessage, UnavailableError
 from services.metrics.board import Board, UnreadableBoardError
 
 log = logging.getLogger(__name__)
@@ -26,10 +28,12 @@ QUIET_FETCHES = 10
 """After so many empty ones in a row, ask whether there still is a consumer."""
 AGAIN_SECONDS = 1.0
 SAVE_SECONDS = 1.0
+HEADS = 1000
+"""Forgotten chats whose head is known since a message was rejected: many may come in a row."""
 IDLE_SECONDS = 10.0
 """How long the server keeps the consumer of a process that is gone."""
 
-_TROUBLE = (NatsError, APIError, OSError)
+_TROUBLE = (NatsError, APIError, OSError, UnavailableError)
 
 
 class MissedError(Exception):
@@ -44,6 +48,7 @@ class Counting:
         self._bucket = bucket
         self._board = board
         self._saved = StreamSeq(0)
+        self._heads: dict[ChatKey, Head] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -121,10 +126,31 @@ class Counting:
             for message in messages:
                 taken = _next(message, taken)
                 position = StreamSeq(message.metadata.sequence.stream)
-                self._board.record(position, message.data)
+                await self._record(RawMessage(position, message.subject, message.data))
             if quiet == QUIET_FETCHES:
                 await subscription.consumer_info()
                 quiet = 0
+
+    async def _record(self, message: RawMessage) -> None:
+        key = self._board.forgotten(message.subject)
+        if key is None:
+            self._board.record(message)
+            return
+        head = self._heads.pop(key, None) or await self._head(key, message)
+        self._board.record(message, head)
+        if self._board.forgotten(message.subject) is not None:  # no event of it: its head stands
+            self._heads[key] = head
+            if len(self._heads) > HEADS:
+                self._heads.popitem()
+
+    async def _head(self, key: ChatKey, message: RawMessage) -> Head:
+        """Where a chat's log ended before a message."""
+        head = EMPTY
+        async for commit in self._bus.events.read_to(key, message.position):
+            if commit.place.position >= message.position:
+                break
+            head = commit.place.head
+        return head
 
     async def _save_often(self) -> None:
         while True:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from contracts.envelope import Envelope
+from contracts.event_log import Head, StoredEvent
 from contracts.events import Event
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed, ChatStarted
 from contracts.events.turn import (
@@ -74,11 +75,16 @@ class Chat:
     workflow_name: WorkflowName
     started_at: datetime
     last_seq: Seq
+    last_digest: str = ""
     user_id: UserId | None = None
     ended_at: datetime | None = None
     turn_started_at: datetime | None = None
     last_turn_duration_sec: float | None = None
     counts: Counts = field(default_factory=Counts)
+
+    @property
+    def head(self) -> Head:
+        return Head(self.last_seq, self.last_digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +142,12 @@ def _turn_seconds(chat: Chat, envelope: Envelope) -> float | None:
     return max(0.0, (envelope.time - chat.turn_started_at).total_seconds())
 
 
-def advance(chat: Chat, envelope: Envelope, event: Event | None, seen: Observation) -> Chat:
-    """The chat after its next event; `event` is none for one that this release cannot read."""
-    chat = replace(chat, last_seq=envelope.seq, counts=chat.counts.plus(seen.counts))
-    match event:
+def advance(chat: Chat, stored: StoredEvent, seen: Observation) -> Chat:
+    """The chat after its next event."""
+    envelope, head = stored.envelope, stored.head
+    counts = chat.counts.plus(seen.counts)
+    chat = replace(chat, last_seq=head.seq, last_digest=head.digest, counts=counts)
+    match stored.event:
         case ChatStarted(user_id=user):
             return replace(chat, user_id=user, started_at=envelope.time)
         case SpeakerSelected():

@@ -15,13 +15,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from pydantic import Field
 
 from contracts import subjects
-from contracts.ids import new_runner_id
+from contracts.ids import new_process_id
 from contracts.prices import Price, priced
-from services.chassis.bus import HEADER_BYTES, Bus
+from services.chassis.bus import Bus
 from services.chassis.dead_letters.queue import dead_letter_counter
 from services.chassis.ending import end
 from services.chassis.listening import Queue, QueueConsumer
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
+from services.chassis.publish import HEADER_BYTES
 from services.chassis.settings import Settings as ChassisSettings
 from services.orchestrator.agents.answers import Answers, recording
 from services.orchestrator.agents.asked import Manner
@@ -107,7 +108,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     listening: list[QueueConsumer] = []
 
     async def hand_over() -> None:
-        """Before the connection goes: what is open goes back to the queue, its lease released."""
+        """Before the connection goes: what is open goes back to the queue."""
         probes.draining()
         for listener in listening:
             await listener.stop(settings.drain_seconds)
@@ -130,7 +131,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             watch = await asyncio.to_thread(Watch, root)  # before the load: nothing is missed
             shelf = Shelf(root, models, os.environ, Archive(bus), settings.model_calls_per_turn)
             await publish(bus, await shelf.load())
-            listener = await _listener(bus, shelf, settings, dead_letters)
+            listener = _listener(bus, shelf, settings, dead_letters)
             _count_runs(probes.registry, listener)
             listener.start()
             listening.append(listener)
@@ -158,15 +159,12 @@ async def _following(bus: Bus, shelf: Shelf, watch: Watch) -> AsyncIterator[None
         await end(following)
 
 
-async def _listener(
-    bus: Bus, shelf: Shelf, settings: Settings, dead_letters: Counter
-) -> QueueConsumer:
+def _listener(bus: Bus, shelf: Shelf, settings: Settings, dead_letters: Counter) -> QueueConsumer:
     runner = Runner(
         bus=bus,
-        leases=await bus.bucket(subjects.LEASES),
         repertoire=shelf,
         clock=lambda: datetime.now(UTC),
-        process=new_runner_id(),
+        process=new_process_id(),
     )
     handlers = Handlers(runner)
     queue = Queue(

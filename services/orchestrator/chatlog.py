@@ -10,34 +10,42 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from contracts import codec
-from contracts.codec import Fact, Origin, UnknownEventTypeError
+from contracts import event_log
+from contracts.codec import Fact, Origin
 from contracts.commands import ExpireQuestion
-from contracts.envelope import Envelope
+from contracts.event_log import Decision, RejectedMessageError, StoredEvent
 from contracts.events import Event
 from contracts.events.turn import RUNTIME
 from contracts.ids import (
     ChatKey,
     CommandId,
+    DeliveryId,
     QuestionId,
     RunnerId,
-    Seq,
-    StreamSeq,
     WorkflowName,
+    delivery_of,
 )
 from contracts.live import Delta
-from services.chassis.bus import Bus, PositionConflictError, live_position
+from services.chassis.bus import Bus
+from services.chassis.event_log import (
+    START,
+    Commit,
+    Place,
+    PositionConflictError,
+    decision_of,
+)
+from services.orchestrator.decisions import FencedError, claim, is_fenced
 from services.orchestrator.lookups import look_up
 from services.orchestrator.references import due, missing, queries, question, settled, value
-from services.orchestrator.state import ChatState, evolve
+from services.orchestrator.state import ChatState, Owner, evolve
 from services.orchestrator.workflows.spec import DataReference, Workflow
 
 Decide = Callable[[ChatState], Sequence[Event]]
 Clock = Callable[[], datetime]
 
 
-class FencedError(Exception):
-    """Another runner has appended to this chat: this one stops, whatever it was doing."""
+class SupersededError(Exception):
+    """Another command's message owns this chat now: its delivery does what is left to be done."""
 
 
 class TurnOverError(Exception):
@@ -45,21 +53,28 @@ class TurnOverError(Exception):
 
 
 class ChatLog:
-    """Reads, folds and appends one chat; used by one command or one run at a time."""
+    """Reads, folds and appends one chat, in the hands of one delivery of a command.
 
-    def __init__(self, bus: Bus, key: ChatKey, clock: Clock) -> None:
+    `command` is the command's id: the cause of all that its delivery appends.
+    """
+
+    def __init__(
+        self, bus: Bus, key: ChatKey, delivery: DeliveryId, command: CommandId, clock: Clock
+    ) -> None:
         self.key = key
         self.state = ChatState()
-        self.fenced = False
         self._bus = bus
+        self.delivery = delivery
+        self._command = command
         self._clock = clock
-        self._position = StreamSeq(0)
-        self._runner: RunnerId | None = None
+        self._place = START
+        self._running = False
+        self._lost: FencedError | SupersededError | None = None
         self._lock = asyncio.Lock()
         self._moved = asyncio.Event()
 
     async def refresh(self) -> None:
-        """Take in what was appended since. Raises UnavailableError."""
+        """Take in what was appended since, to the end that the log has now. Raises UnavailableError."""
         async with self._lock:
             await self._catch_up()
 
@@ -67,56 +82,48 @@ class ChatLog:
         self,
         decide: Decide,
         *,
-        cause: str,
         workflow: WorkflowName | None = None,
         actor: str = "runtime",
         trace: str | None = None,
-    ) -> None:
+    ) -> bool:
         """Append what `decide` says of the newest state; decided again whenever the chat moved on.
 
-        Raises FencedError, RefusedError, UnavailableError, and what `decide` raises.
+        Whether there was anything to append. Raises FencedError and SupersededError while the chat
+        is run, RefusedError, UnavailableError, and what `decide` raises.
         """
         async with self._lock:
             while True:
-                if self.fenced:
-                    raise FencedError(f"{self.key.app}/{self.key.chat}: {self.state.runner}")
+                self.check_ownership()
                 events = decide(self.state)
                 if not events:
-                    return
+                    return False
                 origin = Origin(
                     key=self.key,
                     workflow=self.state.workflow or workflow or WorkflowName(""),
                     time=self._clock(),
-                    cause=cause,
+                    cause=self._command,
                     actor=actor,
-                    runner=self._runner,
+                    runner=self.delivery.runner,
                     trace=trace,
                 )
-                facts = self._sealed(events, origin)
+                decision = self._sealed(events, origin)
                 try:
-                    reached = await self._bus.append(
-                        [fact.envelope for fact in facts], after=self._position
-                    )
+                    position = await self._bus.events.append(decision, after=self._place.position)
                 except PositionConflictError:
                     await self._catch_up()
                     continue
-                for fact in facts:
-                    self._fold(fact)
-                self._position = reached
+                self._take(Commit(Place(position, decision.head), decision.events))
                 self._stir()
-                return
+                return True
 
-    def _sealed(self, events: Sequence[Event], origin: Origin) -> list[Fact]:
-        first = self.state.seq + 1
-        return [
-            codec.seal(event, Seq(first + place), replace(origin, actor=_actor(event, origin)))
-            for place, event in enumerate(events)
-        ]
+    def _sealed(self, events: Sequence[Event], origin: Origin) -> Decision:
+        origins = [replace(origin, actor=_actor(event, origin)) for event in events]
+        return event_log.seal(events, self._place.head, origins)
 
     # -- as the journal of a turn ----------------------------------------------------------------
 
     async def record(self, *events: Event) -> None:
-        """Append the facts of the open turn. Raises TurnOverError, FencedError, UnavailableError."""
+        """Append the facts of the open turn. Raises TurnOverError, and what `append` raises."""
         turn = self.state.turns
 
         def still_open(state: ChatState) -> Sequence[Event]:
@@ -124,11 +131,11 @@ class ChatLog:
                 raise TurnOverError(f"turn {turn} of {self.key.app}/{self.key.chat}")
             return events
 
-        await self.append(still_open, cause=f"turn:{turn}")
+        await self.append(still_open)
 
     @property
     def runner(self) -> RunnerId:
-        return self._runner or RunnerId("")
+        return self.delivery.runner
 
     async def show(self, delta: Delta) -> None:
         await self._bus.show(self.key, delta)
@@ -176,62 +183,100 @@ class ChatLog:
         def still_wanted(state: ChatState) -> Sequence[Event]:
             return [] if state.ended else [known]
 
-        await self.append(still_wanted, cause=f"turn:{self.state.turns}")
+        await self.append(still_wanted)
 
     def changed(self) -> Coroutine[Any, Any, object]:
         return self._moved.wait()  # of this moment: what moves before it is awaited counts
 
     # -- as a run ----------------------------------------------------------------------------------
 
+    @property
+    def is_owned(self) -> bool:
+        """Whether the chat waits for us, and this delivery's message is whose delivery runs it."""
+        owner = self.state.owner
+        return owner is not None and owner.message == self.delivery.message
+
+    def check_ownership(self) -> None:
+        """Raises FencedError or SupersededError once the chat is not this delivery's to run.
+
+        For ever after: what another delivery did meanwhile must not be done twice.
+        """
+        if self._lost is not None:
+            raise self._lost
+
     @asynccontextmanager
-    async def run_by(self, runner: RunnerId) -> AsyncIterator[None]:
-        """Append under a lease and hear at once what others append."""
+    async def running(self, *, takeover: bool) -> AsyncIterator[None]:
+        """Run the chat, if it is this delivery's to run, and hear at once what others append.
+
+        `takeover` says that this delivery did not itself append the command: another may have begun
+        what it goes on with, and is fenced by a claim. Raises what `append` raises.
+        """
         async with self._bus.watching(self.key, self._on_live):
             await self.refresh()
-            self._runner = runner
+            if takeover:
+                await self.append(lambda state: claim(state, self.delivery))
+            elif is_fenced(self.state, self.delivery):
+                raise FencedError(f"{self.state.runner} runs this chat")
+            self._running = True
+            if self.state.owner is not None and not self.is_owned:
+                self._lost = self._superseded(self.state.owner)
+            self.check_ownership()
             try:
                 yield
             finally:
-                self._runner = None
+                self._running = False
 
     async def until(self, holds: Callable[[ChatState], bool]) -> None:
-        """Returns when the state is so, or another runner took over."""
-        while not (self.fenced or holds(self.state)):
+        """Returns when the state is so, or the chat is not ours to run any more."""
+        while self._lost is None and not holds(self.state):
             await self.changed()
 
     async def _on_live(self, message: Msg) -> None:
         if message.subject.endswith(".delta"):
             return
         async with self._lock:
-            if live_position(message) <= self._position:
+            try:
+                position, decision = decision_of(message)
+            except RejectedMessageError:  # said by whoever reads the log
+                return
+            if position <= self._place.position:
                 return  # our own, or read already: most of what is heard
-            envelope = codec.decode(message.data)
-            if envelope.seq == self.state.seq + 1:
-                self._take(envelope)
-                self._position = live_position(message)
+            if decision.follows(self._place.head):
+                self._take(Commit(Place(position, decision.head), decision.events))
             else:
                 await self._catch_up()
             self._stir()
 
     async def _catch_up(self) -> None:
-        async for stored in self._bus.read(self.key, after=self._position):
-            self._take(stored.envelope())
-            self._position = stored.position
+        async for commit in self._bus.events.read(self.key, after=self._place):
+            self._take(commit)
         self._stir()
 
-    def _take(self, envelope: Envelope) -> None:
-        try:
-            event = codec.open_event(envelope)
-        except UnknownEventTypeError:  # from a newer release: it has its place, and no meaning here
-            self.state = replace(self.state, seq=envelope.seq)
-        else:
-            self._fold(Fact(envelope, event))
+    def _take(self, commit: Commit) -> None:
+        for one in commit.events:
+            self._fold(one)
+        self._place = commit.place
 
-    def _fold(self, fact: Fact) -> None:
-        self.state = evolve(self.state, fact)
-        by = fact.envelope.runner
-        if self._runner is not None and by is not None and by != self._runner:
-            self.fenced = True
+    def _fold(self, one: StoredEvent) -> None:
+        if one.event is None:
+            self.state = replace(self.state, seq=one.envelope.seq)
+            return
+        self.state = evolve(self.state, Fact(one.envelope, one.event))
+        if self._running and self._lost is None:
+            self._lost = self._loss(one)
+
+    def _loss(self, one: StoredEvent) -> FencedError | SupersededError | None:
+        """What another's event takes from us: the chat itself, or the run of it."""
+        me, owner = self.delivery, self.state.owner
+        if owner is not None and owner.message != me.message:
+            return self._superseded(owner)
+        by = delivery_of(one.envelope.runner or RunnerId(""))
+        if by is None or by == me or by.message != me.message or by.attempt < me.attempt:
+            return None
+        return FencedError(f"{self.key.app}/{self.key.chat} was taken over by {by.runner}")
+
+    def _superseded(self, owner: Owner) -> SupersededError:
+        return SupersededError(f"{self.key.app}/{self.key.chat} is run by {owner.command}")
 
     def _stir(self) -> None:
         self._moved.set()

@@ -1,7 +1,6 @@
 """What becomes true when an order arrives, what follows by itself, and what a chat still waits for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from contracts.commands import (
@@ -11,6 +10,7 @@ from contracts.commands import (
     CancelChat,
     Command,
     ExpireQuestion,
+    ResumeChat,
     SendMessage,
     SetVariables,
     StartChat,
@@ -22,6 +22,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    CommandGivenUp,
     ToolCodeChanged,
     UserMessageReceived,
 )
@@ -32,14 +33,17 @@ from contracts.events.human import (
     UiToolAnswered,
     UiToolRequested,
 )
+from contracts.events.run import RunClaimed
 from contracts.events.turn import (
+    RUNTIME,
     SELECTOR,
     SpeakerSelected,
+    ToolReturned,
     TurnCompleted,
     TurnFailed,
     VariablesChanged,
 )
-from contracts.ids import QuestionId
+from contracts.ids import DeliveryId, QuestionId, delivery_of
 from contracts.reserved import is_reserved
 from contracts.seed import cache_seed
 from services.orchestrator.patterns import (
@@ -50,27 +54,16 @@ from services.orchestrator.patterns import (
     after_selection,
     next_speaker,
 )
-from services.orchestrator.state import ChatState, Question, apply, close_selection
-from services.orchestrator.turns import AroundChat, Broke, Noted, Outcome, Spoke, Waits, around_chat
+from services.orchestrator.state import (
+    AroundChat,
+    ChatState,
+    Question,
+    apply,
+    close_selection,
+    left_around,
+)
+from services.orchestrator.turns import Broke, Noted, Outcome, Spoke, Waits
 from services.orchestrator.workflows.spec import USER, AnswerTrigger, TextTrigger, Workflow
-
-
-@dataclass(frozen=True, slots=True)
-class RunTurn:
-    """Let the agent of the open turn, or the selector, go on from wherever its log ends."""
-
-    turn: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallAround:
-    """Call what the workflow has called before its first turn, or when all is over."""
-
-    occasion: AroundChat
-
-
-Effect = RunTurn | CallAround
-
 
 UNAVAILABLE = Broke(
     "WORKFLOW_UNAVAILABLE", "The workflow of this chat is not available, or does not load."
@@ -80,6 +73,10 @@ TOO_LARGE = Broke(
 )
 EXPIRED = Broke("QUESTION_EXPIRED", "A question was not answered in time.")
 GIVEN_UP = Broke("GIVEN_UP", "This chat failed again and again, and was given up.")
+
+
+class FencedError(Exception):
+    """A later delivery of the same command runs this chat: this one stops, whatever it was doing."""
 
 
 def decide(command: Command, state: ChatState, workflow: Workflow | None) -> list[Event]:
@@ -135,27 +132,121 @@ def restate(state: ChatState, workflow: Workflow) -> list[Event]:
     return [ToolCodeChanged(before=before, now=now.tools)]
 
 
-def pending(state: ChatState, workflow: Workflow | None) -> Effect | None:
-    """What the chat waits for from us; none while it waits for a person, or for nothing at all."""
-    if workflow is not None and state.started:
-        occasion: AroundChat = "after_chat" if state.ended else "before_chat"
-        if around_chat(occasion, state, workflow):
-            return CallAround(occasion)
-    turn = state.open
-    if state.ended or turn is None or turn.agent == USER or turn.waits:
-        return None
-    return RunTurn(turn.number)
+def claim(state: ChatState, me: DeliveryId) -> list[Event]:
+    """That a delivery of the owner's message goes on with what an earlier one began.
+
+    None where the chat is quiet, or another message owns it. Raises FencedError where a later
+    delivery has claimed it.
+    """
+    if state.owner is None or state.owner.message != me.message:
+        return []
+    if is_fenced(state, me):
+        raise FencedError(f"{state.runner} runs this chat")
+    return [RunClaimed(runner=me.runner, attempt=me.attempt, previous=state.runner)]
+
+
+def resume(command: ResumeChat, state: ChatState, me: DeliveryId) -> list[Event]:
+    """That a command of the audit runs the chat from now on, whose owner's message is gone.
+
+    None where the chat has moved on since the audit looked.
+    """
+    if state.owner is None or state.owner.message != command.owner:
+        return []
+    return [RunClaimed(runner=me.runner, attempt=me.attempt, previous=state.runner)]
+
+
+def is_fenced(state: ChatState, me: DeliveryId) -> bool:
+    """Whether a later delivery of the same message has appended since."""
+    by = None if state.runner is None else delivery_of(state.runner)
+    return by is not None and by.message == me.message and by.attempt > me.attempt
+
+
+def unavailable(state: ChatState) -> list[Event]:
+    """The events that end a chat whose workflow cannot be had; nothing is left to be done."""
+    return [*fail(UNAVAILABLE, state), *not_called("after_chat", state)]
+
+
+def give_up(command: Command, state: ChatState, me: DeliveryId) -> list[Event]:
+    """The events that say that a command's message is given up, before the message goes.
+
+    A chat that is its to run fails, with nothing left to be done; a start that was never taken in
+    begins a chat that has failed. Of any other command that was not taken in it is said that it
+    never will be: an earlier delivery may be about to do so.
+    """
+    owner = state.owner
+    if owner is not None and (
+        owner.message == me.message
+        or (isinstance(command, ResumeChat) and owner.message == command.owner)
+    ):
+        return [*fail(GIVEN_UP, state), *not_called("after_chat", state)]
+    match command:
+        case StartChat() if not state.started:
+            return [
+                *_started(command, None),
+                ChatFailed(code=GIVEN_UP.code, message=GIVEN_UP.message),
+            ]
+        case StartChat() | ResumeChat() | ExpireQuestion():
+            return []
+        case _ if state.ended or _is_taken_in(command, state):
+            return []
+        case _:
+            return [CommandGivenUp(user_id=command.user_id, command=command.name)]
+
+
+def too_early(command: Command, state: ChatState) -> str | None:
+    """Why a command that changes nothing now may still do so later; none where it never will.
+
+    Only what the log says for ever lets a command go: a read may have been behind.
+    """
+    match command:
+        case StartChat() | ResumeChat() | ExpireQuestion():
+            return None
+        case AnswerQuestion(question_id=question) | AnswerUiTool(question_id=question):
+            if state.ended or question in state.asked:
+                return None
+            return f"question {question} has not been asked"
+        case _:
+            return None if state.started else "the chat has not begun"
+
+
+def _is_taken_in(command: Command, state: ChatState) -> bool:
+    match command:
+        case AnswerQuestion(question_id=question) | AnswerUiTool(question_id=question):
+            return question in state.asked and not any(
+                one.question_id == question for one in _unanswered(state)
+            )
+        case AttachFile(attachment_id=attached):
+            return any(one.attachment_id == attached for one in state.attachments)
+        case _:
+            return command.command_id in state.heard
+
+
+def not_called(occasion: AroundChat, state: ChatState) -> list[Event]:
+    """The results of the tools before or after a chat that will not be called."""
+    return [
+        ToolReturned(
+            turn=0,
+            call=0,
+            agent=RUNTIME,
+            tool_call_id=call,
+            name=name,
+            status="not_found",
+            error="The tool was not called: its workflow is not available.",
+            occasion=occasion,
+        )
+        for call, name in left_around(occasion, state).items()
+    ]
 
 
 def _heard(command: Command, state: ChatState, workflow: Workflow | None) -> list[Event]:
     if state.ended or state.started == isinstance(command, StartChat):
         return []
+    if command.command_id in state.heard:
+        return []
     match command:
         case StartChat():
             return _started(command, workflow)
         case SendMessage(text=text):
-            if command.command_id in state.heard:
-                return []
             return [UserMessageReceived(user_id=command.user_id, text=text)]
         case AnswerQuestion(question_id=question, text=text):
             if not _is_open(state, question, HumanAsked):
@@ -174,6 +265,8 @@ def _heard(command: Command, state: ChatState, workflow: Workflow | None) -> lis
             return _set(given, state)
         case AttachFile():
             return _attached(command, state)
+        case ResumeChat():
+            return []  # it names no change: see `resume`
         case CancelChat(reason=reason):
             return [ChatCancelled(user_id=command.user_id, reason=reason)]
 
@@ -189,6 +282,8 @@ def _started(command: StartChat, workflow: Workflow | None) -> list[Event]:
             variables={**declared, **_seeded(command), **_own(command)},
             workflow_version=None if version is None else version.manifests,
             tools_version=None if version is None else version.tools,
+            before_chat=[] if workflow is None else [tool.name for tool in workflow.before_chat],
+            after_chat=[] if workflow is None else [tool.name for tool in workflow.after_chat],
         )
     ]
     if command.message:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 
 from contracts.lookups import DataFound, DataRequested
-from services.chassis.bus import Bus, RefusedError, UnavailableError
+from services.chassis.bus import Bus
+from services.chassis.direct_get import RefusedError, UnavailableError
 
 log = logging.getLogger(__name__)
 

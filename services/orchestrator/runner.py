@@ -1,36 +1,23 @@
-"""Run a chat until it is quiet: under its lease, effect after effect, from wherever its log ends."""
+"""Run a chat until it is quiet: effect after effect, from wherever its log ends."""
 
 import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol
 
-from nats.js.kv import KeyValue
-
-from contracts.ids import ChatKey, WorkflowName
-from services.chassis.bus import Bus, RefusedError
+from contracts.ids import ChatKey, CommandId, DeliveryId, WorkflowName
+from services.chassis.bus import Bus
+from services.chassis.direct_get import RefusedError
 from services.chassis.ending import end
-from services.orchestrator.chatlog import ChatLog, Clock, FencedError, TurnOverError
-from services.orchestrator.decisions import (
-    TOO_LARGE,
-    UNAVAILABLE,
-    CallAround,
-    Effect,
-    RunTurn,
-    conclude,
-    pending,
-    restate,
-)
-from services.orchestrator.leases import Lease, take_lease
-from services.orchestrator.state import ChatState
-from services.orchestrator.turns import Outcome
+from services.orchestrator.chatlog import ChatLog, Clock, SupersededError, TurnOverError
+from services.orchestrator.decisions import TOO_LARGE, conclude, not_called, restate, unavailable
+from services.orchestrator.state import CallAround, ChatState, Effect, RunTurn, pending
+from services.orchestrator.turns import Outcome, around_chat
 from services.orchestrator.workflows.spec import Workflow
 
 log = logging.getLogger(__name__)
-
-HELD_SECONDS = 0.25
-"""How often a run that came back looks whether the lease of its last runner has ended."""
 
 
 class StandstillError(Exception):
@@ -65,24 +52,21 @@ class Repertoire(Protocol):
 
 
 class Runner:
-    """Runs chats of this process, one lease each."""
+    """Runs chats of this process, each in the hands of the delivery that owns it."""
 
-    def __init__(
-        self,
-        bus: Bus,
-        leases: KeyValue,
-        repertoire: Repertoire,
-        clock: Clock,
-        process: str,
-    ) -> None:
+    def __init__(self, bus: Bus, repertoire: Repertoire, clock: Clock, process: str) -> None:
         self._bus = bus
-        self._leases = leases
         self._repertoire = repertoire
         self._clock = clock
         self._process = process
+        self._deliveries = count(1)
 
-    def open(self, key: ChatKey) -> ChatLog:
-        return ChatLog(self._bus, key, self._clock)
+    def open(self, key: ChatKey, command: CommandId, message: int, attempt: int) -> ChatLog:
+        """A chat in the hands of one delivery of a command's message."""
+        # A consumer that lost its state may give this process one message twice, counted alike.
+        process = f"{self._process}-{next(self._deliveries)}"
+        delivery = DeliveryId(process, message, attempt)
+        return ChatLog(self._bus, key, delivery, command, self._clock)
 
     async def workflow(
         self, state: ChatState, asked_for: WorkflowName | None = None
@@ -90,56 +74,47 @@ class Runner:
         staged = await self._repertoire.of(state, asked_for)
         return None if staged is None else staged.workflow
 
-    async def run(self, chat: ChatLog, *, patient: bool) -> None:
-        """Do all that a chat waits for from us.
+    async def run(self, chat: ChatLog, *, takeover: bool) -> None:
+        """Do all that a chat waits for from us, where it is this delivery's to run; until it is quiet.
 
-        Where another runner holds the lease: returns, because that one hears of everything; or, if
-        `patient` (this work was begun before and its runner may be dead), waits for the lease's end.
-        Raises FencedError when another took over meanwhile.
+        Returns also where another command's delivery runs it, which hears of everything: either way
+        the message may be acknowledged. Raises FencedError where a later delivery of the same
+        message took over: then it is in that one's hands.
         """
-        while await self._pending(chat) is not None:
-            lease = await take_lease(self._leases, chat.key, self._process)
-            if lease is not None:
-                await self._run_under(lease, chat)
-            elif not patient:
-                return
-            else:
-                await asyncio.sleep(HELD_SECONDS)
-            # Whatever came in while the lease was let go is ours to see: only then is it quiet.
-            await chat.refresh()
+        if not chat.is_owned:
+            return
+        try:
+            async with chat.running(takeover=takeover):
+                while (effect := pending(chat.state)) is not None:
+                    chat.check_ownership()
+                    reached = chat.state.seq
+                    await self._do(effect, chat)
+                    if pending(chat.state) == effect and chat.state.seq == reached:
+                        raise StandstillError(f"{chat.key.app}/{chat.key.chat}: {effect}")
+                chat.check_ownership()
+        except SupersededError as superseded:
+            log.info("the run goes on elsewhere", extra={"why": str(superseded)})
 
-    async def _pending(self, chat: ChatLog) -> Effect | None:
-        return pending(chat.state, await self.workflow(chat.state))
-
-    async def _run_under(self, lease: Lease, chat: ChatLog) -> None:
-        async with lease, chat.run_by(lease.runner):
-            while (effect := await self._pending(chat)) is not None:
-                reached = chat.state.seq
-                await self._do(effect, lease, chat)
-                if await self._pending(chat) == effect and chat.state.seq == reached:
-                    raise StandstillError(f"{chat.key.app}/{chat.key.chat}: {effect}")
-
-    async def _do(self, effect: Effect, lease: Lease, chat: ChatLog) -> None:
+    async def _do(self, effect: Effect, chat: ChatLog) -> None:
         staged = await self._repertoire.of(chat.state)
         if staged is None:
-            await chat.append(
-                lambda state: conclude(UNAVAILABLE, state, None), cause=_cause(effect)
-            )
+            await chat.append(unavailable)
             return
         workflow = staged.workflow
-        await chat.append(lambda state: restate(state, workflow), cause=_cause(effect))
+        if isinstance(effect, CallAround) and not around_chat(
+            effect.occasion, chat.state, workflow
+        ):
+            await chat.append(lambda state: not_called(effect.occasion, state))
+            return
+        await chat.append(lambda state: restate(state, workflow))
         outcome = await _unless(
             staged.perform(effect, workflow, chat),
             chat.until(lambda state: _is_over(state, effect)),
-            lease.lost.wait(),
         )
-        if chat.fenced or lease.lost.is_set():
-            raise FencedError(f"{chat.key.app}/{chat.key.chat} is run elsewhere")
+        chat.check_ownership()
         if outcome is not None:
             concluded: Outcome = outcome
-            await chat.append(
-                lambda state: conclude(concluded, state, workflow), cause=_cause(effect)
-            )
+            await chat.append(lambda state: conclude(concluded, state, workflow))
 
 
 async def _unless(
@@ -170,11 +145,3 @@ def _is_over(state: ChatState, effect: Effect) -> bool:
             return state.ended is not None
         case RunTurn(turn):
             return state.ended is not None or state.open is None or state.open.number != turn
-
-
-def _cause(effect: Effect) -> str:
-    match effect:
-        case CallAround(occasion):
-            return occasion
-        case RunTurn(turn):
-            return f"turn:{turn}"

@@ -14,6 +14,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    CommandGivenUp,
     HistoryCompacted,
     ToolCodeChanged,
     UserMessageReceived,
@@ -25,6 +26,7 @@ from contracts.events.human import (
     UiToolAnswered,
     UiToolRequested,
 )
+from contracts.events.run import RunClaimed
 from contracts.events.turn import (
     SELECTOR,
     Choice,
@@ -40,7 +42,16 @@ from contracts.events.turn import (
     UsageRecorded,
     VariablesChanged,
 )
-from contracts.ids import AgentName, QuestionId, RunnerId, Seq, UserId, WorkflowName
+from contracts.ids import (
+    AgentName,
+    DeliveryId,
+    QuestionId,
+    RunnerId,
+    Seq,
+    UserId,
+    WorkflowName,
+    delivery_of,
+)
 from services.orchestrator.workflows.spec import USER
 
 Ending = Literal["completed", "failed", "cancelled"]
@@ -54,9 +65,11 @@ Step = (
 )
 Question = HumanAsked | UiToolRequested
 Answer = HumanAnswered | UiToolAnswered
+AroundChat = Literal["before_chat", "after_chat"]
 
 _NONE = Seq(0)
 _NOBODY = UserId("")
+_NO_DELIVERY = DeliveryId("", 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +143,8 @@ class Turn:
     @property
     def waits(self) -> bool:
         """Whether every tool call that is still open waits for a person."""
+        if not self.unanswered:
+            return False
         last = self.responses[-1] if self.responses else None
         asking = {question.tool_call_id for question in self.unanswered}
         done = self.returned
@@ -143,15 +158,44 @@ Line = Said | Turn
 
 
 @dataclass(frozen=True, slots=True)
+class RunTurn:
+    """Let the agent of the open turn, or the selector, go on from wherever its log ends."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallAround:
+    """Call what the workflow has called before its first turn, or when all is over."""
+
+    occasion: AroundChat
+
+
+Effect = RunTurn | CallAround
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The command whose append turned the chat from quiet to pending, and the message it came in.
+
+    `message` is the message's sequence in COMMANDS: its delivery runs the chat.
+    """
+
+    command: str
+    message: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChatState:
     """`lines` is the conversation so far, `open` the turn in progress, `spoke` whose turn ended last.
 
     The selector's turns are lines that it alone remembers; they do not count as agents' turns.
 
-    `heard` holds the commands whose messages were taken in; `runner` appended the newest event that
-    a run (and not a command alone) brought about. `around` holds the results of the tools that are
-    called before and after the chat, by their call ids, and `settled` every variable that was
-    changed at least once.
+    `heard` holds the commands that were taken in, as far as nothing else tells, `asked`
+    every question that ever was. `owner` is whose delivery runs the chat,
+    none while it is quiet, and `runner` the delivery of the owner's message that appended last.
+    `before_chat` and `after_chat` name the tools that are called around the chat, `around` holds
+    their results by call id, and `settled` every variable that was changed at least once.
     """
 
     seq: Seq = _NONE
@@ -165,12 +209,16 @@ class ChatState:
     turns: int = 0
     agent_turns: int = 0
     heard: frozenset[str] = frozenset()
+    asked: frozenset[QuestionId] = frozenset()
     ended: Ending | None = None
+    owner: Owner | None = None
     runner: RunnerId | None = None
     workflow_version: str | None = None
     tools_version: str | None = None
     attachments: tuple[AttachmentUploaded, ...] = ()
     compacted: Compacted | None = None
+    before_chat: tuple[str, ...] = ()
+    after_chat: tuple[str, ...] = ()
     around: Mapping[str, ToolReturned] = field(default_factory=lambda: MappingProxyType({}))
     settled: frozenset[str] = frozenset()
 
@@ -195,12 +243,46 @@ def evolve(state: ChatState, fact: Fact) -> ChatState:
     """What is known after one more event."""
     envelope = fact.envelope
     known = apply(state, fact.event, cause=envelope.cause)
+    owner, runner = _held(state, known, fact)
     return replace(
-        known,
-        seq=envelope.seq,
-        workflow=envelope.workflow_name,
-        runner=envelope.runner or state.runner,
+        known, seq=envelope.seq, workflow=envelope.workflow_name, owner=owner, runner=runner
     )
+
+
+def pending(state: ChatState) -> Effect | None:
+    """What the chat waits for from us; none while it is quiet: it waits for a user, or for nothing.
+
+    A property of the log alone, whatever this process has loaded.
+    """
+    occasion: AroundChat = "after_chat" if state.ended else "before_chat"
+    if left_around(occasion, state):
+        return CallAround(occasion)
+    turn = state.open
+    if state.ended or turn is None or turn.agent == USER or turn.waits:
+        return None
+    return RunTurn(turn.number)
+
+
+def left_around(occasion: AroundChat, state: ChatState) -> dict[str, str]:
+    """The tools that are still to be called before or after a chat: their names by call id."""
+    names = state.before_chat if occasion == "before_chat" else state.after_chat
+    if not names:
+        return {}
+    calls = {f"{occasion}-{number}": name for number, name in enumerate(names)}
+    return {call: name for call, name in calls.items() if call not in state.around}
+
+
+def _held(before: ChatState, known: ChatState, fact: Fact) -> tuple[Owner | None, RunnerId | None]:
+    """Who runs the chat after an event: whoever turned it from quiet to pending, or claimed it."""
+    envelope, owner = fact.envelope, before.owner
+    if pending(known) is None:
+        return None, None
+    if owner is not None and envelope.runner == before.runner:
+        return owner, before.runner
+    by = delivery_of(envelope.runner or RunnerId("")) or _NO_DELIVERY
+    if owner is None or isinstance(fact.event, RunClaimed):
+        return Owner(envelope.cause, by.message), envelope.runner
+    return owner, envelope.runner if by.message == owner.message else before.runner
 
 
 def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
@@ -214,6 +296,8 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
                 variables=event.variables,
                 workflow_version=event.workflow_version,
                 tools_version=event.tools_version,
+                before_chat=tuple(event.before_chat),
+                after_chat=tuple(event.after_chat),
             )
         case ToolCodeChanged(now=now):
             return replace(state, tools_version=now)
@@ -231,11 +315,14 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
                 turns=event.turn,
                 agent_turns=state.agent_turns + (event.agent not in (USER, SELECTOR)),
             )
+        case CommandGivenUp():
+            return replace(state, heard=state.heard | {cause})
         case VariablesChanged():
             kept = {k: v for k, v in state.variables.items() if k not in event.removed}
             return replace(
                 state,
                 variables={**kept, **event.changed},
+                heard=state.heard | {cause} if event.agent == USER else state.heard,
                 settled=state.settled.union(event.changed, event.removed),
             )
         case TurnCompleted():
@@ -265,7 +352,7 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return _answer(state, answer)
         case BusinessLogged():
             return _log(state, event.occasion)
-        case UsageRecorded() | QuestionExpired():
+        case UsageRecorded() | QuestionExpired() | RunClaimed():
             return state
 
 
@@ -310,8 +397,9 @@ def _log(state: ChatState, occasion: str | None) -> ChatState:
 def _ask(state: ChatState, question: Question) -> ChatState:
     if state.open is None:
         return state
+    asked = state.asked | {question.question_id}
     questions = (*state.open.questions, question)
-    return replace(state, open=replace(state.open, questions=questions))
+    return replace(state, asked=asked, open=replace(state.open, questions=questions))
 
 
 def _answer(state: ChatState, answer: Answer) -> ChatState:

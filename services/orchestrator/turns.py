@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from contracts.events.parts import text_of
 from contracts.events.turn import (
@@ -15,10 +15,8 @@ from contracts.events.turn import (
 )
 from contracts.ids import AgentName, ChatId
 from contracts.seed import turn_key
-from services.orchestrator.state import ChatState, Turn
+from services.orchestrator.state import AroundChat, ChatState, Turn
 from services.orchestrator.workflows.spec import Agent, OutputInvalidError, Tool, Workflow
-
-AroundChat = Literal["before_chat", "after_chat"]
 
 OUTPUT_TRIES = 3
 """How often running an agent may miss its output model before its turn fails."""

@@ -2,21 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, NoReturn
 
 from faststream.asgi import AsgiFastStream
+from nats.js.errors import NotFoundError
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import Field
 from pymongo.errors import ConfigurationError, OperationFailure
 
 from contracts import subjects
 from services.chassis import settings as chassis
-from services.chassis.bus import Bus, Stored
-from services.chassis.connection import REPEAT_SECONDS, Sparing
+from services.chassis.bus import Bus
+from services.chassis.by_hand import CONNECT_SECONDS, bus_by_hand
 from services.chassis.dead_letters.queue import dead_letter_counter
+from services.chassis.direct_get import RawMessage, UnavailableError
 from services.chassis.listening import Queue, QueueConsumer
+from services.chassis.logs import SparingLog, configure
 from services.chassis.process import (
     Asgi,
     CannotStartError,
@@ -27,6 +33,7 @@ from services.chassis.process import (
 )
 from services.chassis.projecting import EventConsumer
 from services.chassis.settings import FilePath
+from services.chassis.streams import UnansweredError, ensure_streams
 from services.persistence.handlers import Keeper
 from services.persistence.lookups import Answers, allowed_places
 from services.persistence.mongo import (
@@ -38,6 +45,9 @@ from services.persistence.mongo import (
     open_store,
 )
 from services.persistence.mongo_access import MongoAccess, UnusableFileError
+from services.persistence.monitor import Monitor
+from services.persistence.rebuilder import Rebuilder
+from services.persistence.sources import Sources
 from services.persistence.store import StoreAwayError, StoreUnfitError
 from services.persistence.summaries import Summaries
 
@@ -78,8 +88,14 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     )
     dead_letters = dead_letter_counter(registry)
     broker = build_broker(settings, "persistence")
+    rejected = Counter(
+        "mozaiks_persistence_rejected_messages",
+        "Messages in EVENTS that are no events of a chat, repeats included.",
+        registry=registry,
+    )
     following: list[EventConsumer] = []
     listening: list[QueueConsumer] = []
+    monitors: list[Monitor] = []
 
     async def stop_following() -> None:
         """Before the connection goes: what is in hand is kept, or comes again."""
@@ -88,6 +104,8 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             await listener.stop(settings.drain_seconds)
         for follower in following:
             await follower.stop()
+        for monitor in monitors:
+            await monitor.stop()
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -96,9 +114,17 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             connected(broker, settings, probes, NEEDS) as bus,
         ):
             summaries = Summaries(await bus.bucket(subjects.CHATS))
-            keeper = Keeper(store, bus.read_from, summaries.announce)
+            rebuilder = Rebuilder(store, Sources(store, bus), summaries.announce)
+            keeper = Keeper(
+                store, bus.events.read_to, summaries.announce, rebuilder.mend, rejected.inc
+            )
+            if not await _follows_already(bus):  # it will be given the log from its beginning
+                await store.mark(await store.look())
+            monitor = Monitor(store, summaries, rebuilder, partial(_ensure, bus, settings))
+            monitor.start()
+            monitors.append(monitor)
 
-            async def apply(batch: Sequence[Stored]) -> None:
+            async def apply(batch: Sequence[RawMessage]) -> None:
                 await keeper.apply(batch)
                 applied.inc(len(batch))
 
@@ -112,12 +138,78 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 nats=nats_check(bus),
                 mongodb=partial(_trouble, client, _access(settings)),
                 events=lambda: None if follower.following else "not following",
+                data=monitor.problem,
                 lookups=lambda: None if listener.listening else "not answering",
             )
             yield
 
     app = AsgiFastStream(broker, lifespan=lifespan, on_shutdown=[stop_following], logger=None)
     return app, probes
+
+
+async def _follows_already(bus: Bus) -> bool:
+    try:
+        await bus.js.consumer_info(subjects.EVENTS, DURABLE)
+    except NotFoundError:
+        return False
+    return True
+
+
+async def _ensure(bus: Bus, settings: Settings) -> None:
+    """Make the streams and buckets that are missing, where this process may."""
+    if not settings.ensure_streams:
+        return
+    try:
+        await ensure_streams(bus.nc, replicas=settings.stream_replicas)
+    except UnansweredError as away_still:
+        raise UnavailableError(str(away_still)) from away_still
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the commands beside the service work with."""
+
+    bus: Bus
+    store: MongoStore
+    sources: Sources
+    summaries: Summaries
+    rebuilder: Rebuilder
+
+
+@asynccontextmanager
+async def tools(
+    settings: Settings, name: str, *, reads_only: bool = False, makes_streams: bool = False
+) -> AsyncIterator[Tools]:
+    """Raises CannotStartError, StoreAwayError, UnavailableError."""
+    seconds = min(settings.mongodb_wait_seconds, CONNECT_SECONDS)
+    hurried = settings.model_copy(update={"mongodb_wait_seconds": seconds})
+    async with (
+        mongo(hurried, reads_only=reads_only) as (_, store),
+        bus_by_hand(settings, name) as bus,
+    ):
+        if makes_streams:
+            await _ensure(bus, settings)
+        try:
+            bucket = await bus.bucket(subjects.CHATS)
+        except NotFoundError:
+            raise UnavailableError(
+                "bucket chats is missing: python -m services.chassis.streams ensure"
+            ) from None
+        summaries, sources = Summaries(bucket), Sources(store, bus)
+        rebuilder = Rebuilder(store, sources, summaries.announce)
+        yield Tools(bus, store, sources, summaries, rebuilder)
+
+
+def run(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run a command of an operator and end with its exit code; 2 where a server is away or unfit."""
+    settings = Settings()
+    configure("persistence", settings.log_level, as_json=settings.logs_as_json)
+    try:
+        code = asyncio.run(command(settings))
+    except (CannotStartError, StoreAwayError, UnavailableError) as trouble:
+        log.error("%s", trouble)  # noqa: TRY400  what is wrong, without where in the code
+        code = 2
+    sys.exit(code)
 
 
 def _answering(
@@ -138,13 +230,13 @@ def _answering(
 
 @asynccontextmanager
 async def mongo(
-    settings: Settings, probes: Probes | None = None
+    settings: Settings, probes: Probes | None = None, *, reads_only: bool = False
 ) -> AsyncIterator[tuple[Client, MongoStore]]:
     """Until MongoDB answers the probes say why not.
 
     Raises CannotStartError: for a MongoDB that is too old, and after MONGODB_WAIT_SECONDS.
     """
-    opening = _Opening(settings)
+    opening = _Opening(settings, reads_only=reads_only)
     if probes is not None:
         probes.starting_until(mongodb=lambda: opening.why)
     client, store = await opening.opened()
@@ -157,15 +249,16 @@ async def mongo(
 class _Opening:
     """Tries until MongoDB can be used; `why` is what keeps us from it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, reads_only: bool) -> None:
         self._settings = settings
+        self._reads_only = reads_only
         self._access = _access(settings)
         self.why: str | None = None
 
     async def opened(self) -> tuple[Client, MongoStore]:
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._settings.mongodb_wait_seconds
-        sparing = Sparing(REPEAT_SECONDS)
+        sparing = SparingLog(log)
         while True:
             try:
                 return await self._once()
@@ -177,9 +270,7 @@ class _Opening:
             if clock() > deadline:
                 waited = f"{self._settings.mongodb_wait_seconds:g}"
                 raise CannotStartError(f"{self.why}; MONGODB_WAIT_SECONDS={waited} are over")
-            line = f"{self.why}; trying again"
-            if sparing.lets(line, clock()):
-                log.warning(line)
+            sparing.warning(f"{self.why}; trying again")
             await asyncio.sleep(0.5)
 
     async def _once(self) -> tuple[Client, MongoStore]:
@@ -188,7 +279,8 @@ class _Opening:
         except (ConfigurationError, ValueError) as wrong:
             raise CannotStartError(f"MONGODB_URI: {wrong}") from wrong
         try:
-            return client, await open_store(client, self._settings.mongodb_database)
+            database = self._settings.mongodb_database
+            return client, await open_store(client, database, reads_only=self._reads_only)
         except StoreUnfitError as unfit:
             await client.close()
             raise CannotStartError(str(unfit)) from unfit

@@ -9,9 +9,11 @@ from services.persistence.store import (
     Archived,
     Change,
     ChatStats,
+    Line,
     Message,
     Session,
     WorkflowTotals,
+    is_newer,
     supersedes,
 )
 
@@ -40,12 +42,29 @@ class MemoryStore:
             if supersedes(change.stats, self._stats.get(key)):
                 self._stats[key] = change.stats
 
+    async def rewrite(self, events: Sequence[Archived]) -> None:
+        for event in events:
+            self._archive.setdefault(event.envelope.key, {})[event.envelope.seq] = event
+
+    async def replace(self, whole: Change) -> None:
+        key, reached = whole.session.key, whole.session.last_seq
+        later = {seq: one for seq, one in self._messages.get(key, {}).items() if seq > reached}
+        self._messages[key] = {message.seq: message for message in whole.messages} | later
+        if not is_newer(self._sessions.get(key), whole.session):
+            self._sessions[key] = whole.session
+        if not is_newer(self._stats.get(key), whole.stats):
+            self._stats[key] = whole.stats
+
     async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
         return {key: self._sessions[key] for key in keys if key in self._sessions}
 
     async def messages(self, key: ChatKey) -> list[Message]:
         said = self._messages.get(key, {})
         return [said[seq] for seq in sorted(said)]
+
+    async def stats(self, key: ChatKey, workflow: WorkflowName) -> ChatStats | None:
+        stats = self._stats.get(key)
+        return stats if stats is not None and stats.workflow_name == workflow else None
 
     async def workflow_totals(self, app: AppId, workflow: WorkflowName) -> WorkflowTotals:
         rows = [
@@ -65,20 +84,22 @@ class MemoryStore:
             cost=sum(row.cost for row in rows),
         )
 
-    async def archived(self, key: ChatKey, *, after: Seq) -> AsyncIterator[Archived]:
+    async def archived(self, key: ChatKey, *, after: Seq) -> AsyncIterator[Line]:
         events = self._archive.get(key, {})
         for seq in sorted(events):
             if seq > after:
-                yield events[seq]
+                yield Line(seq, events[seq].position, events[seq].data)
 
     async def archived_chats(self) -> AsyncIterator[ChatKey]:
         for key in list(self._archive):
             yield key
 
-    async def drop_projections(self) -> None:
-        self._sessions.clear()
-        self._messages.clear()
-        self._stats.clear()
+    async def all_sessions(self) -> AsyncIterator[Session]:
+        for session in list(self._sessions.values()):
+            yield session
+
+    async def unbegun(self, keys: Collection[ChatKey]) -> set[ChatKey]:
+        return {key for key in keys if Seq(1) not in self._archive.get(key, {})}
 
 
 class MemoryFinder:

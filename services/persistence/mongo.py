@@ -3,18 +3,19 @@
 Nothing here is newer than MongoDB 6.0 offers, and every query names its tenant.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from beanie import Document, init_beanie
 from bson import Binary
 from bson.errors import BSONError
-from pydantic import TypeAdapter
-from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel, UpdateOne
+from pydantic import TypeAdapter, ValidationError
+from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel, ReplaceOne, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
@@ -26,7 +27,9 @@ from pymongo.errors import (
     PyMongoError,
 )
 
-from contracts import codec
+from contracts.codec import UnreadableMessageError, describe
+from contracts.envelope import event_id
+from contracts.event_log import read_event
 from contracts.ids import AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
 from contracts.subjects import token
 from services.persistence.lookups import Asked, UnaskableError
@@ -35,6 +38,8 @@ from services.persistence.store import (
     Archived,
     Change,
     ChatStats,
+    Line,
+    Look,
     Message,
     Session,
     StoreAwayError,
@@ -42,15 +47,25 @@ from services.persistence.store import (
     WorkflowTotals,
 )
 
+log = logging.getLogger(__name__)
+
 OLDEST = (6, 0)
 AWAY_MILLISECONDS = 2000
 """How long a server may be unreachable before an operation gives up."""
 SLOW_MILLISECONDS = 20_000
 """How long one operation may take on a server that answers."""
 
+LAYOUT = 2
+"""Of the documents: since 2 events form a chain. 1 had no marker."""
+MARKER = "persistence_state"
+"""A collection of one document: where it is missing, somebody has emptied the database."""
+_MARKED = "layout"
+
 _DUPLICATE = 11000
 _STATS = "workflow_stats_"
 _SESSION: TypeAdapter[Session] = TypeAdapter(Session)
+_STATS_OF_CHAT: TypeAdapter[ChatStats] = TypeAdapter(ChatStats)
+T = TypeVar("T")
 
 Record = dict[str, Any]
 Client = AsyncMongoClient[Record]
@@ -131,6 +146,9 @@ class ChatMessage(Document):
         )
 
 
+_COLLECTIONS = tuple(one.Settings.name for one in (ChatEvent, ChatSession, ChatMessage))
+
+
 def build_client(uri: str, **options: Any) -> Client:
     """A client that gives up on a server that is away soon, and notices its return as soon.
 
@@ -153,15 +171,46 @@ def away(client: Client) -> str | None:
     return None if client.topology_description.has_writable_server() else "MongoDB is away"
 
 
-async def open_store(client: Client, database: str) -> "MongoStore":
-    """The store, its indexes in place. Raises StoreAwayError, StoreUnfitError."""
+async def open_store(client: Client, database: str, *, reads_only: bool = False) -> "MongoStore":
+    """The store, its indexes in place unless it `reads_only`.
+
+    Raises StoreAwayError, StoreUnfitError.
+    """
     with _reaching_mongo():
         build = await client.server_info()
         refuse_older(build["version"])
-        await init_beanie(
-            database=client[database], document_models=[ChatEvent, ChatSession, ChatMessage]
+        await _refuse_older_layout(client[database])
+    store = MongoStore(client[database])
+    if not reads_only:
+        await store.prepare()
+    return store
+
+
+async def _refuse_older_layout(database: AsyncDatabase[Record]) -> None:
+    """Raises StoreUnfitError. One document of a kind tells: nobody writes beside older ones."""
+    marker = await database[MARKER].find_one({"_id": _MARKED})
+    if marker is not None:
+        if marker["layout"] > LAYOUT:
+            raise StoreUnfitError(
+                f"MONGODB_DATABASE: {database.name} is written by a newer release (layout"
+                f" {marker['layout']}, this one writes {LAYOUT}); start that release, or name"
+                " another database"
+            )
+        return
+    session = await database[ChatSession.Settings.name].find_one()
+    event = await database[ChatEvent.Settings.name].find_one({"seq": {"$gt": 1}})
+    if (session and "last_digest" not in session) or (event and not _is_chained(event["raw"])):
+        raise StoreUnfitError(
+            f"MONGODB_DATABASE: {database.name} holds chats in the layout of an older release, which"
+            " this one cannot read; name another database, or drop this one"
         )
-    return MongoStore(client[database])
+
+
+def _is_chained(raw: bytes) -> bool:
+    try:
+        return read_event(raw).envelope.previous is not None
+    except UnreadableMessageError:  # damage, which says nothing of the layout
+        return True
 
 
 def refuse_older(version: str) -> None:
@@ -200,6 +249,28 @@ class MongoStore:
         for name, rows in counted.items():
             await _supersede(self._database[name], rows)
 
+    async def rewrite(self, events: Sequence[Archived]) -> None:
+        records = [_event_record(event) for event in events]
+        refused = await _refused(self._events, [_put(record) for record in records])
+        for record in (records[i] for i in refused):  # its place is taken by a document of no event
+            place = {name: record[name] for name in ("app_id", "chat_id", "seq")}
+            with _reaching_mongo():
+                await self._events.delete_many({**place, "_id": {"$ne": record["_id"]}})
+        await _refused(self._events, [_put(records[i]) for i in refused])
+
+    async def replace(self, whole: Change) -> None:
+        key, reached = whole.session.key, whole.session.last_seq
+        await _refused(self._messages, [_put(_message_record(m)) for m in whole.messages])
+        await _refused(self._sessions, [_replacement(whole.session, whole=True)])
+        stats = whole.stats
+        statistics = self._database[stats_name(stats.app_id, stats.workflow_name)]
+        await _refused(statistics, [_replacement(stats, whole=True)])
+        said = [message.seq for message in whole.messages]
+        never_said = {"seq": {"$nin": said, "$not": {"$gt": reached}}}
+        with _reaching_mongo():
+            query = {"app_id": key.app, "chat_id": key.chat, **never_said}
+            await self._messages.delete_many(query)
+
     async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
         chats: defaultdict[AppId, list[ChatId]] = defaultdict(list)
         for key in keys:
@@ -209,15 +280,35 @@ class MongoStore:
             query = {"app_id": app, "chat_id": {"$in": wanted}}
             with _reaching_mongo():
                 records = await self._sessions.find(query).to_list()
-            sessions = (_SESSION.validate_python(record) for record in records)
-            found.update({session.key: session for session in sessions})
+            sessions = [_session(record) for record in records]
+            found.update({session.key: session for session in sessions if session is not None})
         return found
+
+    async def all_sessions(self) -> AsyncIterator[Session]:
+        after = ""
+        while True:
+            with _reaching_mongo():
+                page = await (
+                    self._sessions.find({"_id": {"$gt": after}}).sort("_id").limit(PAGE).to_list()
+                )
+            for record in page:
+                after = record["_id"]
+                if (session := _session(record)) is not None:
+                    yield session
+            if len(page) < PAGE:
+                return
 
     async def messages(self, key: ChatKey) -> list[Message]:
         query = {"app_id": key.app, "chat_id": key.chat}
         lines = self._messages.find(query).sort("seq")
         with _reaching_mongo():
             return [Message.model_validate(r) for r in await lines.to_list()]
+
+    async def stats(self, key: ChatKey, workflow: WorkflowName) -> ChatStats | None:
+        query = {"_id": _chat_record_id(key.app, key.chat), "app_id": key.app}
+        with _reaching_mongo():
+            record = await self._database[stats_name(key.app, workflow)].find_one(query)
+        return None if record is None else _read(_STATS_OF_CHAT, record)
 
     async def workflow_totals(self, app: AppId, workflow: WorkflowName) -> WorkflowTotals:
         summed = [field.name for field in fields(WorkflowTotals) if field.name != "chats"]
@@ -237,45 +328,76 @@ class MongoStore:
             rows = await cursor.to_list()
         return WorkflowTotals(**rows[0]) if rows else WorkflowTotals()
 
-    async def archived(self, key: ChatKey, *, after: Seq) -> AsyncIterator[Archived]:
+    async def archived(self, key: ChatKey, *, after: Seq) -> AsyncIterator[Line]:
         while True:
             query = {"app_id": key.app, "chat_id": key.chat, "seq": {"$gt": after}}
             with _reaching_mongo():
                 page = await self._events.find(query).sort("seq").limit(PAGE).to_list()
             for record in page:
                 after = Seq(record["seq"])
-                raw: bytes = record["raw"]
-                yield Archived(codec.decode(raw), StreamSeq(record["position"]), raw)
+                yield Line(after, StreamSeq(record.get("position", 0)), record.get("raw", b""))
             if len(page) < PAGE:
                 return
 
     async def archived_chats(self) -> AsyncIterator[ChatKey]:
-        with _reaching_mongo():
-            apps = await self._events.distinct("app_id")
-        for app in apps:
-            after = ""
-            while True:
-                query = {"app_id": app, "chat_id": {"$gt": after}, "seq": 1}
-                with _reaching_mongo():
-                    page = (
-                        await self._events.find(query, ["chat_id"])
-                        .sort("chat_id")
-                        .limit(PAGE)
-                        .to_list()
-                    )
-                for record in page:
-                    after = record["chat_id"]
-                    yield ChatKey(AppId(app), ChatId(after))
-                if len(page) < PAGE:
-                    break
+        """One index key a chat is looked up, however many events it has."""
+        after: Record = {}
+        while True:
+            with _reaching_mongo():
+                found = await self._events.find_one(
+                    after, ["app_id", "chat_id"], sort=[("app_id", 1), ("chat_id", 1)]
+                )
+            if found is None:
+                return
+            app, chat = found["app_id"], found["chat_id"]
+            yield ChatKey(AppId(app), ChatId(chat))
+            after = {"$or": [{"app_id": {"$gt": app}}, {"app_id": app, "chat_id": {"$gt": chat}}]}
 
-    async def drop_projections(self) -> None:
+    async def unbegun(self, keys: Collection[ChatKey]) -> set[ChatKey]:
+        events = {event_id(key, Seq(1)): key for key in keys}
+        query = {"_id": {"$in": list(events)}, "app_id": {"$in": list({key.app for key in keys})}}
         with _reaching_mongo():
-            await self._sessions.delete_many({})
-            await self._messages.delete_many({})
-            named = {"name": {"$regex": f"^{_STATS}"}}
-            for name in await self._database.list_collection_names(filter=named):
-                await self._database[name].drop()
+            begun = await self._events.find(query, ["_id"]).to_list()
+        return set(keys) - {events[record["_id"]] for record in begun}
+
+    async def look(self) -> Look:
+        """What the database holds, at small cost."""
+        with _reaching_mongo():
+            listed = await (await self._database.list_collections()).to_list()
+            filled = [
+                collection.name
+                for collection in (self._events, self._sessions, self._messages)
+                if await collection.find_one({}, ["_id"]) is not None
+            ]
+        collections = {
+            one["name"]: str(one["info"].get("uuid", ""))
+            for one in listed
+            if one["name"].startswith(_STATS) or one["name"] in _COLLECTIONS
+        }
+        return Look(collections, frozenset(filled))
+
+    async def marked(self) -> Look | None:
+        with _reaching_mongo():
+            marker = await self._database[MARKER].find_one({"_id": _MARKED})
+        if marker is None:
+            return None
+        return Look(marker.get("collections", {}), frozenset(marker.get("filled", ())))
+
+    async def mark(self, look: Look) -> None:
+        """Note that the database holds all that the log had until now, and where."""
+        marker = {
+            "layout": LAYOUT,
+            "collections": dict(look.collections),
+            "filled": sorted(look.filled),
+        }
+        with _reaching_mongo():
+            await self._database[MARKER].update_one({"_id": _MARKED}, {"$set": marker}, upsert=True)
+
+    async def prepare(self) -> None:
+        """Put the collections and their indexes in place."""
+        with _reaching_mongo():
+            models = [ChatEvent, ChatSession, ChatMessage]
+            await init_beanie(database=self._database, document_models=models)
 
 
 class MongoFinder:
@@ -337,6 +459,25 @@ def _message_record(message: Message) -> Record:
     return {"_id": place, "content": None, **line}  # a message without words still has the field
 
 
+def _put(record: Record) -> ReplaceOne[Record]:
+    place = {name: record[name] for name in ("_id", "app_id")}
+    return ReplaceOne(place, record, upsert=True)
+
+
+def _session(record: Record) -> Session | None:
+    return _read(_SESSION, record)
+
+
+def _read(kind: TypeAdapter[T], record: Record) -> T | None:
+    """What a document holds; none where somebody else has changed it so that nobody can say."""
+    try:
+        return kind.validate_python(record)
+    except ValidationError as broken:
+        told = {"id": record.get("_id"), "why": describe(broken)}
+        log.warning("a document is damaged: python -m services.persistence.rebuild", extra=told)
+        return None
+
+
 def _insert(record: Record) -> UpdateOne:
     place = {name: record[name] for name in ("_id", "app_id", "chat_id", "seq")}
     return UpdateOne(place, {"$setOnInsert": record}, upsert=True)
@@ -349,20 +490,26 @@ async def _supersede(
 
     A refused insert says only that there is one by now, which may be the older: look once more.
     """
-    refused = await _refused(collection, [_replacement(one, upsert=True) for one in kept])
+    refused = await _refused(collection, [_replacement(one) for one in kept])
     await _refused(collection, [_replacement(kept[i], upsert=False) for i in refused])
 
 
-def _replacement(kept: Session | ChatStats, *, upsert: bool) -> UpdateOne:
+def _replacement(
+    kept: Session | ChatStats, *, upsert: bool = True, whole: bool = False
+) -> UpdateOne:
+    """Replaces what is older; with `whole` also what is of the same event, as it may be damaged."""
+    newer = "$gt" if whole else "$gte"
     place = {
         "_id": _chat_record_id(kept.app_id, kept.chat_id),
         "app_id": kept.app_id,
-        "last_seq": {"$lt": kept.last_seq},
+        "last_seq": {"$not": {newer: kept.last_seq}},  # also where there is none any more
     }
     return UpdateOne(place, {"$set": asdict(kept)}, upsert=upsert)
 
 
-async def _refused(collection: AsyncCollection[Record], writes: Sequence[UpdateOne]) -> list[int]:
+async def _refused(
+    collection: AsyncCollection[Record], writes: Sequence[UpdateOne | ReplaceOne[Record]]
+) -> list[int]:
     """Write in one go; which writes met a record of the same id. Raises what else went wrong."""
     if not writes:
         return []

@@ -1,14 +1,13 @@
 """Events -> what they make of a chat's session, its transcript, its statistics and its summary."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from contracts.catalogue import ChatStatus, ChatSummary
-from contracts.codec import UnknownEventTypeError, UnreadableMessageError, open_event
 from contracts.envelope import Envelope
+from contracts.event_log import EMPTY
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import (
@@ -17,6 +16,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    CommandGivenUp,
     HistoryCompacted,
     ToolCodeChanged,
     UserMessageReceived,
@@ -29,6 +29,7 @@ from contracts.events.human import (
     UiToolRequested,
 )
 from contracts.events.parts import ToolCall, text_of
+from contracts.events.run import RunClaimed
 from contracts.events.turn import (
     SELECTOR,
     ConversationProcessed,
@@ -43,9 +44,10 @@ from contracts.events.turn import (
     UsageRecorded,
     VariablesChanged,
 )
-from contracts.ids import AgentName, ChatKey, QuestionId, Seq
+from contracts.ids import AgentName, ChatKey, QuestionId, StreamSeq
 from contracts.prices import PRICES, cost_told
 from services.persistence.store import (
+    Archived,
     CalledFunction,
     Change,
     ChatStats,
@@ -54,8 +56,6 @@ from services.persistence.store import (
     Role,
     Session,
 )
-
-log = logging.getLogger(__name__)
 
 PERSON = AgentName("user")
 TITLE_LENGTH = 80
@@ -68,20 +68,20 @@ class GapError(Exception):
         super().__init__(f"{key.app}/{key.chat}: expected event {expected}, got {got}")
 
 
-def advance(session: Session | None, envelopes: Iterable[Envelope]) -> Change | None:
+def advance(session: Session | None, events: Iterable[Archived]) -> Change | None:
     """Lead a session past events in order; those it knows already change nothing.
 
     None where there is neither a session nor an event. Raises GapError.
     """
     messages: list[Message] = []
-    for envelope in envelopes:
+    for one in events:
+        envelope, event = one.envelope, one.stored.event
         known = session.last_seq if session is not None else 0
         if envelope.seq <= known:
             continue
         if envelope.seq > known + 1:
             raise GapError(envelope.key, known + 1, envelope.seq)
-        event = readable(envelope)
-        session = _fold(session or _begin(envelope), envelope, event)
+        session = _fold(session or _begin(envelope), one)
         said = None if event is None else message_of(envelope, event)
         if said is not None:
             session = replace(session, message_count=session.message_count + 1)
@@ -91,21 +91,6 @@ def advance(session: Session | None, envelopes: Iterable[Envelope]) -> Change | 
     return Change(session, stats_of(session), tuple(messages))
 
 
-def readable(envelope: Envelope) -> Event | None:
-    """The event inside; none for one that this release cannot read.
-
-    Such an event is passed by: the archive has it whole, and stopping here would stop the chat's
-    projections for ever.
-    """
-    try:
-        return open_event(envelope)
-    except UnknownEventTypeError:
-        return None
-    except UnreadableMessageError as broken:
-        log.warning("passed an event by", extra={"why": str(broken)})
-        return None
-
-
 def _begin(envelope: Envelope) -> Session:
     return Session(
         app_id=envelope.app_id,
@@ -113,16 +98,24 @@ def _begin(envelope: Envelope) -> Session:
         workflow_name=envelope.workflow_name,
         created_at=_to_millis(envelope.time),
         last_updated_at=_to_millis(envelope.time),
-        last_seq=Seq(0),
+        last_seq=EMPTY.seq,
+        last_digest=EMPTY.digest,
+        last_position=StreamSeq(0),
     )
 
 
-def _fold(session: Session, envelope: Envelope, event: Event | None) -> Session:
-    time = _to_millis(envelope.time)
-    session = replace(session, last_seq=envelope.seq, last_updated_at=time)
-    if event is None:
+def _fold(session: Session, one: Archived) -> Session:
+    head, time = one.stored.head, _to_millis(one.envelope.time)
+    session = replace(
+        session,
+        last_seq=head.seq,
+        last_digest=head.digest,
+        last_position=one.position,
+        last_updated_at=time,
+    )
+    if one.stored.event is None:
         return session
-    session = _evolve(session, event, time)
+    session = _evolve(session, one.stored.event, time)
     return session if session.ended_at else replace(session, status=_status(session))
 
 
@@ -180,6 +173,8 @@ def _evolve(session: Session, event: Event, time: datetime) -> Session:
             | HistoryCompacted()
             | ToolCodeChanged()
             | BusinessLogged()
+            | RunClaimed()
+            | CommandGivenUp()
         ):
             return session
 

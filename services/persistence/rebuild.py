@@ -1,22 +1,19 @@
-"""Fold the projections anew from the archive: python -m services.persistence.rebuild"""
+"""Make all read models anew, chat by chat: python -m services.persistence.rebuild"""
 
-import asyncio
-import logging
-
-from services.chassis.logs import configure
-from services.persistence.app import Settings, mongo
-from services.persistence.handlers import rebuild
-
-log = logging.getLogger(__name__)
+from services.persistence.app import Settings, run, tools
 
 
-async def main(settings: Settings) -> None:
-    async with mongo(settings) as (_, store):
-        chats = await rebuild(store)
-    log.info("rebuilt", extra={"chats": chats, "database": settings.mongodb_database})
+async def rebuild(settings: Settings) -> int:
+    """The exit code: 1 where a chat could not be folded and keeps its old documents."""
+    async with tools(settings, "rebuild") as used:
+        begun = await used.store.look()
+        rebuilt = await used.rebuilder.all()
+        await used.store.mark(begun)
+    print(f"{rebuilt.chats} chats rebuilt from {rebuilt.events} events")
+    for key, why in rebuilt.failed.items():
+        print(f"{key.app}/{key.chat}  kept as it was: {why}")
+    return 1 if rebuilt.failed else 0
 
 
 if __name__ == "__main__":
-    settings = Settings()
-    configure("persistence", settings.log_level, as_json=settings.logs_as_json)
-    asyncio.run(main(settings))
+    run(rebuild)

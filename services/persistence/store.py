@@ -4,15 +4,16 @@ The rule: a session at `last_seq` n is a function of events 1 to n, and so are i
 newest wins, and two writers can never disagree; a message is written once and never again.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from contracts.catalogue import ChatStatus
 from contracts.envelope import Envelope
+from contracts.event_log import Head, StoredEvent
 from contracts.ids import (
     AgentName,
     AppId,
@@ -41,9 +42,25 @@ class StoreUnfitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """An event exactly as the log held it: its bytes, and the outside that it is found by."""
+    """An event exactly as the log held it, and the position of its message there."""
 
-    envelope: Envelope
+    stored: StoredEvent
+    position: StreamSeq
+
+    @property
+    def envelope(self) -> Envelope:
+        return self.stored.envelope
+
+    @property
+    def data(self) -> bytes:
+        """Its canonical bytes."""
+        return self.stored.data
+
+
+class Line(NamedTuple):
+    """What the archive holds of one event, read by nobody: it may be damaged."""
+
+    seq: Seq
     position: StreamSeq
     data: bytes
 
@@ -58,6 +75,10 @@ class Session:
     created_at: datetime
     last_updated_at: datetime
     last_seq: Seq
+    last_digest: str
+    """Of event `last_seq`: what the next event must name as the one before it."""
+    last_position: StreamSeq
+    """Where the message of event `last_seq` lies in the log."""
     user_id: UserId | None = None
     status: ChatStatus = "running"
     end_reason: str = ""
@@ -81,6 +102,10 @@ class Session:
     @property
     def key(self) -> ChatKey:
         return ChatKey(self.app_id, self.chat_id)
+
+    @property
+    def head(self) -> Head:
+        return Head(self.last_seq, self.last_digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +195,15 @@ class WorkflowTotals:
     cost: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a database holds: an id of each collection, new where it was made anew, and those of
+    events, sessions and messages that hold something."""
+
+    collections: Mapping[str, str]
+    filled: frozenset[str]
+
+
 class Store(Protocol):
     """Every method raises StoreAwayError where the database does not answer."""
 
@@ -179,24 +213,44 @@ class Store(Protocol):
     async def keep(self, changes: Sequence[Change]) -> None:
         """Keep what is newer than what is there; the rest changes nothing."""
 
+    async def rewrite(self, events: Sequence[Archived]) -> None:
+        """Put events into the archive in place of what it holds in their places."""
+
+    async def replace(self, whole: Change) -> None:
+        """Put what a chat's events make of it, from the first on, in place of what is there.
+
+        What is newer stays: sessions and statistics as of a later event, and later messages.
+        """
+
     async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
-        """The sessions of these chats, as far as there are any."""
+        """The sessions of these chats, as far as there are any that can be read."""
 
     async def messages(self, key: ChatKey) -> list[Message]:
         """What was said in a chat, in order."""
 
+    async def stats(self, key: ChatKey, workflow: WorkflowName) -> ChatStats | None:
+        """What a chat adds to the statistics of its workflow."""
+
     async def workflow_totals(self, app: AppId, workflow: WorkflowName) -> WorkflowTotals:
         """The statistics of one app's workflow over all its chats."""
 
-    def archived(self, key: ChatKey, *, after: Seq) -> AsyncIterator[Archived]:
-        """A chat's archived events past a cursor, in order."""
+    def archived(self, key: ChatKey, *, after: Seq) -> AsyncIterator[Line]:
+        """A chat's archive past a cursor, in order."""
 
     def archived_chats(self) -> AsyncIterator[ChatKey]:
-        """Every chat that has an archived event."""
+        """Every chat of which the archive holds something."""
 
-    async def drop_projections(self) -> None:
-        """Forget all but the archive."""
+    def all_sessions(self) -> AsyncIterator[Session]:
+        """The sessions of all chats, as far as they can be read."""
+
+    async def unbegun(self, keys: Collection[ChatKey]) -> set[ChatKey]:
+        """Those of these chats whose first event is not in the archive."""
 
 
 def supersedes(new: Session | ChatStats, old: Session | ChatStats | None) -> bool:
     return old is None or new.last_seq > old.last_seq
+
+
+def is_newer(old: Session | ChatStats | None, new: Session | ChatStats) -> bool:
+    """Whether what is there is as of a later event, so that it stays."""
+    return old is not None and old.last_seq > new.last_seq

@@ -11,7 +11,7 @@ from litestar.types import ExceptionHandlersMap, Scope
 from nats.errors import Error as NatsError
 
 from contracts.subjects import InvalidIdError
-from services.chassis.bus import RefusedError, UnavailableError
+from services.chassis.direct_get import RefusedError, UnavailableError
 from services.transport.refusals import Code, RefusalError, unavailable
 
 log = logging.getLogger(__name__)

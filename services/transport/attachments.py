@@ -10,7 +10,8 @@ from nats.errors import Error as NatsError
 from nats.js.errors import ObjectNotFoundError
 
 from contracts import subjects
-from services.chassis.bus import Bus, UnavailableError
+from services.chassis.bus import Bus
+from services.chassis.direct_get import UnavailableError
 from services.transport.refusals import RefusalError, limit_reached
 
 AT_ONCE = 8

@@ -37,7 +37,8 @@ from contracts.ids import (
 )
 from contracts.reserved import is_reserved
 from contracts.subjects import InvalidSubjectError, token
-from services.chassis.bus import Bus, RefusedError, UnavailableError
+from services.chassis.bus import Bus
+from services.chassis.direct_get import RefusedError, UnavailableError
 from services.transport.chatview import Asked, ChatView
 from services.transport.inbound import StartBody, of_page
 from services.transport.refusals import (
@@ -103,7 +104,7 @@ class Chats:
         chat = chat_id_of_start(app, workflow, user, asked) if asked else new_chat_id()
         key = ChatKey(app, chat)
         token(app, "app_id")
-        if asked and await self._bus.first(key) is not None:
+        if asked and await self._bus.events.first(key) is not None:
             return Started(key, reused=True, stated=True)
         order = StartChat(
             command_id=CommandId(f"start-{chat}"),
@@ -248,7 +249,7 @@ class Chats:
         _must_be_open(view)
         await self._order(
             CancelChat(
-                command_id=CommandId(f"cancel-{subjects.lease_key(view.key)}"),
+                command_id=CommandId(f"cancel-{subjects.chat_tokens(view.key)}"),
                 app_id=view.key.app,
                 chat_id=view.key.chat,
                 user_id=view.user,
@@ -266,9 +267,9 @@ class Chats:
     async def _refuse_beyond_limit(self, app: AppId) -> None:
         if not self._most_running:
             return
-        running = await self._bus.values_under(subjects.LEASES, subjects.running_prefix(app))
-        if len(running) >= self._most_running:
-            raise limit_reached("app_id", f"{len(running)} chats of this app run already")
+        running = await self._bus.commands_open(app)
+        if running >= self._most_running:
+            raise limit_reached("app_id", f"{running} chats of this app run already")
 
     async def _begins(self, key: ChatKey, order: Command | None = None) -> bool:
         begun = asyncio.Event()
@@ -280,7 +281,7 @@ class Chats:
             async with self._bus.watching(key, on_message):
                 if order is not None:
                     await self._order(order)
-                if await self._bus.first(key) is not None:
+                if await self._bus.events.first(key) is not None:
                     return True
                 return await _within(self._patience, begun)
         except (NatsError, NatsTimeoutError, OSError) as away:

@@ -24,6 +24,7 @@ from contracts.events.human import (
 from contracts.events.turn import ModelRequested, ModelResponded, SpeakerSelected, UsageRecorded
 from contracts.ids import ChatKey, QuestionId, Seq, UserId, WorkflowName
 from contracts.prices import PRICES, cost_told
+from services.chassis.event_log import START, Place
 from services.transport.speech import Call
 
 STATUS_NUMBER: dict[ChatStatus, int] = {
@@ -81,6 +82,8 @@ class ChatView:
     call_asked: datetime | None = None
     tokens: float = 0
     cost: float = 0.0
+    place: Place = START
+    """How far the log was read."""
 
     @property
     def status(self) -> ChatStatus:

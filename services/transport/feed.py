@@ -14,6 +14,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatFailed,
     ChatStarted,
+    CommandGivenUp,
     HistoryCompacted,
     ToolCodeChanged,
     UserMessageReceived,
@@ -25,6 +26,7 @@ from contracts.events.human import (
     UiToolAnswered,
     UiToolRequested,
 )
+from contracts.events.run import RunClaimed
 from contracts.events.turn import (
     SELECTOR,
     ConversationProcessed,
@@ -183,6 +185,8 @@ def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
             return [shapes.structured(output, view)] if is_heard(viewer, output.agent) else []
         case TurnFailed(agent=agent, code=code, message=message):
             return [error(message, code, agent=agent)]
+        case CommandGivenUp(command=command):
+            return [error(f"{command}: could not be taken in, and was given up.", "GIVEN_UP")]
         case ChatCompleted(reason=reason):
             return [shapes.end(fact.envelope, view, 1, reason)]
         case ChatFailed(code=code, message=message):
@@ -191,7 +195,7 @@ def _shown(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
             return [shapes.end(fact.envelope, view, 3, reason or "cancelled")]
         case BusinessLogged() | VariablesChanged() | ModelRequested() | TurnCompleted():
             return []
-        case ConversationProcessed() | HistoryCompacted() | ToolCodeChanged():
+        case ConversationProcessed() | HistoryCompacted() | ToolCodeChanged() | RunClaimed():
             return []
 
 

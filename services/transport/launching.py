@@ -3,7 +3,7 @@
 import asyncio
 
 from contracts.subjects import InvalidIdError, token
-from services.chassis.bus import RefusedError, UnavailableError
+from services.chassis.direct_get import RefusedError, UnavailableError
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
 from services.transport.inbound import Run, StartBody

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from contracts.ids import ChatId, ChatKey, Seq
 from contracts.subjects import InvalidIdError
-from services.chassis.bus import RefusedError, UnavailableError
+from services.chassis.direct_get import RefusedError, UnavailableError
 from services.transport import artifacts, asking, inbound, notices
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk

@@ -13,23 +13,23 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
 
-from contracts import codec
-from contracts.codec import UnreadableMessageError
+from contracts.event_log import Decision, RejectedMessageError
 from contracts.ids import ChatKey, Seq, StreamSeq
 from contracts.live import DELTA, Delta, TextStreamed
-from services.chassis.bus import Bus, UnavailableError, live_position
+from services.chassis.bus import Bus
 from services.chassis.connection import flush
+from services.chassis.direct_get import UnavailableError, position_of
+from services.chassis.event_log import Commit, Place, decision_of
 from services.transport.chatview import ChatView
-from services.transport.feed import Seen
 from services.transport.refusals import limit_reached
 from services.transport.signal import Signal
 from services.transport.speech import MissedTextError, Speech, hear, heard_of
 from services.transport.tally import Tally
-from services.transport.views import read, seen
 
 log = logging.getLogger(__name__)
 
-NOWHERE = Seq(0)
+NOWHERE = StreamSeq(0)
+_NONE: frozenset[StreamSeq] = frozenset()  # one for all rooms: an empty set takes 216 bytes
 VIEWERS = 200
 """Of one chat, in one process."""
 SEAT_BYTES = 4 * 1024 * 1024
@@ -45,17 +45,17 @@ CLOCKS_APART = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """An event as it was stored, with its place in the stream."""
+    """A decision as it was stored, with its place in the stream."""
 
     position: StreamSeq
-    seen: Seen
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """Messages were missed: the log has them, up to `goal` at least."""
+    """Messages were missed: the log has them, up to position `goal` at least."""
 
-    goal: Seq
+    goal: StreamSeq
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Rewound:
 class Reached:
     """How far the log goes, told to those to whom nothing happens."""
 
-    seq: Seq
+    position: StreamSeq
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class Seat:
         self._size = size
         self._waiting: deque[tuple[Live, int]] | None = None  # an empty one takes 600 bytes
         self._bytes = 0
-        self._missed: Seq | None = None
+        self._missed: StreamSeq | None = None
         self._rewound: Seq | None = None
-        self._reached: Seq | None = None
+        self._reached: StreamSeq | None = None
         self._news = Signal()
 
     def offer(self, live: Live, size: int = 0) -> None:
@@ -104,12 +104,12 @@ class Seat:
             self._waiting = waiting
             self._bytes += size
         else:
-            self.fall_behind(live.seen.envelope.seq if isinstance(live, Happened) else NOWHERE)
+            self.fall_behind(live.position if isinstance(live, Happened) else NOWHERE)
         self._news.set()
 
-    def fall_behind(self, goal: Seq = NOWHERE) -> None:
+    def fall_behind(self, goal: StreamSeq = NOWHERE) -> None:
         """Forget what waits; the viewer reads on from its cursor."""
-        waiting = [w.seen.envelope.seq for w, _ in self._waiting or () if isinstance(w, Happened)]
+        waiting = [w.position for w, _ in self._waiting or () if isinstance(w, Happened)]
         self._missed = max([goal, self._missed or NOWHERE, *waiting])
         self._waiting = None
         self._bytes = 0
@@ -119,8 +119,8 @@ class Seat:
         self._rewound = cursor
         self._news.set()
 
-    def reach(self, seq: Seq) -> None:
-        self._reached = seq
+    def reach(self, position: StreamSeq) -> None:
+        self._reached = position
         self._news.set()
 
     def leave(self) -> None:
@@ -143,8 +143,8 @@ class Seat:
             goal, self._missed = self._missed, None
             return Behind(goal)
         if self._reached is not None:
-            seq, self._reached = self._reached, None
-            return Reached(seq)
+            position, self._reached = self._reached, None
+            return Reached(position)
         if self._waiting is None:
             return None
         live, size = self._waiting.popleft()
@@ -156,6 +156,18 @@ class Seat:
 class Room:
     """A watched chat: its viewers, and what its open model call has said so far."""
 
+    __slots__ = (
+        "_bus",
+        "_filling",
+        "_is_silent",
+        "_key",
+        "_place",
+        "_seats",
+        "_speech",
+        "_tally",
+        "_unsettled",
+    )
+
     def __init__(self, bus: Bus, key: ChatKey, tally: Tally | None = None) -> None:
         self._bus = bus
         self._tally = tally or Tally()
@@ -164,6 +176,8 @@ class Room:
         self._speech: Speech | None = None
         self._filling = asyncio.Lock()
         self._is_silent = False
+        self._place: Place | None = None  # up to which messages are counted
+        self._unsettled: frozenset[StreamSeq] = _NONE  # heard beyond it, perhaps no events
 
     @contextlib.contextmanager
     def seat(self, size: int) -> Iterator[Seat]:
@@ -188,26 +202,60 @@ class Room:
         was_silent, self._is_silent = self._is_silent, True
         if not was_silent:
             return
-        newest = await self._bus.last(self._key)
-        found = None if newest is None else read(newest)
-        if found is not None:
-            for seat in self._seats:
-                seat.reach(found.envelope.seq)
+        position = await self._bus.events.last_position(self._key)
+        for seat in self._seats:
+            seat.reach(position)
 
     async def on_message(self, message: Msg) -> None:
         self._is_silent = False
         try:
             live = _live(message)
-        except (UnreadableMessageError, ValidationError) as broken:
-            log.warning("an unreadable message is passed by", extra={"why": str(broken)})
-            self._tally.unreadable += 1
+        except RejectedMessageError as broken:
+            log.warning("a live message is skipped", extra=_told(message, broken))
+            self._unsettled |= {position_of(message)}
+            return
+        except ValidationError as broken:
+            log.warning("a live message is skipped", extra=_told(message, broken))
+            self._tally.rejected += 1
             return
         if isinstance(live, TextStreamed):
             self._hear(live)
         elif isinstance(live, Happened):
-            self._tally.note(live.seen.envelope)
+            self._meet(live)
         for seat in self._seats:
             seat.offer(live, len(message.data))
+
+    # -- what counts -------------------------------------------------------------------------------
+
+    def begin(self, place: Place) -> None:
+        """What comes after the place that its first viewer knows is counted in the tally."""
+        if self._place is None:
+            self._place = place
+
+    def _meet(self, live: Happened) -> None:
+        if self._place is None or live.position <= self._place.position:
+            return
+        if live.decision.follows(self._place.head):
+            self._count(Commit(Place(live.position, live.decision.head), live.decision.events))
+        else:  # no event of the chat, or one before it was lost on its way
+            self._unsettled |= {live.position}
+
+    def settle(self, before: Place, commit: Commit) -> None:
+        """Hear of a message in the log from a viewer that stood at `before`; counted once."""
+        position = commit.place.position
+        if self._place is not None and before.position <= self._place.position < position:
+            self._count(commit)
+
+    def _count(self, commit: Commit) -> None:
+        position = commit.place.position
+        rejected = {one for one in self._unsettled if one < position}
+        if not commit.events:
+            rejected.add(position)
+        self._unsettled -= {position, *rejected}
+        self._tally.rejected += len(rejected)
+        for one in commit.events:
+            self._tally.note(one.envelope)
+        self._place = commit.place
 
     def _hear(self, chunk: TextStreamed) -> None:
         try:
@@ -310,4 +358,8 @@ class Rooms:
 def _live(message: Msg) -> Live:
     if message.subject.endswith(".delta"):
         return DELTA.validate_json(message.data)
-    return Happened(live_position(message), seen(codec.decode(message.data)))
+    return Happened(*decision_of(message))
+
+
+def _told(message: Msg, broken: Exception) -> dict[str, object]:
+    return {"subject": message.subject, "why": str(broken)}

@@ -13,7 +13,7 @@ from litestar.params import FromPath
 
 from contracts.ids import Seq
 from contracts.subjects import InvalidIdError
-from services.chassis.bus import RefusedError, UnavailableError
+from services.chassis.direct_get import RefusedError, UnavailableError
 from services.transport import asking, cursors, feed, notices
 from services.transport.addresses import key_of, plain
 from services.transport.chatview import ChatView

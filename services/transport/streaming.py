@@ -10,7 +10,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from contracts.ids import Seq
-from services.chassis.bus import UnavailableError
+from services.chassis.direct_get import UnavailableError
 from services.transport import feed, notices
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk

@@ -15,7 +15,8 @@ class Tally:
     """Events of the chats that somebody here watches; each counts once, however many watch it."""
 
     by_category: Counter[str] = field(default_factory=Counter)
-    unreadable: int = 0
+    rejected: int = 0
+    """Messages that are no event of such a chat, and what was streamed that cannot be read."""
 
     def note(self, envelope: Envelope) -> None:
         self.by_category[_NAMES[envelope.category]] += 1
@@ -24,7 +25,7 @@ class Tally:
         business = self.by_category["business"]
         return {
             "events_processed": self.by_category.total(),
-            "events_failed": self.unreadable,
+            "events_failed": self.rejected,
             "events_by_category": {name: self.by_category[name] for name in _NAMES.values()},
             "custom_events_emitted": business,
             "custom_events_by_type": {"business.logged": business} if business else {},

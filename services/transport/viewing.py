@@ -8,12 +8,13 @@ from typing import Generic, Literal, Protocol, TypeVar
 from contracts.codec import Fact
 from contracts.ids import Seq, StreamSeq
 from contracts.live import TextStreamed, ToolProgressed
-from services.chassis.bus import Bus, Stored, UnavailableError
+from services.chassis.bus import Bus
+from services.chassis.direct_get import UnavailableError
+from services.chassis.event_log import Commit, Place
 from services.transport.chatview import ChatView, see
 from services.transport.feed import Seen, Viewer
 from services.transport.rooms import NOWHERE, Behind, Happened, Left, Reached, Rewound, Room, Seat
 from services.transport.speech import MissedTextError, Speech, call_of, hear, unheard
-from services.transport.views import read
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Viewing(Generic[Said]):
         send: Callable[[Said], Awaitable[None]],
         language: Language[Said],
     ) -> None:
+        room.begin(view.place)
         self._bus = bus
         self._room = room
         self._seat = seat
@@ -66,7 +68,7 @@ class Viewing(Generic[Said]):
         self._viewer = viewer
         # A cursor past the end would hide what is still to come.
         self._cursor = Seq(min(after, view.last_seq))
-        self._place: StreamSeq | None = None
+        self._place: Place | None = None
         self._heard: Speech | None = None
         self._send = send
         self._language = language
@@ -111,31 +113,31 @@ class Viewing(Generic[Said]):
         await self._send(self._language.boundary(self._view, self._cursor, shown, mode))
         await self._speak()
 
-    async def _catch_up(self, telling: "Telling[Said]", goal: Seq = NOWHERE) -> int:
-        """Show the log from the cursor to its end, which lies at `goal` or beyond."""
+    async def _catch_up(self, telling: "Telling[Said]", goal: StreamSeq = NOWHERE) -> int:
+        """Show the log from the cursor to its end, which lies at position `goal` or beyond."""
         shown = 0
         for _ in range(HEAL_TRIES):
-            async for stored in self._log():
-                found = read(stored)
+            async for commit in self._log():
                 if self._seat.left:
                     return shown
-                if found is not None and found.envelope.seq > self._cursor:
-                    await self._show(found, stored.position, telling)
-                    shown += 1
-            if self._cursor >= goal:
+                shown += await self._show(commit, telling)
+            self._place = self._place or self._view.place  # where there was nothing to show
+            if self._place.position >= goal:
                 return shown
             await asyncio.sleep(HEAL_SECONDS)
-        raise LostEventsError(f"event {goal} is announced, the log ends at {self._cursor}")
+        raise LostEventsError(f"message {goal} is announced, the log does not show it")
 
-    async def _log(self) -> AsyncIterator[Stored]:
+    async def _log(self) -> AsyncIterator[Commit]:
+        """What lies past the cursor; the first time perhaps with some that lies before it."""
+        key, known = self._view.key, self._view.place
         while True:
             try:
                 if self._place is None:
-                    async for stored in self._bus.read_from(self._view.key, after=self._cursor):
-                        yield stored
+                    async for commit in self._bus.events.read_from(key, self._cursor, known=known):
+                        yield commit
                 else:
-                    async for stored in self._bus.read(self._view.key, after=self._place):
-                        yield stored
+                    async for commit in self._bus.events.read(key, after=self._place):
+                        yield commit
             except UnavailableError:
                 await asyncio.sleep(AWAY_SECONDS)
             else:
@@ -147,27 +149,39 @@ class Viewing(Generic[Said]):
             match await self._seat.next():
                 case (Behind() | Rewound() | Left()) as news:
                     return news
-                case Reached(seq):
-                    if seq > self._cursor:
-                        return Behind(seq)
-                case Happened(position=position, seen=happened):
-                    seq = happened.envelope.seq
-                    if seq > self._cursor + 1:
-                        return Behind(seq)
-                    if seq > self._cursor:
-                        await self._show(happened, position, self._language.of_event)
+                case Reached(position):
+                    if self._place is None or position > self._place.position:
+                        return Behind(position)
+                case Happened(position, decision):
+                    if self._place is None or not decision.follows(self._place.head):
+                        if self._place is None or position > self._place.position:
+                            return Behind(position)
+                        continue
+                    commit = Commit(Place(position, decision.head), decision.events)
+                    await self._show(commit, self._language.of_event)
                 case TextStreamed() as chunk:
                     await self._listen(chunk)
                 case ToolProgressed() as progress:
                     for said in self._language.of_progress(self._viewer, progress):
                         await self._send(said)
 
-    async def _show(self, happened: Seen, position: StreamSeq, telling: "Telling[Said]") -> None:
-        if happened.event is not None:
-            self._view = see(self._view, Fact(happened.envelope, happened.event))
-        for said in telling(self._viewer, happened, self._view):
-            await self._send(said)
-        self._cursor, self._place = happened.envelope.seq, position
+    async def _show(self, commit: Commit, telling: "Telling[Said]") -> int:
+        """Show the events past the cursor; how many there were."""
+        shown = 0
+        self._room.settle(self._place or self._view.place, commit)
+        for one in commit.events:
+            if self._seat.left:  # the rest would be shown in the place of another chat
+                return shown
+            if one.envelope.seq <= self._cursor:
+                continue
+            if one.event is not None:
+                self._view = see(self._view, Fact(one.envelope, one.event))
+            for said in telling(self._viewer, Seen(one.envelope, one.event), self._view):
+                await self._send(said)
+            self._cursor = one.envelope.seq
+            shown += 1
+        self._place = commit.place
+        return shown
 
     async def _listen(self, chunk: TextStreamed) -> None:
         # A chunk may overtake its call's event or come after its end: only the open call is heard.

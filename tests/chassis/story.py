@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from nats.aio.client import Client
@@ -16,9 +16,8 @@ from nats.js.api import DiscardPolicy
 from nats.js.errors import NotFoundError
 
 from contracts import subjects
-from contracts.codec import Origin, open_event, seal
 from contracts.commands import SendMessage
-from contracts.envelope import Envelope
+from contracts.event_log import EMPTY, Decision, Head, StoredEvent
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import UserMessageReceived
@@ -32,16 +31,18 @@ from contracts.ids import (
     Seq,
     StreamSeq,
     UserId,
-    WorkflowName,
     new_chat_id,
     new_command_id,
 )
 from contracts.live import TextStreamed
 from infra.children import Child
 from infra.servers import NatsServer
-from services.chassis.bus import Bus, Stored
+from services.chassis.bus import Bus
+from services.chassis.direct_get import RawMessage
+from services.chassis.event_log import START, Commit, Place
 from services.chassis.process import build_broker, connected
 from services.chassis.settings import Settings
+from tests.logs import decisions
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ACME = AppId("acme.corp")
@@ -59,36 +60,33 @@ def said(text: str) -> UserMessageReceived:
 
 
 def many(count: int) -> list[Event]:
-    """Events of all three categories in turn."""
+    """Events of the two categories that one decision may hold, in turn."""
     return [
         (
             said(f"{number}"),
             HumanAnswered(question_id=QuestionId("q"), user_id=ANA, text=f"{number}"),
-            BusinessLogged(log_event_type="COUNTED", message=f"{number}"),
-        )[number % 3]
+        )[number % 2]
         for number in range(count)
     ]
 
 
-def told(key: ChatKey, events: Sequence[Event], *, after: int = 0) -> list[Envelope]:
-    return [
-        seal(
-            event,
-            Seq(seq),
-            Origin(key, WorkflowName("Hello"), NOON + timedelta(seconds=seq), cause="test"),
-        ).envelope
-        for seq, event in enumerate(events, after + 1)
-    ]
+def counted(number: int) -> BusinessLogged:
+    return BusinessLogged(log_event_type="COUNTED", message=f"{number}")
 
 
-def texts(stored: Sequence[Stored]) -> list[str]:
+def decided(key: ChatKey, *events: Event, after: Head = EMPTY) -> Decision:
+    """One decision of these events."""
+    (found,) = decisions([events], key, workflow="Hello", head=after, began=NOON)
+    return found
+
+
+def texts(stored: Sequence[StoredEvent]) -> list[str]:
     """What the messages among stored events say."""
-    opened = [open_event(one.envelope()) for one in stored]
-    return [event.text for event in opened if isinstance(event, UserMessageReceived)]
+    return [one.event.text for one in stored if isinstance(one.event, UserMessageReceived)]
 
 
-def seqs(stored: Sequence[Stored]) -> list[int]:
-    return [one.envelope().seq for one in stored]
+def seqs(stored: Sequence[StoredEvent]) -> list[int]:
+    return [one.envelope.seq for one in stored]
 
 
 @dataclass
@@ -97,17 +95,45 @@ class Chat:
 
     bus: Bus
     key: ChatKey = field(default_factory=new_chat)
-    seq: int = 0
-    position: StreamSeq = StreamSeq(0)  # noqa: RUF009
+    place: Place = START
 
     async def append(self, *events: Event) -> StreamSeq:
-        envelopes = told(self.key, events, after=self.seq)
-        self.position = await self.bus.append(envelopes, after=self.position)
-        self.seq += len(events)
-        return self.position
+        decision = decided(self.key, *events, after=self.place.head)
+        position = await self.bus.events.append(decision, after=self.place.position)
+        self.place = Place(position, decision.head)
+        return position
 
-    async def stored(self) -> list[Stored]:
-        return [one async for one in self.bus.read(self.key, after=StreamSeq(0))]
+    async def append_each(self, count: int) -> None:
+        """Events in a message each."""
+        for event in many(count):
+            await self.append(event)
+
+    @property
+    def seq(self) -> int:
+        return self.place.head.seq
+
+    async def messages(self) -> list[RawMessage]:
+        """What the stream holds of it."""
+        found = self.bus.reader.pages(
+            subjects.EVENTS, subjects.events_of(self.key), StreamSeq(0), goal=self.place.position
+        )
+        return [message async for message in found]
+
+    async def commits(self) -> list[Commit]:
+        return [commit async for commit in self.bus.events.read(self.key)]
+
+    async def stored(self) -> list[StoredEvent]:
+        return events_of(await self.commits())
+
+    async def past(self, cursor: int) -> list[StoredEvent]:
+        """What is read from a client's cursor, by somebody who knows the whole."""
+        found = self.bus.events.read_from(self.key, Seq(cursor), known=self.place)
+        read = events_of([commit async for commit in found])
+        return [one for one in read if one.envelope.seq > cursor]
+
+
+def events_of(commits: Sequence[Commit]) -> list[StoredEvent]:
+    return [event for commit in commits for event in commit.events]
 
 
 def chunk(offset: int, text: str) -> TextStreamed:

@@ -1,49 +1,90 @@
 """Facts are stored all or none, once, in order: whatever happens to the server meanwhile."""
 
 import asyncio
+import json
 import os
 import random
 import signal
+from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 
-from contracts.codec import encode
-from contracts.events.business import BusinessLogged
-from contracts.ids import StreamSeq
+from contracts import subjects
+from contracts.codec import Origin
+from contracts.event_log import EMPTY, seal
+from contracts.events import Event
+from contracts.events.chat import UserMessageReceived
+from contracts.ids import AppId, StreamSeq, WorkflowName
+from contracts.subjects import chat_tokens
 from infra.servers import NatsServer
-from services.chassis import bus as chassis
-from services.chassis.bus import (
-    HEADER_BYTES,
-    MAX_BATCH,
-    Bus,
-    PositionConflictError,
-    RefusedError,
-    Stored,
-    UnavailableError,
+from services.chassis import direct_get, event_log, publish
+from services.chassis.bus import Bus
+from services.chassis.direct_get import RefusedError, UnavailableError
+from services.chassis.event_log import Place, PositionConflictError
+from services.chassis.publish import HEADER_BYTES
+from tests.chassis.story import (
+    NOON,
+    Chat,
+    counted,
+    decided,
+    many,
+    new_chat,
+    said,
+    seqs,
+    texts,
+    until,
 )
-from tests.chassis.story import Chat, many, new_chat, said, seqs, texts, told, until
 
 pytestmark = [pytest.mark.broker]
-START = StreamSeq(0)
+NOWHERE = StreamSeq(0)
+ORIGIN = Origin(new_chat(), WorkflowName("Hello"), NOON, "test")
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, MAX_BATCH])
-async def test_what_is_appended_is_read_back_byte_for_byte(bus: Bus, count: int) -> None:
-    key = new_chat()
-    envelopes = told(key, many(count))
-    reached = await bus.append(envelopes, after=START)
-    stored = [one async for one in bus.read(key, after=START)]
-    assert [one.envelope() for one in stored] == envelopes
-    assert stored[-1].position == reached
-    assert [one.position for one in stored] == sorted({one.position for one in stored})
+@pytest.mark.parametrize("count", [1, 2, 7, 500])
+async def test_what_is_appended_is_one_message_and_read_back_byte_for_byte(
+    bus: Bus, count: int
+) -> None:
+    decision = decided(new_chat(), *many(count))
+    reached = await bus.events.append(decision, after=NOWHERE)
+    (commit,) = [one async for one in bus.events.read(decision.key)]
+    assert commit.events == decision.events
+    assert commit.place == Place(reached, decision.head)
 
 
 async def test_appends_follow_one_another(chat: Chat) -> None:
     for count in (1, 3, 1, 2):
         await chat.append(*many(count))
-    assert seqs(await chat.stored()) == [1, 2, 3, 4, 5, 6, 7]
+    stored = await chat.stored()
+    assert seqs(stored) == [1, 2, 3, 4, 5, 6, 7]
+    chain = [one.head.digest for one in stored]
+    assert [one.envelope.previous for one in stored] == [None, *chain[:-1]]
+
+
+async def test_business_events_are_messages_of_their_own_for_those_who_subscribe_to_them(
+    chat: Chat,
+) -> None:
+    await chat.append(*many(2))
+    await chat.append(counted(1))
+    await chat.append(*many(1))
+    await chat.append(counted(2))
+    assert seqs(await chat.stored()) == [1, 2, 3, 4, 5]
+    wanted = subjects.business_events_of(chat.key.app)
+    found = await chat.bus.js.pull_subscribe(wanted, stream=subjects.EVENTS)
+    messages = await found.fetch(100, timeout=5)
+    ours = [m for m in messages if subjects.parse(m.subject).key == chat.key]
+    assert [json.loads(m.data)["body"]["message"] for m in ours] == ["1", "2"]
+    assert [(m.headers or {})["ce-id"] for m in ours] == [
+        f"{chat_tokens(chat.key)}.{n}" for n in (3, 5)
+    ]
+    await found.unsubscribe()
+
+
+@pytest.mark.parametrize("events", [(), (said("a"), counted(1)), (counted(1), counted(2))])
+def test_a_decision_that_is_no_one_message_is_refused(events: tuple[Event, ...]) -> None:
+    with pytest.raises(ValueError, match="one message holds one decision, or one business event"):
+        seal(events, EMPTY, [ORIGIN] * len(events))
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -51,6 +92,7 @@ async def test_a_stale_append_is_refused_with_nothing_stored_or_shown(
     chat: Chat, count: int
 ) -> None:
     first = await chat.append(said("first"))
+    head = chat.place.head
     heard: list[bytes] = []
 
     async def hear(message: Msg) -> None:
@@ -58,10 +100,10 @@ async def test_a_stale_append_is_refused_with_nothing_stored_or_shown(
 
     async with chat.bus.watching(chat.key, hear):
         await chat.append(said("second"))
-        stale = told(chat.key, [said("stale")] * count, after=1)
-        for after in (START, first):
+        stale = decided(chat.key, *[said("stale")] * count, after=head)
+        for after in (NOWHERE, first):
             with pytest.raises(PositionConflictError):
-                await chat.bus.append(stale, after=after)
+                await chat.bus.events.append(stale, after=after)
         await chat.append(said("third"))
         await until(lambda: len(heard) > 1)
     assert [one.data for one in (await chat.stored())[1:]] == heard
@@ -70,71 +112,56 @@ async def test_a_stale_append_is_refused_with_nothing_stored_or_shown(
 
 async def test_a_position_that_is_not_reached_yet_is_refused(chat: Chat) -> None:
     reached = await chat.append(said("first"))
+    ahead = decided(chat.key, said("ahead"), after=chat.place.head)
     with pytest.raises(PositionConflictError):
-        await chat.bus.append(
-            told(chat.key, [said("ahead")], after=1), after=StreamSeq(reached + 1000)
-        )
+        await chat.bus.events.append(ahead, after=StreamSeq(reached + 1000))
     assert seqs(await chat.stored()) == [1]
 
 
-async def test_of_many_who_append_at_once_one_wins_and_nothing_interleaves(
-    nats: NatsServer, bus: Bus
-) -> None:
-    key = new_chat()
+async def test_of_many_who_append_at_once_one_wins_and_nothing_interleaves(bus: Bus) -> None:
+    chat = Chat(bus)
 
     async def write(name: int) -> bool:
         try:
-            await bus.append(told(key, [said(f"{name}")] * 3), after=START)
+            await bus.events.append(decided(chat.key, *[said(f"{name}")] * 3), after=NOWHERE)
         except PositionConflictError:
             return False
         return True
 
-    assert nats.child.running
     won = await asyncio.gather(*(write(name) for name in range(20)))
-    winner = won.index(True)
     assert sum(won) == 1
-    stored = [one async for one in bus.read(key, after=START)]
-    assert texts(stored) == [f"{winner}"] * 3
+    assert texts(await chat.stored()) == [f"{won.index(True)}"] * 3
 
 
 async def test_a_refused_append_may_be_made_again_from_where_the_chat_is(chat: Chat) -> None:
-    first = await chat.append(said("first"))
+    await chat.append(said("first"))
     with pytest.raises(PositionConflictError):
-        await chat.bus.append(told(chat.key, [said("a"), said("b")], after=0), after=START)
-    await chat.bus.append(told(chat.key, [said("a"), said("b")], after=1), after=first)
+        await chat.bus.events.append(decided(chat.key, said("a"), said("b")), after=NOWHERE)
+    await chat.append(said("a"), said("b"))
     assert texts(await chat.stored()) == ["first", "a", "b"]
 
 
 async def test_chats_of_one_name_in_two_apps_do_not_meet(bus: Bus) -> None:
-    keys = [new_chat()]
-    keys += [keys[0]._replace(app=type(keys[0].app)(app)) for app in ("acme", "*", ">", "acme.c")]
-    for key in keys:
-        await bus.append(told(key, [said(key.app)]), after=START)
-    for key in keys:
-        assert texts([one async for one in bus.read(key, after=START)]) == [key.app]
+    first = new_chat()
+    keys = [first]
+    keys += [first._replace(app=AppId(app)) for app in ("acme", "*", ">", "acme.c")]
+    chats = [Chat(bus, key) for key in keys]
+    for chat in chats:
+        await chat.append(said(chat.key.app))
+    for chat in chats:
+        assert texts(await chat.stored()) == [chat.key.app]
 
 
-@pytest.mark.parametrize("count", [0, MAX_BATCH + 1])
-async def test_an_append_of_none_or_too_many_is_refused(bus: Bus, count: int) -> None:
-    key = new_chat()
-    with pytest.raises(RefusedError, match=f"1 to {MAX_BATCH} events, got {count}"):
-        await bus.append(told(key, many(count)), after=START)
-    assert await bus.last(key) is None
-
-
-def filling(chat: Chat, spare: int) -> BusinessLogged:
-    """An event whose envelope leaves so many bytes of the most that NATS takes."""
-    [empty] = told(chat.key, [BusinessLogged(log_event_type="A", message="")])
-    room = chat.bus.nc.max_payload - len(encode(empty))
-    return BusinessLogged(log_event_type="A", message="x" * (room - spare))
+def filling(chat: Chat, spare: int) -> UserMessageReceived:
+    """An event whose message leaves so many bytes of the most that NATS takes."""
+    room = chat.bus.nc.max_payload - len(decided(chat.key, said(""), after=chat.place.head).data)
+    return said("x" * (room - spare))
 
 
 @pytest.mark.parametrize("spare", [-1, HEADER_BYTES - 1])
-async def test_an_event_that_nats_cannot_take_is_refused_and_its_batch_with_it(
-    chat: Chat, spare: int
-) -> None:
+async def test_a_decision_that_nats_cannot_take_is_refused_whole(chat: Chat, spare: int) -> None:
     huge = filling(chat, spare)
-    with pytest.raises(RefusedError, match=r"business: \d+ bytes, NATS takes \d+"):
+    with pytest.raises(RefusedError, match=r"chat: \d+ bytes, NATS takes \d+"):
         await chat.append(said("first"), huge)
     with pytest.raises(RefusedError, match="NATS takes"):
         await chat.append(huge)
@@ -142,7 +169,7 @@ async def test_an_event_that_nats_cannot_take_is_refused_and_its_batch_with_it(
     assert texts(await chat.stored()) == ["the connection stands"]
 
 
-async def test_the_largest_event_that_nats_takes_is_stored_and_read(chat: Chat) -> None:
+async def test_the_largest_decision_that_nats_takes_is_stored_and_read(chat: Chat) -> None:
     await chat.append(filling(chat, 5_000), said("and more"))
     assert seqs(await chat.stored()) == [1, 2]
 
@@ -150,8 +177,7 @@ async def test_the_largest_event_that_nats_takes_is_stored_and_read(chat: Chat) 
 async def test_a_killed_server_loses_and_doubles_nothing_that_was_acknowledged(
     own_nats: NatsServer, own_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis, "ACK_SECONDS", 0.3)
-    monkeypatch.setattr(chassis, "READ_SECONDS", 0.3)
+    hasten(monkeypatch, 0.3)
     chats = [Chat(own_bus, new_chat()) for _ in range(3)]
     dice = random.Random(7)
     acknowledged = 0
@@ -176,14 +202,13 @@ async def test_a_killed_server_loses_and_doubles_nothing_that_was_acknowledged(
     for chat in chats:
         stored = await chat.stored()
         assert seqs(stored) == list(range(1, chat.seq + 1))
-        assert stored[-1].position == chat.position
+        assert (await chat.commits())[-1].place == chat.place
 
 
 async def test_an_append_whose_answer_was_late_is_known_as_ones_own(
     own_nats: NatsServer, own_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis, "ACK_SECONDS", 0.1)
-    monkeypatch.setattr(chassis, "READ_SECONDS", 0.1)
+    hasten(monkeypatch, 0.1)
     for count in (1, 3):
         chat = Chat(own_bus, new_chat())
         await chat.append(said("first"))
@@ -197,30 +222,25 @@ async def test_an_append_whose_answer_was_late_is_known_as_ones_own(
         assert seqs(await chat.stored()) == list(range(1, count + 2))
 
 
-async def test_an_answer_that_is_lost_while_the_log_lags_is_still_ones_own(
+async def test_an_answer_that_is_lost_is_found_in_the_log(
     chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request, read = chat.bus.nc.request, chat.bus.read
-    lost: list[bool] = []
+    request = chat.bus.nc.request
+    lost: list[str] = []
 
-    async def losing(*args: object, **options: object) -> Msg:
-        answer = await request(*args, **options)  # type: ignore[arg-type]
-        if not lost:
-            lost.append(True)
+    async def losing(subject: str, *args: Any, **options: Any) -> Msg:
+        answer = await request(subject, *args, **options)
+        if subject.startswith("mozaiks.") and not lost:
+            lost.append(subject)
             raise NatsTimeoutError
         return answer
 
-    async def lagging(*args: object, **options: object) -> object:
-        stored = [one async for one in read(*args, **options)]  # type: ignore[arg-type]
-        for one in stored if len(lost) > 1 else []:
-            yield one
-        lost.append(True)
-
     monkeypatch.setattr(chat.bus.nc, "request", losing)
-    monkeypatch.setattr(chat.bus, "read", lagging)
     await chat.append(*many(3))
     monkeypatch.undo()
+    assert lost
     assert seqs(await chat.stored()) == [1, 2, 3]
+    assert (await chat.commits())[-1].place == chat.place
 
 
 async def test_what_another_appended_while_the_answer_was_lost_is_a_conflict(
@@ -228,11 +248,12 @@ async def test_what_another_appended_while_the_answer_was_lost_is_a_conflict(
 ) -> None:
     request = chat.bus.nc.request
     await chat.append(said("first"))
-    position = chat.position
+    place = chat.place
 
     async def another_comes_first(*_: object, **__: object) -> Msg:
         monkeypatch.setattr(chat.bus.nc, "request", request)
-        await chat.bus.append(told(chat.key, [said("theirs")], after=1), after=position)
+        theirs = decided(chat.key, said("theirs"), after=place.head)
+        await chat.bus.events.append(theirs, after=place.position)
         raise NatsTimeoutError
 
     monkeypatch.setattr(chat.bus.nc, "request", another_comes_first)
@@ -244,21 +265,21 @@ async def test_what_another_appended_while_the_answer_was_lost_is_a_conflict(
 async def test_an_append_to_a_server_that_stays_away_ends_with_a_name(
     own_nats: NatsServer, own_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis, "ACK_SECONDS", 0.05)
-    monkeypatch.setattr(chassis, "READ_SECONDS", 0.05)
-    monkeypatch.setattr(chassis, "OUTAGE_SECONDS", 0.2)
+    hasten(monkeypatch, 0.05)
+    monkeypatch.setattr(event_log, "OUTAGE_SECONDS", 0.2)
     chat = Chat(own_bus, new_chat())
     await chat.append(said("first"))
     await asyncio.to_thread(own_nats.kill)
     await until(lambda: not own_bus.nc.is_connected)
     with pytest.raises(UnavailableError):
         await chat.append(said("x" * 1_000_000))
-    with pytest.raises(UnavailableError):  # by now the client's own buffer is full
-        await chat.append(*[said("x" * 900_000)] * 3)
+    for _ in range(3):  # by now the client's own buffer is full
+        with pytest.raises(UnavailableError):
+            await chat.append(said("x" * 900_000))
     with pytest.raises(UnavailableError):
-        await own_bus.last(chat.key)
+        await own_bus.events.last_position(chat.key)
     with pytest.raises(UnavailableError):
-        [one async for one in own_bus.read(chat.key, after=START)]
+        await chat.stored()
     with pytest.raises(UnavailableError):
         await own_bus.read_deltas(chat.key, since="2020-01-01T00:00:00Z")
     with pytest.raises(UnavailableError):
@@ -266,11 +287,16 @@ async def test_an_append_to_a_server_that_stays_away_ends_with_a_name(
     await asyncio.to_thread(own_nats.start)
 
 
-async def test_a_stored_event_has_the_headers_of_its_envelope(chat: Chat) -> None:
-    await chat.append(said("first"), said("second"))
-    stored: list[Stored] = await chat.stored()
-    for one in stored:
-        raw = await chat.bus.js.get_msg("EVENTS", one.position)
-        assert raw.headers is not None
-        assert raw.headers["Nats-Msg-Id"] == one.envelope().event_id
-        assert raw.headers["ce-type"] == "mozaiks.chat.user_message_received.v1"
+async def test_a_stored_message_has_the_categories_of_its_events_outside(chat: Chat) -> None:
+    position = await chat.append(*many(2))
+    raw = await chat.bus.js.get_msg("EVENTS", position)
+    assert raw.headers is not None
+    assert raw.headers["Mozaiks-Categories"] == "runtime,ui"
+    assert "Nats-Msg-Id" not in raw.headers  # the expected sequence refuses a repeat
+
+
+def hasten(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Give up on a server that does not answer sooner than the product does."""
+    for module in (publish, direct_get):
+        monkeypatch.setattr(module, "REQUEST_SECONDS", seconds)
+    monkeypatch.setattr(direct_get, "READ_SECONDS", seconds)

@@ -13,7 +13,7 @@ from nats.js.api import ConsumerConfig
 from infra.ports import free_port
 from infra.servers import NatsServer
 from services.chassis import connection as chassis
-from services.chassis.connection import Connection, Sparing, flush, listen
+from services.chassis.connection import Connection, flush, listen
 from services.chassis.nats_access import access_of
 from services.chassis.settings import Settings
 from tests.chassis.story import fill, freeze, thaw
@@ -220,9 +220,3 @@ async def test_an_inbox_begins_as_the_service_is_called(nats: NatsServer) -> Non
         assert nc.new_inbox().startswith("_INBOX_test.")
     async with connection_to(nats.url, nats_inbox_prefix="mine.in") as nc:
         assert nc.new_inbox().startswith("mine.in.")
-
-
-def test_the_same_is_said_again_only_after_a_time() -> None:
-    sparing = Sparing(30.0)
-    said = [(line, at) for at in range(0, 70, 5) for line in "ab" if sparing.lets(line, at)]
-    assert said == [(line, at) for at in (0, 30, 60) for line in "ab"]

@@ -13,8 +13,9 @@ from contracts.commands import COMMAND, SendMessage
 from infra.servers import NatsServer
 from services.chassis import listening, settling
 from services.chassis.away import AwayError
-from services.chassis.bus import Bus, UnavailableError
+from services.chassis.bus import Bus
 from services.chassis.dead_letters.queue import letters
+from services.chassis.direct_get import UnavailableError
 from services.chassis.listening import (
     Delivery,
     LeftToAnotherError,
@@ -544,7 +545,9 @@ async def test_tries_are_counted_over_all_processes_and_after_each(
             listening_to(other, queue(tries=4), handle) as listener,
             asyncio.timeout(20),
         ):
-            while not await dead(own_bus) and (len(attempts) == tried or listener.busy):  # noqa: ASYNC110
+            while not await dead(own_bus) and (  # noqa: ASYNC110  a server says when, not we
+                len(attempts) == tried or listener.busy
+            ):
                 await asyncio.sleep(0.01)
     assert attempts == [1, 2, 3, 4]
 

@@ -8,7 +8,8 @@ from contracts import subjects
 from contracts.commands import COMMAND
 from infra.servers import NatsServer
 from services.chassis import bus as chassis
-from services.chassis.bus import Bus, RefusedError, UnavailableError
+from services.chassis.bus import Bus
+from services.chassis.direct_get import RefusedError, UnavailableError
 from tests.chassis.story import count_of, message, new_chat
 
 pytestmark = [pytest.mark.broker]

@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from contracts import subjects
+from contracts import event_log, subjects
 from contracts.codec import UnreadableMessageError
 from infra.servers import NatsServer
 from services.chassis import projecting, settling
 from services.chassis.away import AwayError
-from services.chassis.bus import Bus, Stored
+from services.chassis.bus import Bus
+from services.chassis.direct_get import RawMessage
 from services.chassis.process import build_broker, connected
 from services.chassis.projecting import Apply, EventConsumer
 from services.chassis.settings import Settings
@@ -20,7 +21,6 @@ from tests.chassis.story import (
     bus_of,
     count_of,
     letter_about,
-    many,
     new_chat,
     no_room,
     said,
@@ -46,9 +46,9 @@ class Applied:
     """A projection that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.stored: list[Stored] = []
+        self.stored: list[RawMessage] = []
 
-    async def __call__(self, batch: Sequence[Stored]) -> None:
+    async def __call__(self, batch: Sequence[RawMessage]) -> None:
         positions = [one.position for one in batch]
         assert positions == sorted(set(positions)) != []
         self.stored += batch
@@ -72,29 +72,29 @@ async def test_every_event_of_every_chat_is_applied_each_batch_in_order(
 ) -> None:
     applied = Applied()
     chats = [Chat(own_bus, new_chat()) for _ in range(3)]
-    await chats[0].append(*many(300))  # from before the projection was
+    await chats[0].append_each(300)  # from before the projection was
     async with projecting_to(own_nats, applied) as bus:
         for _ in range(40):
-            await asyncio.gather(*(chat.append(*many(2)) for chat in chats))
+            await asyncio.gather(*(chat.append_each(2) for chat in chats))
         await until(lambda: applied.holds(540))
         await settled(bus)
     told = {one.position: one for one in applied.stored}
     for chat in chats:
-        stored = await chat.stored()
+        stored = await chat.messages()
         assert [told[one.position] for one in stored] == stored
 
 
 async def test_a_projection_goes_on_where_it_stopped(own_nats: NatsServer, own_bus: Bus) -> None:
     chat, first, second = Chat(own_bus, new_chat()), Applied(), Applied()
-    await chat.append(*many(5))
+    await chat.append_each(5)
     async with projecting_to(own_nats, first) as bus:
         await until(lambda: first.holds(5))
         await settled(bus)
-    await chat.append(*many(3))
+    await chat.append_each(3)
     async with projecting_to(own_nats, second) as bus:
         await until(lambda: second.holds(3))
         await settled(bus)
-    assert first.stored + second.stored == await chat.stored()  # none of the first's told again
+    assert first.stored + second.stored == await chat.messages()  # none of the first's told again
 
 
 async def test_what_was_not_acknowledged_is_told_again(
@@ -102,7 +102,7 @@ async def test_what_was_not_acknowledged_is_told_again(
 ) -> None:
     chat, applied, calls = Chat(own_bus, new_chat()), Applied(), 0
 
-    async def fails_once(batch: Sequence[Stored]) -> None:
+    async def fails_once(batch: Sequence[RawMessage]) -> None:
         nonlocal calls
         calls += 1
         if calls <= len(batch) + 1:  # the batch, then one by one
@@ -110,12 +110,14 @@ async def test_what_was_not_acknowledged_is_told_again(
         await applied(batch)
 
     monkeypatch.setattr(projecting, "LINGER_SECONDS", 0.3)
-    await chat.append(*many(3))
+    await chat.append_each(3)
     async with projecting_to(own_nats, fails_once) as bus:
         await until(lambda: applied.holds(3))
         await settled(bus)
         assert await count_of(bus, subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS) == 0
-    assert {one.position for one in applied.stored} == {one.position for one in await chat.stored()}
+    assert {one.position for one in applied.stored} == {
+        one.position for one in await chat.messages()
+    }
 
 
 @pytest.mark.parametrize("trouble", [UnreadableMessageError("no event"), ValueError("cold")])
@@ -124,11 +126,11 @@ async def test_poison_is_put_aside_and_its_neighbours_are_applied(
 ) -> None:
     monkeypatch.setattr(projecting, "TRIES", 2)
     chat, applied = Chat(own_bus, new_chat()), Applied()
-    await chat.append(said("a"), said("b"))
+    await chat.append_each(2)
     poisoned = await chat.append(said("poison"))
-    await chat.append(said("c"), said("d"))
+    await chat.append_each(2)
 
-    async def apply(batch: Sequence[Stored]) -> None:
+    async def apply(batch: Sequence[RawMessage]) -> None:
         if any(one.position == poisoned for one in batch):
             raise trouble
         await applied(batch)
@@ -137,7 +139,7 @@ async def test_poison_is_put_aside_and_its_neighbours_are_applied(
         await until(lambda: applied.holds(4))
         await settled(bus)
         letter = await letter_about(bus, DURABLE, subjects.event(chat.key, "runtime"))
-    stored = await chat.stored()
+    stored = await chat.messages()
     assert letter is not None
     assert letter.headers is not None
     assert letter.data == stored[2].data
@@ -152,16 +154,16 @@ async def test_bytes_that_are_no_event_do_not_stop_a_projection(
 ) -> None:
     applied = Applied()
 
-    async def apply(batch: Sequence[Stored]) -> None:
+    async def apply(batch: Sequence[RawMessage]) -> None:
         for one in batch:
-            one.envelope()
+            event_log.read(one.subject, one.data)
         await applied(batch)
 
     nowhere = subjects.event(new_chat(), "runtime")
     await own_bus.js.publish(nowhere, b"\xff")
     for status in ("404", "409", "503"):  # nor are these answers of the server
         await own_bus.js.publish(nowhere, b"", headers={"Status": status})
-    await Chat(own_bus, new_chat()).append(*many(3))
+    await Chat(own_bus, new_chat()).append_each(3)
     async with projecting_to(own_nats, apply) as bus:
         await until(lambda: applied.holds(3))
         await settled(bus)
@@ -178,14 +180,14 @@ async def test_an_absent_store_is_waited_for_and_nothing_is_given_up(
     monkeypatch.setattr(projecting, "HOLDS", holds)
     chat, applied, away = Chat(own_bus, new_chat()), Applied(), 0
 
-    async def apply(batch: Sequence[Stored]) -> None:
+    async def apply(batch: Sequence[RawMessage]) -> None:
         nonlocal away
         if away < 5:
             away += 1
             raise AwayError("MongoDB does not answer")
         await applied(batch)
 
-    await chat.append(*many(4))
+    await chat.append_each(4)
     async with projecting_to(own_nats, apply) as bus:
         await until(lambda: applied.holds(4))
         await settled(bus)
@@ -197,11 +199,11 @@ async def test_the_one_to_blame_is_found_without_trying_each_of_its_batch(
     own_nats: NatsServer, own_bus: Bus
 ) -> None:
     chat, applied, calls = Chat(own_bus, new_chat()), Applied(), 0
-    await chat.append(*many(77))
+    await chat.append_each(77)
     poisoned = await chat.append(said("poison"))
-    await chat.append(*many(50))
+    await chat.append_each(50)
 
-    async def apply(batch: Sequence[Stored]) -> None:
+    async def apply(batch: Sequence[RawMessage]) -> None:
         nonlocal calls
         calls += 1
         if any(one.position == poisoned for one in batch):
@@ -222,16 +224,16 @@ async def test_an_event_that_ends_its_process_is_put_aside_and_the_rest_applied(
     monkeypatch.setattr(projecting, "TRIES", 2)
     monkeypatch.setattr(projecting, "ACK_SECONDS", 0.5)
     chat, applied, deaths = Chat(own_bus, new_chat()), Applied(), 0
-    await chat.append(*many(3))
+    await chat.append_each(3)
     poisoned = await chat.append(said("poison"))
-    await chat.append(*many(3))
+    await chat.append_each(3)
     place = subjects.event(chat.key, "runtime")
     while await letter_about(own_bus, DURABLE, place) is None:
         died = asyncio.Event()
         async with bus_of(own_nats) as bus:
 
             async def apply(
-                batch: Sequence[Stored], bus: Bus = bus, died: asyncio.Event = died
+                batch: Sequence[RawMessage], bus: Bus = bus, died: asyncio.Event = died
             ) -> None:
                 if any(one.position == poisoned for one in batch):
                     await bus.nc.close()  # without a word to anyone
@@ -258,9 +260,9 @@ async def test_what_is_in_hand_at_a_stop_goes_to_another_at_once(
 ) -> None:
     monkeypatch.setattr(projecting, "ACK_SECONDS", 300)  # longer than the test may last
     chat, applied, taken = Chat(own_bus, new_chat()), Applied(), asyncio.Event()
-    await chat.append(*many(5))
+    await chat.append_each(5)
 
-    async def hold(_: Sequence[Stored]) -> None:
+    async def hold(_: Sequence[RawMessage]) -> None:
         taken.set()
         await asyncio.sleep(60)
 
@@ -279,7 +281,7 @@ async def test_poison_that_cannot_be_kept_is_not_lost(
     chat, applied, seen = Chat(own_bus, new_chat()), Applied(), 0
     poisoned = await chat.append(said("poison"))
 
-    async def apply(batch: Sequence[Stored]) -> None:
+    async def apply(batch: Sequence[RawMessage]) -> None:
         nonlocal seen
         if any(one.position == poisoned for one in batch):
             seen += len(batch) == 1
@@ -289,7 +291,7 @@ async def test_poison_that_cannot_be_kept_is_not_lost(
     async with projecting_to(own_nats, apply) as bus:
         async with no_room(own_bus, how):
             await until(lambda: seen >= 4)
-            await chat.append(*many(3))
+            await chat.append_each(3)
             await until(lambda: applied.holds(3))
         await settled(bus)
         assert await count_of(bus, subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS) == 1

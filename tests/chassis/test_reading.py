@@ -9,15 +9,23 @@ import pytest
 from nats.aio.msg import Msg
 
 from contracts import subjects
-from contracts.codec import decode
-from contracts.ids import AppId, ChatId, Seq, StreamSeq, UserId
-from infra.servers import NatsServer
-from services.chassis import bus as chassis
-from services.chassis.bus import MAX_BATCH, PAGE, Bus, live_position
-from tests.chassis.story import Chat, chunk, many, new_chat, said, seqs, texts, until
+from contracts.ids import AppId, ChatId, UserId
+from services.chassis import direct_get
+from services.chassis.bus import Bus
+from services.chassis.event_log import decision_of
+from tests.chassis.story import (
+    Chat,
+    chunk,
+    events_of,
+    many,
+    new_chat,
+    said,
+    seqs,
+    texts,
+    until,
+)
 
 pytestmark = [pytest.mark.broker]
-START = StreamSeq(0)
 LONG_AGO = "2020-01-01T00:00:00Z"
 
 
@@ -34,7 +42,7 @@ async def interleaved(bus: Bus, dice: random.Random) -> list[Chat]:
 async def test_a_chat_is_read_from_any_cursor(bus: Bus, seed: int) -> None:
     for chat in await interleaved(bus, random.Random(seed)):
         for cursor in range(chat.seq + 3):
-            read = [one async for one in bus.read_from(chat.key, after=Seq(cursor))]
+            read = await chat.past(cursor)
             assert seqs(read) == list(range(cursor + 1, chat.seq + 1))
 
 
@@ -42,47 +50,58 @@ async def test_a_cursor_in_a_long_chat_beside_a_longer_one_is_found(bus: Bus) ->
     chat, noise = Chat(bus, new_chat()), Chat(bus, new_chat())
     for _ in range(3):
         await chat.append(*many(40))
-        await noise.append(*many(MAX_BATCH))
+        for _ in range(50):
+            await noise.append(*many(3))
     for cursor in (1, 39, 40, 41, 79, 80, 81, 119, 120):
-        read = [one async for one in bus.read_from(chat.key, after=Seq(cursor))]
+        read = await chat.past(cursor)
         assert seqs(read) == list(range(cursor + 1, 121))
 
 
-async def test_a_chat_of_several_pages_is_read_whole(chat: Chat) -> None:
-    for _ in range(2):
-        await chat.append(*many(PAGE + 1))
-    assert seqs(await chat.stored()) == list(range(1, 2 * PAGE + 3))
+async def test_a_chat_of_several_pages_is_read_whole(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct_get, "PAGE", 7)
+    for number in range(30):
+        await chat.append(*many(number % 3 + 1))
+    assert seqs(await chat.stored()) == list(range(1, 61))
 
 
-async def test_a_chat_is_read_past_a_stream_position(chat: Chat) -> None:
-    reached = await chat.append(*many(3))
-    await chat.append(said("later"))
-    assert texts([one async for one in chat.bus.read(chat.key, after=reached)]) == ["later"]
+async def test_a_chat_is_read_past_a_place(chat: Chat) -> None:
+    await chat.append(*many(3))
+    place = chat.place
+    expected: list[str] = []
+    for text in ("later", "and later"):
+        await chat.append(said(text))
+        expected.append(text)
+        read = events_of([one async for one in chat.bus.events.read(chat.key, after=place)])
+        assert texts(read) == expected
 
 
-async def test_the_first_and_the_last_event_of_a_chat_are_found(chat: Chat) -> None:
+async def test_what_a_chat_began_with_and_how_far_it_goes_are_found(chat: Chat) -> None:
     await Chat(chat.bus, new_chat()).append(said("noise"))
     await chat.append(*many(4))
+    await chat.append(*many(1))
     await Chat(chat.bus, new_chat()).append(said("noise"))
-    first, last = await chat.bus.first(chat.key), await chat.bus.last(chat.key)
+    first = await chat.bus.events.first(chat.key)
     assert first is not None
-    assert last is not None
-    assert (seqs([first, last]), last.position) == ([1, 4], chat.position)
+    assert seqs(first.events) == [1, 2, 3, 4]
+    assert await chat.bus.events.last_position(chat.key) == chat.place.position
 
 
 async def test_a_chat_that_never_was_is_empty(bus: Bus) -> None:
-    nobody = new_chat()
-    assert await bus.first(nobody) is None
-    assert await bus.last(nobody) is None
-    assert [one async for one in bus.read(nobody, after=START)] == []
-    assert [one async for one in bus.read_from(nobody, after=Seq(3))] == []
+    nobody = Chat(bus)
+    assert await bus.events.first(nobody.key) is None
+    assert await bus.events.last_position(nobody.key) == 0
+    assert await nobody.stored() == []
+    assert await nobody.past(3) == []
 
 
 async def test_many_readers_at_once_read_the_same(chat: Chat) -> None:
-    await chat.append(*many(300))
+    for _ in range(100):
+        await chat.append(*many(3))
 
     async def read() -> list[int]:
-        return seqs([one async for one in chat.bus.read_from(chat.key, after=Seq(100))])
+        return seqs(await chat.past(100))
 
     assert await asyncio.gather(*(read() for _ in range(20))) == [list(range(101, 301))] * 20
 
@@ -98,21 +117,21 @@ async def test_watching_misses_nothing_from_the_moment_it_began(chat: Chat) -> N
     async with chat.bus.watching(chat.key, hear):
         for _ in range(20):
             await asyncio.gather(chat.append(*many(3)), other.append(said("not for these ears")))
-        await until(lambda: len(heard) >= 60)
+        await until(lambda: len(heard) >= 20)
     await chat.append(said("too late"))
-    stored = (await chat.stored())[5:65]
-    assert [message.data for message in heard] == [one.data for one in stored]
-    assert [live_position(message) for message in heard] == [one.position for one in stored]
-    assert [subjects.parse(message.subject).key for message in heard] == [chat.key] * 60
+    commits = (await chat.commits())[1:21]
+    found = [decision_of(message) for message in heard]
+    assert [decision.events for _, decision in found] == [one.events for one in commits]
+    assert [position for position, _ in found] == [one.place.position for one in commits]
+    assert [subjects.parse(message.subject).key for message in heard] == [chat.key] * 20
 
 
-async def test_history_and_watching_together_leave_no_gap(nats: NatsServer, bus: Bus) -> None:
-    assert nats.child.running
+async def test_history_and_watching_together_leave_no_gap(bus: Bus) -> None:
     chat = Chat(bus, new_chat())
     heard: list[int] = []
 
     async def hear(message: Msg) -> None:
-        heard.append(decode(message.data).seq)
+        heard.extend(seqs(decision_of(message)[1].events))
 
     async def write() -> None:
         while chat.seq < 200:
@@ -149,7 +168,7 @@ async def test_streamed_text_is_heard_and_read_again_in_order(chat: Chat) -> Non
 async def test_streamed_text_of_several_pages_is_read_whole(
     chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis, "PAGE", 7)
+    monkeypatch.setattr(direct_get, "PAGE", 7)
     heard: list[Msg] = []
 
     async def hear(message: Msg) -> None:
@@ -200,7 +219,7 @@ async def test_only_living_values_under_the_prefix_are_found(bus: Bus) -> None:
 async def test_the_value_written_last_stands_at_the_end_however_many_there_are(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chassis, "PAGE", 5)
+    monkeypatch.setattr(direct_get, "PAGE", 5)
     app, bucket = AppId(new_chat().chat), await bus.bucket(subjects.CHATS)
     for number in [*range(12), 3]:
         key = subjects.chat_summary_key(app, UserId("ana"), ChatId(f"{number}"))

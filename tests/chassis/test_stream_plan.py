@@ -6,6 +6,7 @@ from services.chassis.stream_plan import (
     Fixed,
     Missing,
     Outdated,
+    Unreadable,
     differences,
     prevents_work,
     upgraded,
@@ -122,3 +123,13 @@ def test_a_difference_names_the_stream_the_field_and_both_values() -> None:
     ]
     refused = Outdated("EVENTS", "num_replicas", 1, 3, "no room")
     assert str(refused) == "EVENTS.num_replicas is 1, 3 is needed: no room"
+
+
+@pytest.mark.parametrize("source", ["mozaiks.evt.*.*.*", "mozaiks.delta.*.*"])
+def test_a_stream_of_an_earlier_development_version_is_refused_not_upgraded(source: str) -> None:
+    earlier = {**EVENTS, "republish": {"src": source, "dest": "mozaiks.live.>"}}
+    [refused] = differences(EVENTS, earlier)
+    assert refused == Unreadable("EVENTS")
+    assert prevents_work(refused)
+    assert "earlier development version" in str(refused)
+    assert "DATA_DIR" in str(refused)

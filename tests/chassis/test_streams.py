@@ -22,7 +22,6 @@ from services.chassis.process import build_broker, connected
 from services.chassis.settings import Settings
 from services.chassis.stream_plan import Missing
 from services.chassis.streams import (
-    LEASE_SECONDS,
     MAX_CONSUMERS,
     Ensured,
     UnansweredError,
@@ -48,7 +47,6 @@ STREAMS = [
     subjects.DEAD_LETTERS,
 ]
 BUCKETS = [
-    subjects.LEASES,
     subjects.WORKFLOWS,
     subjects.CHATS,
     subjects.PERF,
@@ -81,9 +79,9 @@ async def test_the_streams_and_buckets_are_there_after_a_start(own_nats: NatsSer
         found = await configured(bus.nc)
     assert set(found) == {*STREAMS, *map(subjects.bucket_stream, BUCKETS), *OBJECTS}
     events = found[subjects.EVENTS]
-    assert (events.allow_direct, events.allow_atomic, events.max_age) == (True, True, 0)
+    assert (events.allow_direct, events.max_age) == (True, 0)
+    assert not events.allow_atomic  # a decision is one message
     assert all(found[name].max_consumers == MAX_CONSUMERS for name in STREAMS)
-    assert found[subjects.bucket_stream(subjects.LEASES)].max_age == LEASE_SECONDS
 
 
 @pytest.mark.parametrize("app", [metrics, orchestrator, persistence, transport])

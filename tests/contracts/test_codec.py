@@ -16,7 +16,7 @@ from contracts.codec import (
     open_event,
     seal,
 )
-from contracts.envelope import Envelope, event_id, headers
+from contracts.envelope import Envelope, event_id
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCompleted, UserMessageReceived
@@ -106,15 +106,6 @@ def test_an_event_id_is_derived_from_its_place_alone() -> None:
         (ChatKey(AppId("acme.c"), ChatId("1")), 1),
     ]
     assert len({event_id(key, Seq(seq)) for key, seq in places}) == len(places)
-
-
-def test_the_headers_mirror_the_envelope() -> None:
-    mirrored = headers(sealed(COMPLETED))
-    assert mirrored["Nats-Msg-Id"] == mirrored["ce-id"] == event_id(KEY, Seq(7))
-    assert mirrored["ce-specversion"] == "1.0"
-    assert mirrored["ce-type"] == "mozaiks.chat.completed.v1"
-    assert mirrored["traceparent"] == TRACE
-    assert all(value.isascii() and "\n" not in value for value in mirrored.values())
 
 
 def test_unknown_fields_of_a_newer_writer_are_ignored() -> None:

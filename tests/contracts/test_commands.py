@@ -15,7 +15,7 @@ from contracts.ids import (
     chat_id_of_start,
     new_chat_id,
     new_command_id,
-    new_runner_id,
+    new_process_id,
 )
 from contracts.schema import FOLDER
 
@@ -40,6 +40,7 @@ ORDERS: dict[str, dict[str, Any]] = {
         "digest": "00",
     },
     "cancel_chat": {"reason": "enough"},
+    "resume_chat": {"owner": 17},
 }
 
 
@@ -107,4 +108,4 @@ def test_equal_starts_name_equal_chats_and_others_do_not() -> None:
 def test_minted_ids_differ() -> None:
     assert len({new_chat_id() for _ in range(100)}) == 100
     assert len({new_command_id() for _ in range(100)}) == 100
-    assert len({new_runner_id() for _ in range(100)}) == 100
+    assert len({new_process_id() for _ in range(100)}) == 100

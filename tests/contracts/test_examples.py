@@ -1,6 +1,9 @@
 """One golden message for every type and version ever released, and the schema that it meets."""
 
+import base64
+import hashlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,18 @@ from jsonschema import (  # type: ignore[import-untyped]  # it ships no types
 )
 
 import contracts
+from contracts import event_log
 from contracts.codec import Origin, decode, encode, open_event, seal
 from contracts.envelope import Envelope
+from contracts.event_log import EMPTY
 from contracts.events import EVENT_TYPES
+from contracts.ids import delivery_of
 from contracts.schema import FOLDER
-from contracts.subjects import event
+from contracts.subjects import branch, event
 
-EXAMPLES = sorted((Path(contracts.__path__[0]) / "examples").iterdir())
+HERE = Path(contracts.__path__[0]) / "examples"
+EXAMPLES = sorted(HERE.glob("*.json"))
+CHATS = sorted((HERE / "messages").iterdir())
 RELEASED = {
     f"{kind}.v{version}.json"
     for kind, body in EVENT_TYPES.items()
@@ -68,11 +76,62 @@ def test_an_example_opens_as_a_current_event_that_meets_its_schema(example: Path
 def test_an_example_stands_where_its_type_says(example: Path) -> None:
     stored = decode(example.read_bytes())
     assert stored.category == EVENT_TYPES[stored.type].category
-    assert event(stored.key, stored.category).endswith(stored.category)
+    assert event(stored.key, stored.category).endswith(branch(stored.category))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+def test_an_example_names_its_delivery_and_but_for_a_beginning_the_event_before(
+    example: Path,
+) -> None:
+    stored = decode(example.read_bytes())
+    assert stored.runner is not None
+    assert delivery_of(stored.runner) is not None
+    assert (stored.previous is None) == (stored.seq == 1)
+    assert stored.previous is None or len(stored.previous) == 43
+
+
+@pytest.mark.parametrize("example", CHATS, ids=lambda example: example.stem)
+def test_an_outsider_finds_the_slot_and_the_chain_with_the_standard_library(example: Path) -> None:
+    seq, previous = 0, None
+    for message in json.loads(example.read_text()):
+        _, kind, slot, app, chat, branch = message["subject"].split(".")
+        assert (kind, slot) == ("evt", f"{zlib.crc32(f'{app}.{chat}'.encode()) % 64:02}")
+        lines = message["data"].encode().split(b"\n")
+        assert branch == "chat" or len(lines) == 1
+        for line in lines:
+            envelope = json.loads(line)
+            assert envelope["seq"] == seq + 1
+            assert envelope.get("previous") == previous
+            digest = hashlib.sha256(line).digest()
+            seq, previous = envelope["seq"], base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("example", CHATS, ids=lambda example: example.stem)
+def test_a_chat_of_the_examples_is_read_and_written_as_it_stands(example: Path) -> None:
+    """Canonical bytes are for ever: what was released is sealed to the same bytes again."""
+    head, branches = EMPTY, list[str]()
+    for message in json.loads(example.read_text()):
+        found = event_log.read(message["subject"], message["data"].encode())
+        assert found.follows(head)
+        events = [one.event for one in found.events if one.event is not None]
+        origins = [_origin(one.envelope) for one in found.events]
+        again = event_log.seal(events, head, origins)
+        assert again.data.decode() == message["data"]
+        assert again.headers == message["headers"]
+        for line in message["data"].split("\n"):
+            assert meets(json.loads(line), "envelope.json") == []
+        head, branches = found.head, [*branches, found.branch]
+    assert branches == ["chat", "business", "chat"]
 
 
 def _sealed_again(stored: Envelope) -> Any:
-    origin = Origin(
+    fact = seal(open_event(stored), stored.seq, _origin(stored))
+    assert fact.envelope.event_id == stored.event_id
+    return json.loads(encode(fact.envelope))
+
+
+def _origin(stored: Envelope) -> Origin:
+    return Origin(
         stored.key,
         stored.workflow_name,
         stored.time,
@@ -80,7 +139,5 @@ def _sealed_again(stored: Envelope) -> Any:
         stored.actor,
         stored.runner,
         stored.trace,
+        stored.previous,
     )
-    fact = seal(open_event(stored), stored.seq, origin)
-    assert fact.envelope.event_id == stored.event_id
-    return json.loads(encode(fact.envelope))

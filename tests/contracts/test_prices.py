@@ -2,17 +2,20 @@
 
 import pytest
 
-from contracts.codec import Fact, Origin, encode, open_event, seal
+from contracts.codec import Fact, open_event
+from contracts.event_log import Decision
 from contracts.events import Event
 from contracts.events.chat import ChatCompleted, ChatStarted
 from contracts.events.parts import Tokens
 from contracts.events.turn import SpeakerSelected, TurnCompleted, UsageRecorded
-from contracts.ids import AgentName, Seq, StreamSeq, UserId, WorkflowName
+from contracts.ids import AgentName, StreamSeq, UserId
 from contracts.prices import PRICES, Price, cost_of, cost_told, priced
 from services.metrics.board import Board
 from services.persistence.projection import advance
+from services.persistence.store import Archived
 from services.transport.chatview import begin, see
 from services.transport.feed import Seen, Viewer, of_event
+from tests.logs import decisions, messages, stored
 from tests.story import KEY, NOON
 
 TABLE = {"gpt-4o-mini": Price(prompt=0.5, completion=2.0)}
@@ -76,23 +79,23 @@ def test_metrics_persistence_and_frames_agree_on_what_a_chat_cost() -> None:
         TurnCompleted(turn=1, agent=PLANNER, text="done"),
         ChatCompleted(reason="terminate", turns=1),
     ]
-    origin = Origin(KEY, WorkflowName("Generator"), NOON, "told")
-    facts = [seal(event, Seq(n), origin) for n, event in enumerate(events, 1)]
+    log = decisions(events, KEY)
     cost = 0.125 + 0.00075
-    assert counted(facts) == cost
-    assert projected(facts) == (cost, cost)
+    assert counted(log) == cost
+    assert projected(log) == (cost, cost)
+    facts = [Fact(one.envelope, one.event) for one in stored(log) if one.event is not None]
     assert framed(facts) == ([0.125, None, 0.0], cost)
 
 
-def counted(facts: list[Fact]) -> float:
+def counted(log: list[Decision]) -> float:
     board = Board(PRICES)
-    for fact in facts:
-        board.record(StreamSeq(fact.envelope.seq), encode(fact.envelope))
+    for message in messages(log):
+        board.record(message)
     return board.aggregate(NOON).total_cost
 
 
-def projected(facts: list[Fact]) -> tuple[float, float]:
-    change = advance(None, [fact.envelope for fact in facts])
+def projected(log: list[Decision]) -> tuple[float, float]:
+    change = advance(None, [Archived(one, StreamSeq(one.envelope.seq)) for one in stored(log)])
     assert change is not None
     return change.session.cost, change.stats.cost
 

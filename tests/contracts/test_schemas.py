@@ -10,9 +10,12 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 
 from contracts import commands, schema, subjects
 from contracts.asyncapi import document
-from contracts.events import EVENT_TYPES
+from contracts.events import EVENT_TYPES, Event
+from contracts.events.business import BusinessLogged
+from contracts.events.chat import ChatCompleted
 from contracts.ids import AppId, ChatId, ChatKey
 from contracts.schema import FOLDER, differences, documents, main
+from tests.logs import decisions
 
 FILES = sorted(FOLDER.rglob("*.json"))
 RETIRED = {
@@ -33,7 +36,7 @@ def test_the_folder_holds_nothing_but_generated_files_and_retired_versions() -> 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_an_event_is_named_family_and_past_and_its_version_counts_from_one(kind: str) -> None:
     family, _, fact = kind.partition(".")
-    assert family in {"chat", "turn", "human", "ui", "business"}
+    assert family in {"chat", "turn", "human", "ui", "business", "run"}
     assert fact
     assert EVENT_TYPES[kind].version >= 1
 
@@ -95,7 +98,8 @@ def test_the_document_carries_every_event_and_order_and_what_is_streamed() -> No
     described = document()
     orders = {order.model_fields["name"].default for order in get_args(commands.Command)}
     assert set(described["channels"]["events"]["messages"]) == set(EVENT_TYPES)
-    assert set(described["channels"]["commands"]["messages"]) == orders
+    for channel in ("commands", "timers"):
+        assert set(described["channels"][channel]["messages"]) == orders
     assert set(described["channels"]["business"]["messages"]) == {"business.logged"}
     assert set(described["channels"]["live"]["messages"]) == {
         *EVENT_TYPES,
@@ -108,17 +112,35 @@ def test_the_addresses_of_the_document_are_those_that_are_built() -> None:
     key = ChatKey(AppId("a"), ChatId("c"))
     built = {
         "events": subjects.event(key, "ui"),
+        "timers": subjects.timer(key, "start_chat"),
         "business": subjects.event(key, "business"),
         "commands": subjects.command(key, "start_chat"),
         "deltas": subjects.delta(key),
-        "live": subjects.live(key).replace("*", "ui"),
+        "live": subjects.live(key).replace("*", "chat"),
         "lookups": subjects.lookup(key, "r-1"),
         "findings": subjects.found(key, "r-1"),
     }
-    filled = {"app": "a", "chat": "c", "category": "ui", "kind": "ui", "name": "start_chat"}
-    filled["request"] = "r-1"
+    filled = {"slot": subjects.slot(key), "app": "a", "chat": "c", "branch": "chat"}
+    filled |= {"kind": "chat", "name": "start_chat", "request": "r-1"}
     for name, subject in built.items():
         assert document()["channels"][name]["address"].format(**filled) == subject
+
+
+def test_the_document_says_how_events_are_carried() -> None:
+    key = ChatKey(AppId("acme.corp"), ChatId("c"))
+    logged = BusinessLogged(log_event_type="x", message="x")
+    events: list[Event] = [ChatCompleted(reason="x", turns=1), logged]
+    for decision in decisions(events, key):
+        one = decision.first
+        message = document()["components"]["messages"][one.type]
+        of_line = message["payload"]["schema"]["allOf"]
+        assert of_line[0] == {"$ref": "envelope.json"}
+        assert of_line[1]["properties"]["type"] == {"const": one.type}
+        assert set(message["headers"]["required"]) == set(decision.headers)
+        Draft202012Validator(message["headers"]).validate(decision.headers)
+        assert message["contentType"] == (
+            "application/json" if one.category == "business" else "application/jsonl"
+        )
 
 
 def _references(node: Any) -> Iterator[str]:

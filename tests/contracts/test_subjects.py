@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import get_args
 
@@ -132,7 +133,7 @@ def test_every_subject_is_legal_and_at_most_256_bytes(key: ChatKey, user: str) -
         subjects.bucket_subject(
             subjects.CHATS, subjects.chat_summary_key(key.app, UserId(user), key.chat)
         ),
-        subjects.bucket_subject(subjects.LEASES, subjects.lease_key(key)),
+        subjects.timer(key, "1-0123456789abcdef"),
         subjects.bucket_subject(subjects.WORKFLOWS, subjects.workflow_key(WorkflowName(user))),
     ]
     for subject in built:
@@ -150,7 +151,9 @@ def test_filters_are_at_most_256_bytes_and_end_in_a_wildcard(key: ChatKey) -> No
 
 @given(keys)
 def test_a_subject_says_whose_it_is(key: ChatKey) -> None:
-    assert subjects.parse(subjects.event(key, "ui")) == (key, "ui")
+    assert subjects.parse(subjects.event(key, "ui")) == (key, "chat")
+    assert subjects.parse(subjects.event(key, "runtime")) == (key, "chat")
+    assert subjects.parse(subjects.event(key, "business")) == (key, "business")
     assert subjects.parse(subjects.command(key, "start_chat")) == (key, "start_chat")
     assert subjects.parse(subjects.delta(key)) == (key, "delta")
     assert subjects.parse(subjects.live(key).removesuffix("*") + "business") == (key, "business")
@@ -161,19 +164,41 @@ def test_a_subject_says_whose_it_is(key: ChatKey) -> None:
     [
         "",
         "mozaiks",
-        "mozaiks.evt.acme.c",
-        "mozaiks.evt.acme.c.ui.more",
-        "mozaiks.dlq.acme.c.ui",
-        "other.evt.acme.c.ui",
-        "mozaiks.evt.*.c.ui",
-        "mozaiks.evt.acme.=YWNtZQ.ui",
-        "mozaiks.evt..c.ui",
-        "mozaiks.delta.acme.c.d",
+        "mozaiks.evt.acme.c.chat",
+        "mozaiks.evt.26.acme.c",
+        "mozaiks.evt.26.acme.c.chat.more",
+        "mozaiks.dlq.26.acme.c.chat",
+        "other.evt.26.acme.c.chat",
+        "mozaiks.evt.26.*.c.chat",
+        "mozaiks.evt.26.acme.=YWNtZQ.chat",
+        "mozaiks.evt.26..c.chat",
+        "mozaiks.delta.26.acme.c.d",
     ],
 )
 def test_a_foreign_subject_is_refused(foreign: str) -> None:
     with pytest.raises(InvalidSubjectError):
         subjects.parse(foreign)
+
+
+def test_a_chats_slot_never_changes() -> None:
+    """Streams may be spread by it, and outside subscribers compute it: CRC-32 modulo 64."""
+    known = {("acme", "c"): "26", ("acme.corp", "chat 1"): "37", ("a", "b"): "29"}
+    assert {key: subjects.slot(ChatKey(AppId(key[0]), ChatId(key[1]))) for key in known} == known
+
+
+def test_the_slots_are_used_alike() -> None:
+    of = [subjects.slot(ChatKey(AppId("acme"), ChatId(f"chat-{n}"))) for n in range(6400)]
+    counts = Counter(of)
+    assert set(counts) == {f"{n:02}" for n in range(64)}
+    assert max(counts.values()) < 2 * min(counts.values())
+
+
+@given(keys)
+def test_a_subject_with_another_chats_slot_is_refused(key: ChatKey) -> None:
+    mozaiks, kind, slot, rest = subjects.event(key, "ui").split(".", 3)
+    other = f"{(int(slot) + 1) % 64:02}"
+    with pytest.raises(InvalidSubjectError):
+        subjects.parse(f"{mozaiks}.{kind}.{other}.{rest}")
 
 
 @given(keys, st.from_regex(r"[a-z-]{1,60}", fullmatch=True), st.sampled_from(ORDERS))
@@ -182,7 +207,7 @@ def test_a_dead_letter_has_a_legal_subject(key: ChatKey, service: str, name: str
 
 
 def test_one_apps_business_events_are_caught_by_its_filter() -> None:
-    assert subjects.business_events_of(AppId("acme")) == "mozaiks.evt.acme.*.business"
+    assert subjects.business_events_of(AppId("acme")) == "mozaiks.evt.*.acme.*.business"
 
 
 asked = st.tuples(keys, st.integers(1, 99), st.text(max_size=200), st.integers(0, 9)).filter(

@@ -84,6 +84,7 @@ def test_a_killed_node_comes_back_with_its_name_and_data(cluster: NatsCluster) -
 def test_all_nodes_killed_at_once_come_back_with_their_data(cluster: NatsCluster) -> None:
     cluster.kill()
     cluster.start()
+    cluster.wait_until_current(STREAM)
     assert with_jetstream(cluster, kept) == b"fact"
 
 

@@ -1,18 +1,21 @@
 """A log of chats for those who count: each chat has two turns, one tool and 3 model calls."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from contracts.codec import Origin, encode, seal
-from contracts.envelope import Envelope
+from contracts.event_log import Decision
 from contracts.events import Event
 from contracts.events.chat import ChatCompleted, ChatStarted
 from contracts.events.parts import Tokens
 from contracts.events.turn import SpeakerSelected, ToolReturned, TurnCompleted, UsageRecorded
-from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, StreamSeq, UserId, WorkflowName
-from services.chassis.bus import Stored
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, StreamSeq, UserId
+from services.chassis.bus import Bus
+from services.chassis.direct_get import RawMessage
+from tests import logs
+from tests.logs import decisions, messages
 
-BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BEGAN = logs.BEGAN + timedelta(microseconds=123456)
+"""A second before a chat's first event."""
 AGENT = AgentName("Planner")
 ANN = UserId("ann")
 KEY = ChatKey(AppId("acme"), ChatId("chat 1"))
@@ -53,24 +56,19 @@ def chat() -> list[Event]:
 
 def told(
     events: Sequence[Event], key: ChatKey = KEY, workflow: str = "Generator"
-) -> list[Envelope]:
-    """The events in their envelopes, a second apart."""
-    return [
-        seal(
-            event,
-            Seq(seq),
-            Origin(
-                key=key,
-                workflow=WorkflowName(workflow),
-                time=BEGAN + timedelta(seconds=seq),
-                cause="command",
-            ),
-        ).envelope
-        for seq, event in enumerate(events, 1)
-    ]
+) -> list[Decision]:
+    """Each event as a decision of its own, a second apart."""
+    return decisions(events, key, workflow=workflow)
 
 
-def log_of(*histories: Sequence[Envelope]) -> list[Stored]:
+def log_of(*histories: Sequence[Decision]) -> list[RawMessage]:
     """The chats one after the other in one stream."""
-    envelopes = [envelope for history in histories for envelope in history]
-    return [Stored(StreamSeq(n), encode(envelope)) for n, envelope in enumerate(envelopes, 1)]
+    return messages(decision for history in histories for decision in history)
+
+
+async def append(bus: Bus, history: Sequence[Decision], *, after: int = 0) -> StreamSeq:
+    """The position of the last one, where the chat's log ended at position `after`."""
+    position = StreamSeq(after)
+    for decision in history:
+        position = await bus.events.append(decision, after=position)
+    return position

@@ -1,3 +1,4 @@
+import contextlib
 import secrets
 from datetime import timedelta
 
@@ -7,28 +8,48 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from contracts import event_log, subjects
+from contracts.event_log import EMPTY, Head
 from contracts.events.chat import ChatCancelled, ChatFailed
+from contracts.events.turn import TurnCompleted, TurnFailed
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
 from contracts.prices import Price
-from services.chassis.bus import Stored
+from contracts.subjects import InvalidSubjectError, parse
+from services.chassis.direct_get import RawMessage
+from services.chassis.event_log import START, take
 from services.metrics.board import CHATS, OTHER, SAVED_BYTES, Board, UnreadableBoardError
 from services.metrics.exposition import BoardCollector
 from services.metrics.observations import BUCKETS, Durations
-from tests.metrics.story import ANN, BEGAN, KEY, chat, log_of, told
+from tests.foreign import FOREIGN
+from tests.logs import decisions, message, messages
+from tests.metrics.story import AGENT, ANN, BEGAN, KEY, chat, log_of, told
 
 PRICES = {"gpt-4o-mini": Price(prompt=0.5, completion=2.0)}
 LATER = BEGAN + timedelta(minutes=1)
 MANY = StreamSeq(10**9)
 
 
-def counted(log: list[Stored], **limits: int) -> Board:
+def counted(log: list[RawMessage], **limits: int) -> Board:
+    """The board after these messages; it looks up what it has forgotten as the service does."""
     board = Board(PRICES, **limits)
-    for stored in log:
-        board.record(stored.position, stored.data)
+    logs: dict[ChatKey, list[RawMessage]] = {}
+    for one in log:
+        key = board.forgotten(one.subject)
+        board.record(one, EMPTY if key is None else head_of(logs.get(key, [])))
+        with contextlib.suppress(InvalidSubjectError):
+            logs.setdefault(parse(one.subject).key, []).append(one)
     return board
 
 
-def chats(number: int, app: str = "acme") -> list[Stored]:
+def head_of(log: list[RawMessage]) -> Head:
+    """Where a chat's log ends."""
+    place = START
+    for one in log:
+        place = take(place, one).place
+    return place.head
+
+
+def chats(number: int, app: str = "acme") -> list[RawMessage]:
     keys = [ChatKey(AppId(app), ChatId(f"chat {n}")) for n in range(number)]
     return log_of(*(told(chat(), key) for key in keys))
 
@@ -94,8 +115,8 @@ def test_saved_and_loaded_anywhere_it_counts_as_if_never_stopped(cut: int) -> No
     saved = counted(log[:cut]).save()
     again = Board(PRICES)
     again.load(saved, newest=MANY)
-    for stored in log:  # what was counted already comes again
-        again.record(stored.position, stored.data)
+    for one in log:  # what was counted already comes again
+        again.record(one)
     whole = counted(log)
     assert again.aggregate(LATER) == whole.aggregate(LATER)
     assert again.totals == whole.totals
@@ -163,15 +184,72 @@ def test_a_board_of_another_log_is_refused() -> None:
     assert fresh.position == 0
 
 
-def test_what_cannot_be_read_is_passed_by() -> None:
-    log = log_of(told(chat()))
-    strange = [Stored(StreamSeq(12), b"{}"), Stored(StreamSeq(13), b"\xff")]
-    unknown = told(chat())[5].model_copy(update={"type": "turn.dreamt"})
-    broken = told(chat())[6].model_copy(update={"body": {"turn": "one"}})
-    board = counted([*log, *strange])
-    assert board.position == 13
+@pytest.mark.parametrize("place", [1, 5, 11])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_message_that_is_no_event_of_its_chat_is_counted_as_rejected_and_nothing_else_changes(
+    kind: str, place: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = told(chat())
+    subject = subjects.event(KEY, "runtime")
+    log = [*messages(history[:place]), *messages(history[place:], place + 2)]
+    foreign = RawMessage(StreamSeq(place + 1), subject, FOREIGN[kind](history[place - 1]))
+    board = counted(sorted([*log, foreign], key=lambda one: one.position))
     assert board.aggregate(LATER) == counted(log).aggregate(LATER)
-    assert counted(log_of([*told(chat())[:5], unknown, broken])).position == 7
+    assert (board.position, board.rejected) == (12, 1)
+    (line,) = caplog.records
+    assert (line.__dict__["position"], line.__dict__["subject"]) == (place + 1, subject)
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_so_it_is_where_the_board_has_forgotten_the_chat(kind: str) -> None:
+    history = told(chat())
+    others = [decision for key in _keys(3) for decision in told(chat(), key)]
+    foreign = RawMessage(StreamSeq(90), subjects.event(KEY, "runtime"), FOREIGN[kind](history[4]))
+    real = [*messages(history[:5]), *messages(others, 6), *messages(history[5:], 91)]
+    board = counted([*real[:38], foreign, *real[38:]], chats=2)
+    assert board.aggregate(LATER) == counted(real, chats=2).aggregate(LATER)
+    whole = counted(real).aggregate(LATER)
+    assert board.aggregate(LATER).total_agent_turns == whole.total_agent_turns
+    assert (board.active_chats, board.rejected) == (0, 1)
+
+
+def test_an_end_of_a_forgotten_chat_that_is_stored_twice_ends_it_once() -> None:
+    ended = told(chat())
+    others = [told(chat()[:2], key) for key in _keys(3)]
+    again = counted(log_of(ended, *others, ended[-1:]), chats=2)
+    assert (again.active_chats, again.rejected) == (3, 1)
+
+
+def test_a_beginning_of_a_forgotten_chat_that_is_stored_twice_begins_it_once() -> None:
+    begun = told(chat()[:2])
+    others = [told(chat()[:2], key) for key in _keys(3)]
+    again = counted(log_of(begun, *others, begun[:1]), chats=2)
+    assert (again.active_chats, again.rejected) == (4, 1)
+
+
+def test_what_was_forgotten_and_rejected_is_known_after_a_restart() -> None:
+    begun = told(chat()[:2])
+    log = log_of(begun, begun[:1], *(told(chat()[:2], key) for key in _keys(3)))
+    board = Board(PRICES)
+    board.load(counted(log, chats=2).save(), newest=MANY)
+    assert (board.rejected, board.forgotten(subjects.event(KEY, "runtime"))) == (1, KEY)
+
+
+@pytest.mark.parametrize("subject", ["mozaiks.evt.00.acme.c.chat", "mozaiks.evt.elsewhere"])
+def test_a_message_whose_subject_names_no_chat_is_rejected(subject: str) -> None:
+    (real,) = told(chat()[:1])
+    board = counted([RawMessage(StreamSeq(1), subject, real.data)])
+    assert (board.position, board.rejected, board.tracked_chats) == (1, 1, 0)
+
+
+def test_an_event_of_a_newer_release_has_its_place_and_adds_nothing() -> None:
+    (dreamt,) = decisions([TurnFailed(turn=1, agent=AGENT, code="x", message="x")], KEY)
+    newer = dreamt.data.replace(b"turn.failed", b"turn.dreamt")
+    first = event_log.read(subjects.event(KEY, "runtime"), newer)
+    (after,) = decisions([TurnCompleted(turn=1, agent=AGENT, text="x")], KEY, head=first.head)
+    board = counted([message(first, 1), message(after, 2)])
+    aggregate = board.aggregate(LATER)
+    assert (aggregate.total_errors, aggregate.total_agent_turns, board.rejected) == (0, 1, 0)
 
 
 def test_a_duration_falls_into_the_first_bucket_that_holds_it() -> None:
@@ -196,6 +274,7 @@ def test_prometheus_reads_totals_by_app_and_workflow() -> None:
     assert f"mozaiks_cost_total{labels} 4.2" in text
     assert "mozaiks_active_chats 0.0" in text
     assert "mozaiks_tracked_chats 2.0" in text
+    assert "mozaiks_rejected_messages_total 0.0" in text
     assert f"mozaiks_turn_duration_seconds_count{labels} 4.0" in text
     assert list(text_string_to_metric_families(text))
 

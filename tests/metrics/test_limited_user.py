@@ -10,12 +10,11 @@ import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
-from contracts.ids import StreamSeq
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.chassis.streams import ensure_streams
 from services.metrics.app import Settings, build_app
-from tests.metrics.story import chat, told
+from tests.metrics.story import append, chat, told
 
 pytestmark = [pytest.mark.broker]
 PATIENCE = 30.0
@@ -23,14 +22,15 @@ ALLOWED = [
     *("$JS.API.STREAM.INFO.EVENTS", "$JS.API.STREAM.INFO.KV_perf"),
     *("$JS.API.CONSUMER.CREATE.EVENTS.>", "$JS.API.CONSUMER.INFO.EVENTS.*"),
     *("$JS.API.CONSUMER.MSG.NEXT.EVENTS.*", "$JS.API.CONSUMER.DELETE.EVENTS.*"),
-    *("$JS.API.DIRECT.GET.KV_perf.>", "$KV.perf.>"),
+    *("$JS.API.DIRECT.GET.KV_perf.>", "$KV.perf.>", "$JS.API.DIRECT.GET.EVENTS"),
+    "_INBOX_metrics.>",  # the service's own, by which it hears that it is heard
 ]
 USERS = f"""
 authorization {{ users: [
   {{user: operator, password: o}}
   {{user: metrics, password: m, permissions: {{
     publish: {json.dumps(ALLOWED)}
-    subscribe: "_INBOX.>"
+    subscribe: "_INBOX_metrics.>"
   }}}}
 ] }}
 """
@@ -59,7 +59,7 @@ async def operator(guarded: NatsServer) -> AsyncIterator[Bus]:
 async def test_with_no_right_to_make_streams_it_starts_and_counts(
     operator: Bus, guarded: NatsServer
 ) -> None:
-    await operator.append(told(chat()), after=StreamSeq(0))
+    await append(operator, told(chat()))
     settings = Settings(nats_url=url_of(guarded, "metrics"), ensure_streams=False, drain_seconds=2)
     app, _ = build_app(settings)
     async with AsyncTestClient[Litestar](app) as client, asyncio.timeout(PATIENCE):  # type: ignore[arg-type]

@@ -16,15 +16,18 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 from pydantic import ValidationError
 
+from contracts import subjects
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
 from contracts.prices import PRICES, Price
 from infra.ports import free_port
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.chassis.streams import ensure_streams
+from services.metrics import app
 from services.metrics.app import Settings, build_app
 from services.metrics.board import Board
-from tests.metrics.story import BEGAN, KEY, chat, log_of, told
+from tests.foreign import FOREIGN
+from tests.metrics.story import BEGAN, KEY, append, chat, log_of, told
 
 pytestmark = [pytest.mark.broker]
 PATIENCE = 30.0
@@ -61,7 +64,7 @@ async def counted(client: Client, turns: int) -> bool:
 
 async def test_the_pages_say_what_the_log_holds(bus: Bus, empty_nats: NatsServer) -> None:
     for key in (KEY, THEIRS, ODD):
-        await bus.append(told(chat(), key), after=StreamSeq(0))
+        await append(bus, told(chat(), key))
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 6))
         aggregate = (await client.get("/metrics/perf/aggregate")).json()
@@ -79,7 +82,7 @@ async def test_an_unknown_or_ambiguous_chat_is_refused_with_a_reason(
     bus: Bus, empty_nats: NatsServer
 ) -> None:
     for key in (KEY, THEIRS):
-        await bus.append(told(chat(), key), after=StreamSeq(0))
+        await append(bus, told(chat(), key))
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 4))
         unknown = await client.get("/metrics/perf/chats/nobody")
@@ -94,7 +97,7 @@ async def test_an_unknown_or_ambiguous_chat_is_refused_with_a_reason(
 
 
 async def test_prometheus_reads_the_text_format(bus: Bus, empty_nats: NatsServer) -> None:
-    await bus.append(told(chat()), after=StreamSeq(0))
+    await append(bus, told(chat()))
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 2))
         page = await client.get("/metrics/prometheus")
@@ -116,12 +119,12 @@ def test_the_price_table_comes_from_the_environment(monkeypatch: pytest.MonkeyPa
 
 
 async def test_counting_goes_on_after_nats_was_killed(bus: Bus, empty_nats: NatsServer) -> None:
-    await bus.append(told(chat()), after=StreamSeq(0))
+    await append(bus, told(chat()))
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 2))
         empty_nats.kill()
         empty_nats.start()
-        await bus.append(told(chat(), THEIRS), after=StreamSeq(0))
+        await append(bus, told(chat(), THEIRS))
         await until(lambda: counted(client, 4))
         aggregate = (await client.get("/metrics/perf/aggregate")).json()
         assert (aggregate["total_agent_turns"], aggregate["total_errors"]) == (4, 2)
@@ -137,15 +140,34 @@ async def test_killed_in_mid_history_it_ends_with_the_numbers_of_one_that_was_no
     for start, stop, tokens in ((0, 4, 9_000), (4, 7, 18_000), (7, 11, 27_000)):
         async with killed_at_the_end(empty_nats) as client:
             for key, history in zip(keys, histories, strict=True):
-                places[key] = await bus.append(history[start:stop], after=places[key])
+                places[key] = await append(bus, history[start:stop], after=places[key])
             await until(partial(_saw, client, tokens))
             await until(partial(_saw_all, client, ended=9 if stop == 11 else 0))
             got = await _page(client)
     straight = Board(PRICES)
-    for stored in log_of(*histories):
-        straight.record(stored.position, stored.data)
+    for message in log_of(*histories):
+        straight.record(message)
     want = straight.aggregate(BEGAN).model_dump(mode="json")
     assert {**got, "chats": _by_name(got)} == {**want, "chats": _by_name(want)}
+
+
+async def test_foreign_messages_change_no_number_also_of_a_chat_that_was_forgotten(
+    bus: Bus, empty_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "Board", partial(Board, chats=1))
+    history, subject = told(chat()), subjects.event(KEY, "runtime")
+    position = await append(bus, history[:5])
+    await append(bus, told(chat(), THEIRS))  # and the board forgets the first
+    for bytes_of in FOREIGN.values():
+        position = StreamSeq((await bus.js.publish(subject, bytes_of(history[4]))).seq)
+    await append(bus, history[5:], after=position)
+    async with running(empty_nats) as client:
+        await until(lambda: counted(client, 4))
+        aggregate = (await client.get("/metrics/perf/aggregate")).json()
+        assert (aggregate["active_chats"], aggregate["total_agent_turns"]) == (0, 4)
+        assert aggregate["total_prompt_tokens"] == 6000
+        page = (await client.get("/metrics/prometheus")).text
+        assert f"mozaiks_rejected_messages_total {len(FOREIGN)}.0" in page
 
 
 @asynccontextmanager

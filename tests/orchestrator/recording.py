@@ -16,16 +16,14 @@ from contracts.commands import Command
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.orchestrator.agents.offer import build_performer
-from services.orchestrator.decisions import RunTurn, pending
 from services.orchestrator.projection import messages
 from services.orchestrator.runner import Runner
-from services.orchestrator.state import ChatState, evolve, replay
+from services.orchestrator.state import ChatState, RunTurn, evolve, pending, replay
 from tests.orchestrator.world import (
     Person,
     bus_to,
     history,
     last_question,
-    leases,
     named,
     runner,
     shipped,
@@ -41,7 +39,7 @@ def known(facts: list[Fact]) -> dict[str, Any]:
     state = ChatState()
     for fact in facts:
         state = evolve(state, fact)
-        effect = pending(state, None)
+        effect = pending(state)
         open_turns.append(effect.turn if isinstance(effect, RunTurn) else None)
     assert state == replay(facts)
     return {
@@ -78,9 +76,7 @@ async def record(folder: Path) -> None:
         try:
             async with bus_to(server.url) as bus:
                 offer = shipped()
-                told = runner(
-                    bus, await leases(bus), build_performer(offer, 25), workflows=offer.workflows
-                )
+                told = runner(bus, build_performer(offer, 25), workflows=offer.workflows)
                 for name, play in (("generator", _generator), ("hello", _hello)):
                     _save(folder / f"{name}.json", await play(bus, told))
         finally:

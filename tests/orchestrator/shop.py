@@ -4,14 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from contracts.ids import WorkflowName, new_runner_id
+from contracts.ids import WorkflowName, new_process_id
 from services.chassis.bus import Bus
 from services.orchestrator.agents import demo
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.shelf import Shelf
 from services.orchestrator.runner import Runner
 from services.orchestrator.workflows.archive import Archive
-from tests.orchestrator.world import leases
 from tests.story import NOON
 
 SHOP = WorkflowName("Shop")
@@ -68,4 +67,4 @@ async def process(bus: Bus, root: Path) -> tuple[Runner, Shelf]:
     """A runner as a process has it that has just started."""
     loaded = shelf(bus, root)
     await loaded.load()
-    return Runner(bus, await leases(bus), loaded, lambda: NOON, new_runner_id()), loaded
+    return Runner(bus, loaded, lambda: NOON, new_process_id()), loaded

@@ -22,7 +22,7 @@ from services.orchestrator.workflows.spec import USER, Agent, Workflow
 from services.transport.speech import Call, heard_of
 from tests.orchestrator.agents.asking import MANNER, OURS
 from tests.orchestrator.agents.provider_stub import ANSWERS, ProviderStub, Refuses, Reply, Streams
-from tests.orchestrator.world import Person, history, leases, runner, tell, types
+from tests.orchestrator.world import Person, history, runner, tell, types
 from tests.story import NEWSROOM, WRITER
 
 pytestmark = pytest.mark.broker
@@ -40,8 +40,7 @@ async def newsroom(
             name = workflow.name
             loaded = Loaded(str(name), workflow, DemoScripts())
             perform = build_performer(Edition(loaded, build_cast(loaded, models)), 25)
-            bucket = await leases(bus)
-            yield stub, lambda: runner(bus, bucket, perform, {name: workflow})
+            yield stub, lambda: runner(bus, perform, {name: workflow})
 
 
 async def test_viewers_of_a_stream_that_dropped_hear_the_answer_once(bus: Bus) -> None:

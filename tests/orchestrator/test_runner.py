@@ -13,25 +13,24 @@ from ag2.config import LLMClient, ModelConfig
 from ag2.context import ConversationContext
 from ag2.events import BaseEvent, ModelMessageChunk, ModelResponse
 from nats.aio.msg import Msg
-from nats.js.errors import KeyNotFoundError
 
 from contracts import subjects
-from contracts.codec import decode, encode
 from contracts.commands import Command
 from contracts.envelope import Envelope
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatFailed
 from contracts.events.human import HumanAnswered, HumanAsked
-from contracts.ids import ChatKey, StreamSeq, WorkflowName, new_command_id
-from services.chassis.bus import Bus, PositionConflictError
+from contracts.events.run import RunClaimed
+from contracts.ids import ChatKey, DeliveryId, WorkflowName, new_command_id
+from services.chassis.bus import Bus
+from services.chassis.event_log import decision_of
 from services.chassis.listening import LeftToAnotherError, Queue, QueueConsumer
 from services.orchestrator.agents.build import Cast
 from services.orchestrator.agents.offer import Edition, build_performer
 from services.orchestrator.chatlog import ChatLog
-from services.orchestrator.decisions import Effect
 from services.orchestrator.handlers import Handlers
 from services.orchestrator.runner import Runner
-from services.orchestrator.state import ChatState
+from services.orchestrator.state import Effect, replay
 from services.orchestrator.turns import Outcome, Spoke, Waits
 from services.orchestrator.workflows.demo import DemoScripts
 from services.orchestrator.workflows.loading import Loaded
@@ -41,7 +40,6 @@ from tests.orchestrator.world import (
     bus_to,
     history,
     last_question,
-    leases,
     runner,
     shipped,
     tell,
@@ -121,19 +119,6 @@ class DeafBus(Bus):
         yield
 
 
-class CountingBus(Bus):
-    """A bus that counts what the server refused."""
-
-    refused = 0
-
-    async def append(self, facts: Any, *, after: StreamSeq) -> StreamSeq:
-        try:
-            return await super().append(facts, after=after)
-        except PositionConflictError:
-            self.refused += 1
-            raise
-
-
 class Viewer:
     """Someone who watches a chat live."""
 
@@ -142,22 +127,22 @@ class Viewer:
 
     async def on_message(self, message: Msg) -> None:
         if not message.subject.endswith(".delta"):
-            self.saw.append(decode(message.data))
+            _, decision = decision_of(message)
+            self.saw += [one.envelope for one in decision.events]
 
 
-async def apart(bus: Bus, name: str, perform: Any) -> Runner:
-    """A runner with a lease bucket of its own: no lease keeps it from anything."""
-    bucket = await leases(bus, f"{name}-{new_command_id()}")
-    return runner(bus, bucket, perform, {NEWSROOM.name: ALONE})
+def apart(bus: Bus, perform: Any) -> Runner:
+    """A runner as another process has it."""
+    return runner(bus, perform, {NEWSROOM.name: ALONE})
 
 
 async def test_a_runner_that_was_passed_is_refused_and_stops(bus: Bus) -> None:
     person, viewer, gate = Person(), Viewer(), Gate()
-    deaf = DeafBus(bus.nc)
+    deaf, start = DeafBus(bus.nc), person.starts()
     async with patience(), bus.watching(person.key, viewer.on_message):
-        passed = asyncio.create_task(tell(await apart(deaf, "passed", gate), person.starts()))
+        passed = asyncio.create_task(tell(apart(deaf, gate), start))
         await gate.reached.wait()
-        await tell(await apart(bus, "newer", speak), person.says("Hello?"))
+        await tell(apart(bus, speak), start, attempt=2)
         gate.opened.set()
         with pytest.raises(LeftToAnotherError):
             await passed
@@ -176,34 +161,74 @@ async def _seen(viewer: Viewer, log: list[Envelope]) -> bool:
 
 async def test_a_runner_that_hears_of_another_stops_at_once(bus: Bus) -> None:
     person, gate = Person(), Gate()
+    start = person.starts()
     async with patience():
-        passed = asyncio.create_task(tell(await apart(bus, "passed", gate), person.starts()))
+        passed = asyncio.create_task(tell(apart(bus, gate), start))
         await gate.reached.wait()
-        await tell(await apart(bus, "newer", speak), person.says("Hello?"))
+        await tell(apart(bus, speak), start, attempt=2)
         with pytest.raises(LeftToAnotherError):
             await passed  # the gate was never opened
     assert (await read(bus, person.key))[-1].type == "chat.completed"
 
 
-async def test_of_two_runners_in_one_chat_one_appends_and_nothing_interleaves(bus: Bus) -> None:
-    async def chatter(_: Workflow, __: ChatState, chat: ChatLog) -> Outcome:
+async def test_a_takeover_says_who_took_over_from_whom(bus: Bus) -> None:
+    person, gate = Person(), Gate()
+    start = person.starts()
+    async with patience():
+        dying = asyncio.create_task(tell(apart(bus, gate), start))
+        await gate.reached.wait()
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+        await tell(apart(bus, speak), start, attempt=2)
+    log = await history(bus, person.key)
+    (claimed,) = [fact for fact in log if isinstance(fact.event, RunClaimed)]
+    assert isinstance(claimed.event, RunClaimed)
+    before = [one.envelope.runner for one in log if one.envelope.seq < claimed.envelope.seq]
+    assert claimed.event.previous == before[-1]
+    assert (claimed.event.runner, claimed.event.attempt) == (claimed.envelope.runner, 2)
+    assert claimed.envelope.cause == start.command_id
+
+
+@pytest.mark.parametrize("late", [1, 2])
+async def test_a_delivery_that_comes_back_after_a_later_one_claimed_changes_nothing(
+    bus: Bus, late: int
+) -> None:
+    person, gate, idle = Person(), Gate(), Gate()
+    start = person.starts()
+    async with patience():
+        first = asyncio.create_task(tell(apart(bus, idle), start))
+        await idle.reached.wait()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        newest = asyncio.create_task(tell(apart(bus, gate), start, attempt=3))
+        await gate.reached.wait()
+        with pytest.raises(LeftToAnotherError):
+            await tell(apart(bus, speak), start, attempt=late)
+        gate.opened.set()
+        await newest
+    log = await read(bus, person.key)
+    assert log[-1].type == "chat.completed"
+    assert [one.type for one in log].count("run.claimed") == 1
+
+
+async def test_of_two_deliveries_in_one_chat_one_appends_and_nothing_interleaves(bus: Bus) -> None:
+    async def chatter(_: Effect, __: Workflow, chat: ChatLog) -> Outcome:
         for number in range(30):
-            await chat.record(note(f"{number}"), note(f"{number} again"))
+            await chat.record(note(f"{number}"))
+            await chat.record(note(f"{number} again"))
         return Spoke("Done.", None)
 
     person, viewer, gate = Person(), Viewer(), Gate()
-    ours, theirs = CountingBus(bus.nc), CountingBus(bus.nc)
-    first = await apart(ours, "first", chatter)
-    second = await apart(theirs, "second", chatter)
-    waiting = await apart(bus, "waiting", gate)
+    start = person.starts()
     async with patience(), bus.watching(person.key, viewer.on_message):
-        begun = asyncio.create_task(tell(waiting, person.starts()))
+        begun = asyncio.create_task(tell(apart(bus, gate), start))
         await gate.reached.wait()
         begun.cancel()  # a process that died in its turn: both others come to its rescue
         await asyncio.gather(begun, return_exceptions=True)
-        order = person.says("Hello?")
         ended = await asyncio.gather(
-            tell(first, order, attempt=2), tell(second, order, attempt=2), return_exceptions=True
+            tell(apart(bus, chatter), start, attempt=2),
+            tell(apart(bus, chatter), start, attempt=3),
+            return_exceptions=True,
         )
         log = await read(bus, person.key)
         await until(lambda: _seen(viewer, log))
@@ -211,26 +236,87 @@ async def test_of_two_runners_in_one_chat_one_appends_and_nothing_interleaves(bu
     assert None in ended
     assert contiguous(log)
     assert log[-1].type == "chat.completed"
-    runners = [one.runner for one in log if one.runner is not None]
+    runners = [one.runner for one in log]
     changes = sum(a != b for a, b in pairwise(runners))
     assert changes == len(set(runners)) - 1, "a runner came back after another had appended"
     assert viewer.saw == log
-    assert [encode(one) for one in viewer.saw] == [encode(one) for one in log]
 
 
-async def test_a_chat_has_one_lease_and_who_has_none_leaves_it_alone(bus: Bus) -> None:
+async def test_a_command_of_a_chat_that_another_runs_is_taken_in_and_left_to_it(bus: Bus) -> None:
     person, gate, other = Person(), Gate(), Gate()
-    bucket = await leases(bus)
-    holder = runner(bus, bucket, gate, {NEWSROOM.name: ALONE})
-    visitor = runner(bus, bucket, other, {NEWSROOM.name: ALONE})
     async with patience():
-        held = asyncio.create_task(tell(holder, person.starts()))
+        held = asyncio.create_task(tell(apart(bus, gate), person.starts()))
         await gate.reached.wait()
-        await tell(visitor, person.says("Hello?"))
+        await tell(apart(bus, other), person.says("Hello?"))
         assert other.turns == 0
         gate.opened.set()
         await held
     assert gate.turns == 1
+
+
+async def test_two_messages_of_one_command_are_run_once(bus: Bus) -> None:
+    person, gate, other = Person(), Gate(), Gate()
+    start = person.starts()
+    async with patience():
+        held = asyncio.create_task(tell(apart(bus, gate), start))
+        await gate.reached.wait()
+        await tell(apart(bus, other), start, sequence=10**6)  # past the window of duplicates
+        assert other.turns == 0
+        gate.opened.set()
+        await held
+    assert "run.claimed" not in types(await history(bus, person.key))
+
+
+async def test_an_answer_takes_the_chat_over_from_a_runner_that_has_not_stopped_yet(
+    bus: Bus,
+) -> None:
+    """Between the question and its runner's end lies a moment: the answer's delivery runs on."""
+    asked, acted = asyncio.Event(), asyncio.Event()
+
+    async def ask(effect: Effect, workflow: Workflow, chat: ChatLog) -> Outcome:
+        del effect, workflow
+        assert chat.state.open is not None
+        if chat.state.open.answers:
+            return Spoke("Done.", None)
+        question = subjects.question(chat.key, 1, "call-1", 0)
+        place: dict[str, Any] = {"turn": 1, "agent": WRITER, "tool_call_id": "call-1", "ordinal": 0}
+        await chat.record(calls("hurry"), HumanAsked(question_id=question, prompt="?", **place))
+        asked.set()
+        await chat.until(lambda state: state.open is not None and bool(state.open.answers))
+        chat.check_ownership()
+        acted.set()
+        return Waits()
+
+    person = Person()
+    async with patience():
+        first = asyncio.create_task(tell(apart(bus, ask), person.starts()))
+        await asked.wait()
+        question = last_question(await history(bus, person.key))
+        await tell(apart(bus, ask), person.answers(question, "now"))
+        await first  # its message may be acknowledged: the answer's owns the chat
+    log = await read(bus, person.key)
+    assert not acted.is_set()
+    assert log[-1].type == "chat.completed"
+    owners = [one.cause for one in log]
+    assert len(set(owners)) == 2
+    assert sum(a != b for a, b in pairwise(owners)) == 1
+
+
+async def test_a_chat_whose_owners_message_is_gone_is_resumed_by_the_audit_s_command(
+    bus: Bus,
+) -> None:
+    person, gate = Person(), Gate()
+    async with patience():
+        lost = asyncio.create_task(tell(apart(bus, gate), person.starts()))
+        await gate.reached.wait()
+        lost.cancel()
+        await asyncio.gather(lost, return_exceptions=True)
+        state = replay(await history(bus, person.key))
+        assert state.owner is not None
+        await tell(apart(bus, speak), person.resumes(state.owner.message + 1))
+        assert (await read(bus, person.key))[-1].type == "business.logged"
+        await tell(apart(bus, speak), person.resumes(state.owner.message))
+    assert (await read(bus, person.key))[-1].type == "chat.completed"
 
 
 # -- while a turn goes on -------------------------------------------------------------------------
@@ -283,9 +369,8 @@ async def test_a_cancel_from_elsewhere_reaches_the_model_stream_at_once(bus: Bus
     person, model = Person(), Endless()
     alone = Cast({WRITER: Agent("Writer", config=model)})
     edition = Edition(Loaded("Alone", ALONE, DemoScripts()), alone)
-    bucket = await leases(bus)
-    here = runner(bus, bucket, build_performer(edition, 5), {ALONE.name: ALONE})
-    elsewhere = runner(bus, bucket, speak, {ALONE.name: ALONE})
+    here = runner(bus, build_performer(edition, 5), {ALONE.name: ALONE})
+    elsewhere = runner(bus, speak, {ALONE.name: ALONE})
     async with patience():
         running = asyncio.create_task(tell(here, person.starts()))
         await model.speaking.wait()
@@ -297,9 +382,8 @@ async def test_a_cancel_from_elsewhere_reaches_the_model_stream_at_once(bus: Bus
 
 async def test_a_message_mid_turn_neither_stops_nor_doubles_the_turn(bus: Bus) -> None:
     person, gate = Person(), Gate()
-    bucket = await leases(bus)
-    here = runner(bus, bucket, gate, {NEWSROOM.name: ALONE})
-    elsewhere = runner(bus, bucket, speak, {NEWSROOM.name: ALONE})
+    here = runner(bus, gate, {NEWSROOM.name: ALONE})
+    elsewhere = runner(bus, speak, {NEWSROOM.name: ALONE})
     async with patience():
         running = asyncio.create_task(tell(here, person.starts()))
         await gate.reached.wait()
@@ -327,8 +411,7 @@ async def test_two_starts_in_parallel_are_one_chat(bus: Bus) -> None:
         turns.append(chat.state.open.number)
         return await speak(effect, workflow, chat)
 
-    bucket = await leases(bus)
-    runners = [runner(bus, bucket, count, {NEWSROOM.name: NEWSROOM}) for _ in range(4)]
+    runners = [runner(bus, count, {NEWSROOM.name: NEWSROOM}) for _ in range(4)]
     starts = [person.starts() for _ in runners]
     async with patience():
         await asyncio.gather(
@@ -372,21 +455,18 @@ async def settled(bus: Bus, listener: QueueConsumer) -> bool:
     return not open_ and not listener.busy
 
 
-async def test_a_chat_that_waits_for_a_person_holds_no_task_no_lease_and_no_command(
+async def test_a_chat_that_waits_for_a_person_holds_no_task_and_no_command(
     queue: Bus,
 ) -> None:
     offer, person = shipped(), Person(workflow=WorkflowName("Generator"))
-    bucket = await leases(queue)
-    told = runner(queue, bucket, build_performer(offer, 25), offer.workflows)
+    told = runner(queue, build_performer(offer, 25), offer.workflows)
     async with patience(), listening(told, queue) as listener:
         idle = {task.get_name() for task in asyncio.all_tasks()}
         await queue.order(person.starts())
         await until(lambda: has(queue, person, "human.asked"))
         await until(lambda: settled(queue, listener))
         busy = {task.get_name() for task in asyncio.all_tasks()} - idle
-        assert not [name for name in busy if name.startswith(("handle", "lease"))]
-        with pytest.raises(KeyNotFoundError):
-            await bucket.get(subjects.lease_key(person.key))
+        assert not [name for name in busy if name.startswith("handle")]
         asked = last_question(await history(queue, person.key))
         await queue.order(person.answers(asked, "A garden planner"))
         await until(lambda: has(queue, person, "turn.completed"))
@@ -398,7 +478,7 @@ async def test_poison_ends_as_a_dead_letter_and_a_failed_chat(queue: Bus) -> Non
 
     person = Person()
     start: Command = person.starts()
-    told = runner(queue, await leases(queue), poison)
+    told = runner(queue, poison)
     letters = await queue.js.pull_subscribe(
         subjects.dead_letter("orchestrator", subjects.command(person.key, start.name)),
         stream=subjects.DEAD_LETTERS,
@@ -423,7 +503,7 @@ async def test_a_turn_that_stands_still_is_poison_too(queue: Bus) -> None:
         return Waits()
 
     person = Person()
-    told = runner(queue, await leases(queue), idle)
+    told = runner(queue, idle)
     async with patience(), listening(told, queue, tries=1):
         await queue.order(person.starts())
         await until(lambda: has(queue, person, "chat.failed"))
@@ -431,20 +511,19 @@ async def test_a_turn_that_stands_still_is_poison_too(queue: Bus) -> None:
 
 async def test_what_a_stopping_process_had_in_hand_goes_on_elsewhere(queue: Bus) -> None:
     person, gate = Person(), Gate()
-    bucket = await leases(queue)
     async with patience():
-        async with listening(runner(queue, bucket, gate), queue):
+        async with listening(runner(queue, gate), queue):
             await queue.order(person.starts())
             await gate.reached.wait()
         assert not await has(queue, person, "turn.completed")
-        async with listening(runner(queue, bucket, speak), queue):
+        async with listening(runner(queue, speak), queue):
             await until(lambda: has(queue, person, "chat.completed"))
     assert contiguous(await read(queue, person.key))
 
 
 async def test_a_command_that_is_none_is_buried_and_spoils_nothing(queue: Bus) -> None:
     person = Person()
-    told = runner(queue, await leases(queue), speak)
+    told = runner(queue, speak)
     subject = subjects.command(person.key, "start_chat")
     async with patience(), listening(told, queue) as listener:
         await queue.js.publish(subject, b"{")
@@ -458,7 +537,7 @@ async def test_a_command_that_is_none_is_buried_and_spoils_nothing(queue: Bus) -
 
 async def test_an_unavailable_workflow_fails_its_chat_in_words(bus: Bus) -> None:
     person = Person()
-    await tell(runner(bus, await leases(bus), speak, {}), person.starts())
+    await tell(runner(bus, speak, {}), person.starts())
     failed = (await history(bus, person.key))[-1].event
     assert isinstance(failed, ChatFailed)
     assert failed.code == "WORKFLOW_UNAVAILABLE"
@@ -468,7 +547,8 @@ async def test_an_unavailable_workflow_fails_its_chat_in_words(bus: Bus) -> None
 
 
 async def test_what_moves_before_one_waits_for_it_is_not_missed(bus: Bus) -> None:
-    chat = ChatLog(bus, Person().key, lambda: NOON)
+    me = DeliveryId("process", 1, 1)
+    chat = ChatLog(bus, Person().key, me, new_command_id(), lambda: NOON)
     change = chat.changed()
     chat._stir()
     async with patience():
@@ -479,10 +559,10 @@ async def test_a_runner_hears_from_another_connection(nats: Any, bus: Bus) -> No
     person, gate = Person(), Gate()
     async with patience(), bus_to(nats.url) as other:
         running = asyncio.create_task(
-            tell(runner(bus, await leases(bus), gate, {NEWSROOM.name: ALONE}), person.starts())
+            tell(runner(bus, gate, {NEWSROOM.name: ALONE}), person.starts())
         )
         await gate.reached.wait()
-        await tell(runner(other, await leases(other), speak, {}), person.cancels())
+        await tell(runner(other, speak, {}), person.cancels())
         await running
     assert (await read(bus, person.key))[-1].type == "chat.cancelled"
 
@@ -520,7 +600,7 @@ class Asking:
 
 async def test_a_question_that_nobody_answers_expires_although_nothing_runs(queue: Bus) -> None:
     asking, person = Asking(), Person(workflow=ALONE.name)
-    told = runner(queue, await leases(queue), asking, {ALONE.name: ALONE})
+    told = runner(queue, asking, {ALONE.name: ALONE})
     async with patience(), listening(told, queue) as listener:
         await queue.order(person.starts())
         await until(lambda: has(queue, person, "chat.completed"))

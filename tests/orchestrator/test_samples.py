@@ -27,7 +27,6 @@ from tests.orchestrator.world import (
     Person,
     history,
     last_component,
-    leases,
     runner,
     shipped,
     tell,
@@ -40,7 +39,7 @@ pytestmark = pytest.mark.broker
 async def talk(bus: Bus, offer: Offer, workflow: str, *said: str) -> list[Fact]:
     """What the log holds once a person has said this much and nobody goes on."""
     person = Person(workflow=WorkflowName(workflow))
-    told = runner(bus, await leases(bus), build_performer(offer, 25), offer.workflows)
+    told = runner(bus, build_performer(offer, 25), offer.workflows)
     await tell(told, person.starts())
     for text in said:
         await tell(told, person.says(text))
@@ -92,7 +91,7 @@ async def test_a_helpdesk_chooses_who_helps_and_closes_the_ticket(bus: Bus) -> N
 async def test_a_postcard_is_shown_changed_as_wished_approved_and_ordered(bus: Bus) -> None:
     offer = shipped()
     person = Person(workflow=WorkflowName("Postcard"))
-    told = runner(bus, await leases(bus), build_performer(offer, 25), offer.workflows)
+    told = runner(bus, build_performer(offer, 25), offer.workflows)
     await tell(told, person.starts())
     await tell(told, person.says("A holiday at the sea"))
     first = last_component(await history(bus, person.key))

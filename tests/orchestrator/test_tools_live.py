@@ -20,7 +20,7 @@ from services.orchestrator.agents import demo
 from services.orchestrator.agents.codec import MAX_RESULT_CHARS
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.offer import Offer, build_offer, build_performer
-from tests.orchestrator.world import Person, history, leases, runner, tell, types
+from tests.orchestrator.world import Person, history, runner, tell, types
 
 pytestmark = pytest.mark.broker
 
@@ -108,7 +108,7 @@ def folder(root: Path, *tools: str) -> Offer:
 
 
 async def played(bus: Bus, offer: Offer, person: Person) -> list[Fact]:
-    told = runner(bus, await leases(bus), build_performer(offer, 25), offer.workflows)
+    told = runner(bus, build_performer(offer, 25), offer.workflows)
     async with asyncio.timeout(30):
         await tell(told, person.starts())
     return await history(bus, person.key)

@@ -1,22 +1,23 @@
 """An orchestrator's parts on a real NATS, and a person who gives it orders."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from nats.aio.msg import Msg
-from nats.js.api import KeyValueConfig
-from nats.js.kv import KeyValue
 
 from contracts import subjects
-from contracts.codec import Fact, open_event
+from contracts.codec import Fact
 from contracts.commands import (
     AnswerQuestion,
     AnswerUiTool,
     CancelChat,
     Command,
+    ResumeChat,
     SendMessage,
     StartChat,
 )
@@ -26,12 +27,11 @@ from contracts.ids import (
     ChatId,
     ChatKey,
     QuestionId,
-    StreamSeq,
     UserId,
     WorkflowName,
     new_chat_id,
     new_command_id,
-    new_runner_id,
+    new_process_id,
 )
 from services.chassis.bus import Bus
 from services.chassis.listening import Delivery
@@ -62,13 +62,6 @@ def shipped() -> Offer:
     return build_offer(SHIPPED, models)
 
 
-async def leases(bus: Bus, name: str = subjects.LEASES) -> KeyValue:
-    """The lease bucket of all, or one of this test's own."""
-    if name == subjects.LEASES:
-        return await bus.bucket(name)
-    return await bus.js.create_key_value(KeyValueConfig(bucket=name))
-
-
 class OneVersion:
     """A repertoire of workflows that never change."""
 
@@ -84,26 +77,33 @@ class OneVersion:
 
 def runner(
     bus: Bus,
-    bucket: KeyValue,
     perform: Performer,
     workflows: Mapping[WorkflowName, Workflow] | None = None,
 ) -> Runner:
     """A runner as another process would have it."""
     known = {NEWSROOM.name: NEWSROOM} if workflows is None else workflows
-    return Runner(bus, bucket, OneVersion(known, perform), lambda: NOON, new_runner_id())
+    return Runner(bus, OneVersion(known, perform), lambda: NOON, new_process_id())
 
 
-async def tell(told: Runner, command: Command, attempt: int = 1) -> None:
-    """Deliver a command to a runner past the queue; returns when the chat is quiet."""
+_SEQUENCES: defaultdict[str, int] = defaultdict(count(1).__next__)
+
+
+async def tell(
+    told: Runner, command: Command, attempt: int = 1, sequence: int | None = None
+) -> None:
+    """Deliver a command to a runner past the queue; returns when the delivery is done with it.
+
+    A command that is told again is the same message, as the queue would deliver it.
+    """
     subject = subjects.command(command.key, command.name)
     message = Msg(_client=told._bus.nc, subject=subject, data=command.model_dump_json().encode())
-    await Handlers(told).on_command(Delivery(message, attempt))
+    delivery = Delivery(message, attempt, sequence or _SEQUENCES[command.command_id])
+    await Handlers(told).on_command(delivery)
 
 
 async def history(bus: Bus, key: ChatKey) -> list[Fact]:
     """What the log holds of a chat, by its own place in it."""
-    stored = [one.envelope() async for one in bus.read(key, after=StreamSeq(0))]
-    return [Fact(envelope, open_event(envelope)) for envelope in stored]
+    return [fact async for commit in bus.events.read(key) for fact in commit.facts]
 
 
 def types(facts: list[Fact]) -> list[str]:
@@ -137,6 +137,9 @@ class Person:
 
     def presses(self, question: QuestionId, response: dict[str, Any]) -> AnswerUiTool:
         return AnswerUiTool(**self._order(), question_id=question, response=response)
+
+    def resumes(self, owner: int) -> ResumeChat:
+        return ResumeChat(**self._order(), owner=owner)
 
     def cancels(self) -> CancelChat:
         return CancelChat(**self._order(), reason="enough")

@@ -2,9 +2,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import nats as nats_client
 import pytest
 
 from infra.servers import MongoServer, NatsServer
+from services.chassis.bus import Bus
+from services.chassis.streams import ensure_streams
+from services.persistence.app import Settings
 from services.persistence.memory import MemoryStore
 from services.persistence.mongo import MongoStore, build_client, open_store
 from services.persistence.store import Store
@@ -39,3 +43,18 @@ def empty_nats(nats: NatsServer, tmp_path: Path) -> Iterator[NatsServer]:  # noq
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+async def bus(empty_nats: NatsServer) -> AsyncIterator[Bus]:
+    nc = await nats_client.connect(empty_nats.url)
+    await ensure_streams(nc, replicas=1)
+    yield Bus(nc)
+    await nc.close()
+
+
+@pytest.fixture
+def settings(empty_nats: NatsServer, mongo: MongoServer, database: str) -> Settings:
+    return Settings(
+        nats_url=empty_nats.url, mongodb_uri=mongo.uri, mongodb_database=database, drain_seconds=2
+    )

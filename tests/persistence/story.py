@@ -1,10 +1,12 @@
 """Chats as lists of events, for tests of those who read them."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from contracts.codec import Origin, encode, seal
+from contracts import event_log, subjects
+from contracts.codec import encode
 from contracts.envelope import Envelope
+from contracts.event_log import EMPTY, Decision
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCompleted, ChatStarted, UserMessageReceived
@@ -18,11 +20,11 @@ from contracts.events.turn import (
     TurnCompleted,
     UsageRecorded,
 )
-from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, StreamSeq, UserId, WorkflowName
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, StreamSeq, UserId
 from contracts.subjects import question
 from services.persistence.store import Archived
+from tests import logs
 
-BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INTERVIEWER = AgentName("InterviewAgent")
 PLANNER = AgentName("PlannerAgent")
 ANN = UserId("ann@example.org")
@@ -103,23 +105,37 @@ def hello() -> list[Event]:
 
 def told(
     events: Sequence[Event], key: ChatKey = KEY, workflow: str = "Generator"
-) -> list[Envelope]:
-    """The events in their envelopes, a second apart."""
+) -> list[Decision]:
+    """The events, each as a decision of its own, a second apart."""
+    return logs.decisions(events, key, workflow=workflow)
+
+
+def kept(decisions: Iterable[Decision]) -> list[Archived]:
+    """The decisions as a stream of this chat alone would hold them, one event a message."""
     return [
-        seal(
-            event,
-            Seq(seq),
-            Origin(
-                key=key,
-                workflow=WorkflowName(workflow),
-                time=BEGAN + timedelta(seconds=seq, microseconds=123456),
-                cause="command",
-            ),
-        ).envelope
-        for seq, event in enumerate(events, 1)
+        Archived(one, StreamSeq(one.envelope.seq))
+        for decision in decisions
+        for one in decision.events
     ]
 
 
-def kept(envelopes: Sequence[Envelope]) -> list[Archived]:
-    """The envelopes as a stream of this chat alone would hold them."""
-    return [Archived(one, StreamSeq(one.seq), encode(one)) for one in envelopes]
+def altered(decision: Decision, **changes: Any) -> bytes:
+    """A message that holds the decision's first event with other fields in its envelope."""
+    return encode(decision.first.model_copy(update=changes))
+
+
+def continued(
+    events: Sequence[Event], strange: Callable[[Envelope], Envelope], place: int
+) -> list[Decision]:
+    """The events as decisions, the envelope at a place changed by its writer, the chain intact."""
+    decisions: list[Decision] = []
+    head = EMPTY
+    for n, event in enumerate(events):
+        decision = logs.decisions([event], KEY, head=head)[0]
+        if n == place:
+            decision = event_log.read(
+                subjects.event(KEY, decision.first.category), encode(strange(decision.first))
+            )
+        decisions.append(decision)
+        head = decision.head
+    return decisions

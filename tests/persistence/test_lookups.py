@@ -238,7 +238,7 @@ class Desk:
 
 def delivered(data: bytes, subject: str) -> Delivery:
     message: Any = Msg(_client=None, subject=subject, data=data)  # type: ignore[arg-type]
-    return Delivery(message, 1)
+    return Delivery(message, attempt=1, sequence=1)
 
 
 def delivery(asked: DataRequested) -> Delivery:

@@ -22,8 +22,8 @@ from services.orchestrator.agents.offer import Offer, build_offer, build_perform
 from services.orchestrator.lookups import look_up
 from services.persistence.app import Settings
 from services.persistence.mongo import Client, build_client
-from tests.orchestrator.world import Person, bus_to, history, leases, runner, tell, types
-from tests.persistence.test_service import running
+from tests.orchestrator.world import Person, bus_to, history, runner, tell, types
+from tests.persistence.live import running
 
 pytestmark = [pytest.mark.broker, pytest.mark.mongo]
 
@@ -128,7 +128,7 @@ def offer(root: Path, database: str) -> Offer:
 
 async def played(bus: Bus, offered: Offer) -> list[Fact]:
     person = Person(WorkflowName("Kitchen"), ChatKey(ACME, new_chat_id()))
-    told = runner(bus, await leases(bus), build_performer(offered, 25), offered.workflows)
+    told = runner(bus, build_performer(offered, 25), offered.workflows)
     async with asyncio.timeout(40):
         await tell(told, person.starts())
     return await history(bus, person.key)

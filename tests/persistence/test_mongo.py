@@ -1,12 +1,17 @@
 """What only MongoDB has: an age, an absence, and races between two writers."""
 
 import asyncio
+import json
 import socket
 
 import pytest
+from bson import Binary
 
-from contracts.ids import AppId, WorkflowName
+from contracts.ids import AppId, Seq, WorkflowName
+from infra.servers import MongoServer
 from services.persistence.mongo import (
+    LAYOUT,
+    MARKER,
     MongoStore,
     away,
     build_client,
@@ -16,7 +21,7 @@ from services.persistence.mongo import (
 )
 from services.persistence.projection import advance
 from services.persistence.store import StoreAwayError, StoreUnfitError
-from tests.persistence.story import KEY, interview, told
+from tests.persistence.story import KEY, altered, interview, kept, told
 
 
 def test_a_mongodb_that_is_too_old_is_refused_by_its_version() -> None:
@@ -45,10 +50,88 @@ async def test_a_mongodb_that_does_not_answer_is_away_and_says_so() -> None:
 
 @pytest.mark.mongo
 async def test_of_many_writers_at_once_the_newest_wins(mongo_store: MongoStore) -> None:
-    envelopes = told(interview())
-    changes = [advance(None, envelopes[: n + 1]) for n in range(len(envelopes))]
+    events = kept(told(interview()))
+    changes = [advance(None, events[: n + 1]) for n in range(len(events))]
     await asyncio.gather(*(mongo_store.keep([made]) for made in changes if made is not None))
     assert (await mongo_store.sessions([KEY]))[KEY].last_seq == 18
     assert len(await mongo_store.messages(KEY)) == 4
     totals = await mongo_store.workflow_totals(KEY.app, WorkflowName("Generator"))
     assert (totals.chats, totals.agent_turns) == (1, 2)
+
+
+@pytest.mark.mongo
+async def test_chats_of_an_older_layout_are_refused_by_the_name_of_the_database(
+    mongo: MongoServer, mongo_store: MongoStore, database: str
+) -> None:
+    made = advance(None, kept(told(interview())))
+    assert made is not None
+    await mongo_store.keep([made])
+    client = build_client(mongo.uri)
+    await client[database]["chat_sessions"].update_many({}, {"$unset": {"last_digest": ""}})
+    with pytest.raises(StoreUnfitError, match=f"MONGODB_DATABASE: {database} holds .* drop this"):
+        await open_store(client, database)
+    await client.close()
+
+
+@pytest.mark.mongo
+async def test_an_archive_without_a_chain_is_refused_too(
+    mongo: MongoServer, mongo_store: MongoStore, database: str
+) -> None:
+    await mongo_store.archive(kept(told(interview())))
+    client = build_client(mongo.uri)
+    old = {"event_id": "e", "seq": 2, **json.loads(altered(told(interview())[1], previous=None))}
+    change = {"$set": {"raw": Binary(json.dumps(old).encode())}}
+    await client[database]["chat_events"].update_one({"seq": 2}, change)
+    with pytest.raises(StoreUnfitError, match="MONGODB_DATABASE"):
+        await open_store(client, database)
+    await client.close()
+
+
+@pytest.mark.mongo
+async def test_a_database_of_a_newer_release_is_refused(
+    mongo: MongoServer, mongo_store: MongoStore, database: str
+) -> None:
+    await mongo_store.mark(await mongo_store.look())
+    client = build_client(mongo.uri)
+    await open_store(client, database)
+    await client[database][MARKER].update_one({}, {"$set": {"layout": LAYOUT + 1}})
+    with pytest.raises(
+        StoreUnfitError, match=f"MONGODB_DATABASE: {database} is written by a newer"
+    ):
+        await open_store(client, database)
+    await client.close()
+
+
+@pytest.mark.mongo
+async def test_a_damaged_session_is_none_and_the_next_event_replaces_it(
+    mongo: MongoServer, mongo_store: MongoStore, database: str
+) -> None:
+    made = advance(None, kept(told(interview())))
+    assert made is not None
+    await mongo_store.keep([made])
+    client = build_client(mongo.uri)
+    damage = {"$set": {"status": 7}, "$unset": {"last_seq": ""}}
+    await client[database]["chat_sessions"].update_one({}, damage)
+    assert await mongo_store.sessions([KEY]) == {}
+    assert [one async for one in mongo_store.all_sessions()] == []
+    await mongo_store.keep([made])
+    assert await mongo_store.sessions([KEY]) == {KEY: made.session}
+    await client.close()
+
+
+@pytest.mark.mongo
+async def test_an_archived_event_whose_place_is_taken_is_rewritten(
+    mongo: MongoServer, mongo_store: MongoStore, database: str
+) -> None:
+    events = kept(told(interview()))
+    await mongo_store.archive(events)
+    client = build_client(mongo.uri)
+    collection = client[database]["chat_events"]
+    taken = await collection.find_one({"seq": 3})
+    assert taken is not None
+    await collection.delete_one({"seq": 3})
+    await collection.insert_one({**taken, "_id": "of nobody", "raw": Binary(b"{}")})
+    await mongo_store.rewrite(events)
+    found = [line.data async for line in mongo_store.archived(KEY, after=Seq(0))]
+    assert found == [event.data for event in events]
+    await client.close()

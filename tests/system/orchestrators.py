@@ -3,14 +3,17 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from contracts.envelope import Envelope
+from nats.aio.client import Client
+
+from contracts.event_log import Decision
 from contracts.ids import ChatKey, StreamSeq
 from contracts.live import Delta
 from services.chassis import process
 from services.chassis.bus import Bus
+from services.chassis.event_log import EventLog
 from services.chassis.process import serve
 from services.orchestrator.app import Settings, build_app
 
@@ -35,6 +38,20 @@ def _run(environment: Mapping[str, str], kill_at: str) -> None:
     serve("orchestrator", *build_app(settings), settings, settings.orchestrator_port)
 
 
+class KillingLog(EventLog):
+    """Ends its process before or after an append that holds the event of its bus's point."""
+
+    async def append(self, decision: Decision, *, after: StreamSeq) -> StreamSeq:
+        seqs = {one.envelope.seq for one in decision.events}
+        when, _, number = KillingBus.point.partition(":")
+        if when == "before" and int(number) in seqs:
+            die()
+        reached = await super().append(decision, after=after)
+        if when == "after" and int(number) in seqs:
+            die()
+        return reached
+
+
 class KillingBus(Bus):
     """Ends its process with SIGKILL: `before:n` or `after:n` an append that holds event n, or at
     `chunk:n`, the n-th piece of streamed text."""
@@ -42,15 +59,9 @@ class KillingBus(Bus):
     point = ""
     _streamed = 0
 
-    async def append(self, facts: Sequence[Envelope], *, after: StreamSeq) -> StreamSeq:
-        seqs = {fact.seq for fact in facts}
-        when, _, number = self.point.partition(":")
-        if when == "before" and int(number) in seqs:
-            die()
-        reached = await super().append(facts, after=after)
-        if when == "after" and int(number) in seqs:
-            die()
-        return reached
+    def __init__(self, nc: Client) -> None:
+        super().__init__(nc)
+        self.events = KillingLog(nc)
 
     async def show(self, key: ChatKey, delta: Delta) -> None:
         await super().show(key, delta)

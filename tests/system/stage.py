@@ -5,18 +5,21 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import nats
 
-from contracts import codec
 from contracts.codec import Fact
 from contracts.commands import AnswerQuestion, StartChat
 from contracts.events.human import HumanAnswered, HumanAsked
-from contracts.ids import AppId, ChatId, ChatKey, CommandId, StreamSeq, UserId, WorkflowName
+from contracts.events.run import RunClaimed
+from contracts.events.turn import ToolReturned, VariablesChanged
+from contracts.ids import AppId, ChatId, ChatKey, CommandId, EventId, UserId, WorkflowName
 from infra.ports import free_port
-from services.chassis.bus import Bus, UnavailableError
+from services.chassis.bus import Bus
+from services.chassis.direct_get import UnavailableError
 from services.chassis.streams import ensure_streams
 
 ROOT = Path(__file__).parents[2]
@@ -98,8 +101,7 @@ async def order_start(bus: Bus, key: ChatKey) -> None:
 
 
 async def history(bus: Bus, key: ChatKey) -> list[Fact]:
-    envelopes = [stored.envelope() async for stored in bus.read(key, after=StreamSeq(0))]
-    return [Fact(envelope, codec.open_event(envelope)) for envelope in envelopes]
+    return [fact async for commit in bus.events.read(key) for fact in commit.facts]
 
 
 async def answer_open_questions(bus: Bus, key: ChatKey, facts: list[Fact]) -> None:
@@ -144,17 +146,39 @@ async def play_to_the_end(bus: Bus, key: ChatKey) -> list[Fact]:
 
 
 def told(facts: list[Fact]) -> list[Any]:
-    """What a history says, without what two equal runs may differ in: instants and runners."""
+    """What a history says, without what two equal runs may differ in: instants, who ran it, and in
+    which order tools came back that were called side by side."""
+    lasting = [fact for fact in facts if not isinstance(fact.event, RunClaimed)]
+    decisions = [list(one) for _, one in groupby(lasting, lambda fact: fact.envelope.time)]
+    in_order = [
+        fact
+        for _, side_by_side in groupby(decisions, lambda decision: _results_of(decision[0]))
+        for fact in sorted(chain.from_iterable(side_by_side), key=_call)
+    ]
     return [
         (
-            fact.envelope.seq,
-            fact.envelope.event_id,
+            place,
             fact.envelope.type,
             fact.envelope.actor,
             {k: v for k, v in fact.envelope.body.items() if k != "duration"},
         )
-        for fact in facts
+        for place, fact in enumerate(in_order, 1)
     ]
+
+
+def _results_of(fact: Fact) -> tuple[int, int] | EventId:
+    """Alike for the results of one response's tool calls, and for nothing else."""
+    event = fact.event
+    if isinstance(event, ToolReturned):
+        return event.turn, event.call
+    return fact.envelope.event_id
+
+
+def _call(fact: Fact) -> str:
+    """Puts the results of tools in the order of their calls, and what they changed after them."""
+    if isinstance(fact.event, ToolReturned):
+        return fact.event.tool_call_id
+    return "~" if isinstance(fact.event, VariablesChanged) else ""
 
 
 def distinct(bodies: list[bytes]) -> list[Any]:

@@ -146,7 +146,7 @@ def told_of_any_chat(facts: list[Any], chat: str) -> list[Any]:
             case _:
                 return value
 
-    return [renamed((seq, type_, actor, body)) for seq, _, type_, actor, body in facts]
+    return [renamed((seq, type_, actor, body)) for seq, type_, actor, body in facts]
 
 
 async def kept_and_counted(product: Product, chat: str, events: int) -> None:

@@ -15,6 +15,7 @@ from contracts import subjects
 from contracts.catalogue import WorkflowCard
 from contracts.codec import Fact, Origin, seal
 from contracts.commands import COMMAND, Command
+from contracts.event_log import Decision
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCompleted, ChatStarted, UserMessageReceived
@@ -50,6 +51,8 @@ from contracts.ids import (
 from contracts.live import TextStreamed
 from contracts.subjects import question
 from services.chassis.bus import Bus
+from services.chassis.event_log import START, Place
+from tests.logs import decisions
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 WORKFLOW = WorkflowName("Generator")
@@ -149,22 +152,50 @@ def sealed(
     ]
 
 
+def is_business(events: Sequence[Event]) -> bool:
+    return any(event.category == "business" for event in events)
+
+
 @dataclass
 class Chat:
     """A chat on a real stream: `append` is what an orchestrator would have done."""
 
     bus: Bus
     key: ChatKey = field(default_factory=lambda: ChatKey(AppId("acme"), new_chat_id()))
-    seq: int = 0
-    position: StreamSeq = StreamSeq(0)  # noqa: RUF009
+    place: Place = START
     workflow: WorkflowName = WORKFLOW
+    last: Decision | None = None
+
+    @property
+    def seq(self) -> Seq:
+        return self.place.head.seq
 
     async def append(self, *events: Event, cause: str = "test") -> None:
-        facts = sealed(*events, key=self.key, after=self.seq, workflow=self.workflow, cause=cause)
-        self.position = await self.bus.append(
-            [fact.envelope for fact in facts], after=self.position
+        """The events as one decision, each business event apart."""
+        for decision in self.decided(*events, cause=cause):
+            position = await self.bus.events.append(decision, after=self.place.position)
+            self.place, self.last = Place(position, decision.head), decision
+
+    def decided(self, *events: Event, cause: str = "test") -> list[Decision]:
+        """What `append` would append."""
+        groups: list[list[Event]] = []
+        for event in events:
+            if event.category == "business" or not groups or is_business(groups[-1]):
+                groups.append([])
+            groups[-1].append(event)
+        return decisions(
+            groups,
+            self.key,
+            workflow=self.workflow,
+            cause=cause,
+            head=self.place.head,
+            began=NOON,
         )
-        self.seq += len(events)
+
+    async def intrude(self, data: bytes) -> None:
+        """Put a message into the chat's log as nobody of the runtime does."""
+        ack = await self.bus.js.publish(subjects.event(self.key, "runtime"), data)
+        self.place = Place(StreamSeq(ack.seq), self.place.head)
 
     async def stream(self, *chunks: TextStreamed) -> None:
         for one in chunks:
@@ -186,6 +217,11 @@ async def ordered(bus: Bus, key: ChatKey) -> Command:
     """The newest order that was put into the queue for a chat."""
     found = await bus.js.get_last_msg(subjects.COMMANDS, subjects.command(key, "*"))
     return COMMAND.validate_json(found.data or b"")
+
+
+async def carried_out(bus: Bus, key: ChatKey) -> None:
+    """The orders for a chat have left the queue, as an orchestrator would have seen to."""
+    await bus.js.purge_stream(subjects.COMMANDS, subject=subjects.command(key, "*"))
 
 
 class Client:

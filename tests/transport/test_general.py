@@ -72,9 +72,9 @@ class Company:
     async def keeps(self, *keys: ChatKey) -> None:
         bucket = await self._bus.bucket(subjects.CHATS)
         for key in keys:
-            stored = await self._bus.first(key)
-            assert stored is not None
-            first = stored.envelope()
+            commit = await self._bus.events.first(key)
+            assert commit is not None
+            first = commit.events[0].envelope
             user = UserId(first.body["user_id"])
             summary = ChatSummary(
                 app_id=key.app,

@@ -4,14 +4,14 @@ from contracts.events import Event
 from contracts.ids import Seq, StreamSeq
 from services.chassis.bus import Bus
 from services.transport import rooms
-from services.transport.feed import Seen
 from services.transport.rooms import Behind, Happened, Left, Rewound, Rooms, Seat
-from tests.transport.story import SELECTED, STARTED, Chat, chunk, many, sealed
+from tests.logs import decisions
+from tests.transport.story import KEY, SELECTED, STARTED, Chat, chunk, many
 
 
 def happened(*events: Event) -> list[Happened]:
-    facts = sealed(*events)
-    return [Happened(StreamSeq(f.envelope.seq), Seen(f.envelope, f.event)) for f in facts]
+    """Each event as a decision of its own."""
+    return [Happened(StreamSeq(n), one) for n, one in enumerate(decisions(events, KEY), 1)]
 
 
 async def test_what_is_offered_waits_in_order() -> None:
@@ -26,7 +26,7 @@ async def test_a_full_seat_forgets_what_waits_and_knows_how_far_the_log_must_rea
     seat.offer(first)
     seat.offer(second)
     seat.offer(chunk(0, "word"))
-    assert await seat.next() == Behind(Seq(2))
+    assert await seat.next() == Behind(StreamSeq(2))
     seat.offer(third)
     assert await seat.next() == third
 
@@ -35,7 +35,7 @@ async def test_what_waits_is_bounded_in_bytes_too() -> None:
     seat, (first, second, third) = Seat(9), happened(*many(3))
     seat.offer(first, rooms.SEAT_BYTES - 1)
     seat.offer(second, 2)
-    assert await seat.next() == Behind(Seq(2))
+    assert await seat.next() == Behind(StreamSeq(2))
     seat.offer(third, rooms.SEAT_BYTES)
     assert await seat.next() == third
 

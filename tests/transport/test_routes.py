@@ -8,9 +8,8 @@ import pytest
 
 from contracts import subjects
 from contracts.catalogue import ChatSummary, ToolCard, WorkflowCard
-from contracts.codec import Origin, seal
-from contracts.commands import StartChat
-from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
+from contracts.commands import CancelChat, StartChat
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, WorkflowName, new_command_id
 from contracts.seed import cache_seed
 from contracts.subjects import question
 from services.chassis.bus import Bus
@@ -25,6 +24,7 @@ from tests.transport.story import (
     WORKFLOW,
     Chat,
     asks,
+    carried_out,
     client,
     offer,
     shows,
@@ -138,12 +138,16 @@ async def test_the_transport_counts_what_it_has_seen_once(
         await viewer.close()
 
 
-async def test_active_runs_are_the_leases_that_are_held(http: httpx.AsyncClient, bus: Bus) -> None:
-    leases = await bus.bucket(subjects.LEASES)
+async def test_active_runs_are_the_commands_that_are_not_done(
+    http: httpx.AsyncClient, bus: Bus, chat: Chat
+) -> None:
     before = (await http.get("/health/active-runs")).json()
-    await leases.put("acme.busy", b"process")
+    order = CancelChat(
+        command_id=new_command_id(), app_id=chat.key.app, chat_id=chat.key.chat, user_id=ANA
+    )
+    await bus.order(order)
     during = (await http.get("/health/active-runs")).json()
-    await leases.delete("acme.busy")
+    await carried_out(bus, chat.key)
     after = (await http.get("/health/active-runs")).json()
     assert during["active_count"] == before["active_count"] + 1
     assert (after["active_count"], after["runs"]) == (before["active_count"], [])
@@ -352,12 +356,7 @@ async def test_any_id_works_in_a_path(open_transport: Open, bus: Bus, name: str)
         reply = await http.post(f"/api/chats/{part}/{part}/start", json={"user_id": name})
         started = reply.json()
         key = ChatKey(AppId(name), ChatId(started["chat_id"]))
-        begun = seal(
-            STARTED.model_copy(update={"user_id": name}),
-            Seq(1),
-            Origin(key, workflow, NOON, cause="test"),
-        )
-        await bus.append([begun.envelope], after=StreamSeq(0))
+        await Chat(bus, key, workflow=workflow).append(STARTED.model_copy(update={"user_id": name}))
         found = await http.get(f"/api/chats/exists/{part}/{part}/{key.chat}")
         assert found.json() == {"exists": True}
     viewer = await client(f"{address}{started['websocket_url']}?after=0")

@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from contracts.ids import Seq, StreamSeq
+from contracts.event_log import Decision
+from contracts.ids import Seq
 from services.chassis.bus import Bus
 from services.chassis.ending import end
 from services.transport import feed
@@ -10,10 +11,18 @@ from services.transport.feed import Viewer
 from services.transport.frames import Frame
 from services.transport.rooms import Happened, Room, Seat
 from services.transport.viewing import Viewing
-from services.transport.views import Views, seen
+from services.transport.views import Views
 from tests.transport.story import STARTED, Chat, client, many
 
 pytestmark = pytest.mark.broker
+
+
+async def happened(chat: Chat) -> list[Happened]:
+    """The chat's messages, as a subscription hears them."""
+    return [
+        Happened(commit.place.position, Decision(chat.key, "chat", commit.events))
+        async for commit in chat.bus.events.read(chat.key)
+    ]
 
 
 async def test_a_jump_is_healed_from_the_log_and_an_overlap_is_dropped(
@@ -28,14 +37,13 @@ async def test_a_jump_is_healed_from_the_log_and_an_overlap_is_dropped(
     task = asyncio.create_task(viewing.run())
     while (await sent.get()).type != "chat.resume_boundary":
         pass
-    await chat.append(*many(3))
-    stored = [one async for one in bus.read(chat.key, after=StreamSeq(0))]
-    for one in (stored[1], stored[5], stored[4]):  # old, beyond a jump, and then what was jumped
-        seat.offer(Happened(one.position, seen(one.envelope())))
+    for event in many(3):
+        await chat.append(event)
+    stored = await happened(chat)
+    for one in (stored[1], stored[3], stored[2]):  # old, beyond a jump, and then what was jumped
+        seat.offer(one)
     await chat.append(*many(1))
-    last = await bus.last(chat.key)
-    assert last is not None
-    seat.offer(Happened(last.position, seen(last.envelope())))
+    seat.offer((await happened(chat))[-1])
     assert [(await sent.get()).seq for _ in range(4)] == [4, 5, 6, 7]
     assert sent.empty()
     await end(task)

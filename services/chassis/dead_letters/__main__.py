@@ -6,14 +6,13 @@ import json
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from contracts import subjects
-from services.chassis.bus import Bus, UnavailableError
+from services.chassis.bus import Bus
+from services.chassis.by_hand import bus_by_hand
 from services.chassis.dead_letters.letter import Letter, summary
 from services.chassis.dead_letters.queue import (
     NotRedrivableError,
@@ -23,23 +22,23 @@ from services.chassis.dead_letters.queue import (
     read_letter,
     redrive,
 )
+from services.chassis.direct_get import UnavailableError
 from services.chassis.settings import Settings
 
-CONNECT_SECONDS = 3.0
 NOT_ALL = 1
 """The exit code where a letter is unknown or cannot be re-driven; the others are done."""
 UNREACHABLE = 3
 """The exit code where NATS or the stream is not there."""
 
 
-def main(arguments: Sequence[str], nats_url: str) -> int:
+def main(arguments: Sequence[str], settings: Settings) -> int:
     """0, NOT_ALL or UNREACHABLE; argparse ends with 2."""
     asked = _parser().parse_args(arguments)
     if asked.order == "redrive" and bool(asked.seqs) == asked.all:
         _parser().error("redrive: give either sequences, or --all with --service")
     if asked.order == "redrive" and asked.all and not asked.service:
         _parser().error("redrive: --all needs --service")
-    return asyncio.run(_run(asked, nats_url))
+    return asyncio.run(_run(asked, settings))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,29 +69,17 @@ def _count(written: str) -> int:
     return count
 
 
-async def _run(asked: argparse.Namespace, nats_url: str) -> int:
-    troubles: list[Exception] = []
-
-    async def hear(trouble: Exception) -> None:
-        troubles.append(trouble)
-
-    nc = Client()
+async def _run(asked: argparse.Namespace, settings: Settings) -> int:
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):  # nats-py itself would try for ever
-            await nc.connect(nats_url, name="dead-letters", allow_reconnect=False, error_cb=hear)
-    except (NatsError, OSError, TimeoutError) as away:
-        print(f"NATS_URL: no NATS answers ({(*troubles, away)[0]!r})", file=sys.stderr)
-        return UNREACHABLE
-    try:
-        return await _order(asked, Bus(nc))
+        async with bus_by_hand(settings, "dead-letters") as bus:
+            return await _order(asked, bus)
     except NotFoundError:
         absent = f"stream {subjects.DEAD_LETTERS} is not there: a service makes it at its start"
         print(absent, file=sys.stderr)
-    except (NatsError, UnavailableError, OSError) as away:
+    except UnavailableError as away:
+        print(away, file=sys.stderr)
+    except (NatsError, OSError) as away:
         print(f"NATS_URL: NATS does not answer as it should ({away!r})", file=sys.stderr)
-    finally:
-        with suppress(NatsError, OSError):
-            await nc.close()
     return UNREACHABLE
 
 
@@ -175,4 +162,4 @@ async def _drop(bus: Bus, seq: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], Settings().nats_url))
+    sys.exit(main(sys.argv[1:], Settings()))

@@ -12,7 +12,7 @@ from nats.js.errors import APIError, NotFoundError
 from prometheus_client import CollectorRegistry, Counter
 
 from contracts import subjects
-from services.chassis.bus import ACK_SECONDS, Bus, UnavailableError
+from services.chassis.bus import ACK_SECONDS, Bus
 from services.chassis.dead_letters.letter import (
     Letter,
     Original,
@@ -21,6 +21,7 @@ from services.chassis.dead_letters.letter import (
     one_line,
     to_headers,
 )
+from services.chassis.direct_get import UnavailableError
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from nats.errors import Error as NatsError
 
 from contracts import subjects
 from contracts.catalogue import WorkflowCard
-from services.chassis.bus import Bus, UnavailableError
+from services.chassis.bus import Bus
+from services.chassis.direct_get import UnavailableError
 from services.orchestrator.agents.offer import Offer
 from services.orchestrator.agents.shelf import Shelf
 from services.orchestrator.workflows.watching import Watch

@@ -26,6 +26,10 @@ class Journal(Protocol):
 
     async def record(self, *events: Event) -> None: ...
 
+    def check_ownership(self) -> None:
+        """Raises FencedError or SupersededError once the chat is another delivery's to run."""
+        ...
+
     async def show(self, delta: Delta) -> None:
         """Show, to whoever watches now, what is stored later or never."""
         ...

@@ -12,9 +12,9 @@ from services.orchestrator.agents.build import Cast, build_cast
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.performing import call_around, part_of, take_turn
 from services.orchestrator.chatlog import ChatLog
-from services.orchestrator.decisions import CallAround, Effect, RunTurn
 from services.orchestrator.references import due
 from services.orchestrator.runner import Performer
+from services.orchestrator.state import CallAround, Effect, RunTurn
 from services.orchestrator.turns import Noted, Outcome
 from services.orchestrator.workflows.builtin import is_general, own_folders
 from services.orchestrator.workflows.cards import outputs, tools

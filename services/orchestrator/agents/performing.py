@@ -34,9 +34,8 @@ from services.orchestrator.projection import (
     selector_prompt,
 )
 from services.orchestrator.runner import StandstillError
-from services.orchestrator.state import ChatState, Turn
+from services.orchestrator.state import AroundChat, ChatState, Turn
 from services.orchestrator.turns import (
-    AroundChat,
     Broke,
     Capture,
     Done,
@@ -224,10 +223,9 @@ async def _result(step: Invoke, function: Function, scope: Scope) -> ToolReturne
 class _Around:
     """The journal of tools that are called where no turn is open."""
 
-    def __init__(self, chat: ChatLog, call: str, cause: str) -> None:
+    def __init__(self, chat: ChatLog, call: str) -> None:
         self._chat = chat
         self._call = call
-        self._cause = cause
 
     @property
     def state(self) -> ChatState:
@@ -241,7 +239,10 @@ class _Around:
         def unless_done(state: ChatState) -> Sequence[Event]:
             return () if self._call in state.around else events
 
-        await self._chat.append(unless_done, cause=self._cause)
+        await self._chat.append(unless_done)
+
+    def check_ownership(self) -> None:
+        self._chat.check_ownership()
 
     async def show(self, delta: Delta) -> None:
         """Nobody speaks here, and nobody watches."""
@@ -263,7 +264,7 @@ async def call_around(
 ) -> Outcome:
     """Call the next of the tools before or after a chat."""
     step = around_chat(occasion, chat.state, workflow)[0]
-    journal = _Around(chat, step.call.tool_call_id, occasion)
+    journal = _Around(chat, step.call.tool_call_id)
     variables = codec.jsonable(chat.state.variables)
     await invoke(step, functions, Scope(chat.key, Turn(0, RUNTIME, "initial"), variables, journal))
     return Noted()

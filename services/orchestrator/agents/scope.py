@@ -371,6 +371,8 @@ class Scope:
         return answer
 
     def _answer(self, question: Question) -> Answer | None:
+        with self._faulting():  # an answer that another delivery goes on with is not ours to act on
+            self.journal.check_ownership()
         turn = self.journal.state.open
         return None if turn is None else turn.answers.get(question.question_id)
 

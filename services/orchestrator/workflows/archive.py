@@ -10,7 +10,8 @@ from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
 from contracts import subjects
-from services.chassis.bus import Bus, UnavailableError
+from services.chassis.bus import Bus
+from services.chassis.direct_get import UnavailableError
 from services.orchestrator.workflows.versions import ForeignParcelError, Parcel, unpacked
 
 log = logging.getLogger(__name__)

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from contracts.codec import Fact
 from contracts.commands import StartChat
-from contracts.ids import AppId, ChatId, ChatKey, StreamSeq, UserId, WorkflowName, chat_id_of_start
+from contracts.ids import AppId, ChatId, ChatKey, UserId, WorkflowName, chat_id_of_start
 from services.transport.agui import naming
 from services.transport.agui.asking import Asked
 from services.transport.agui.standing import Past, Standing, beginning, pass_on
@@ -20,7 +19,6 @@ from services.transport.agui.wanting import (
 from services.transport.chatview import ChatView
 from services.transport.desk import Desk
 from services.transport.refusals import RefusalError
-from services.transport.views import read
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +93,9 @@ async def _begun(desk: Desk, place: Place, asked: Asked) -> ChatKey | None:
 
 async def _past(desk: Desk, key: ChatKey, asked: Asked) -> Past:
     past = Past()
-    async for stored in desk.bus.read(key, after=StreamSeq(0)):
-        found = read(stored)
-        if found is not None and found.event is not None:
-            past = pass_on(past, Fact(found.envelope, found.event), asked.after, asked.things)
+    async for commit in desk.bus.events.read(key):
+        for fact in commit.facts:
+            past = pass_on(past, fact, asked.after, asked.things)
     return past
 
 

@@ -1,19 +1,19 @@
 """How AG-UI's threads, messages and tool calls are called, and which of our chats and orders they are."""
 
 from contracts.ids import ChatId, ChatKey, CommandId
-from contracts.subjects import InvalidSubjectError, lease_key, token, untoken
+from contracts.subjects import InvalidSubjectError, chat_tokens, token, untoken
 
 _STARTS, _SAYS = "agui-start", "agui-say"
 
 
 def starting_order(key: ChatKey, message: str) -> CommandId:
     """The order to begin a chat with a client's message. Raises InvalidIdError."""
-    return CommandId(f"{_STARTS}.{lease_key(key)}.{token(message, 'messages')}")
+    return CommandId(f"{_STARTS}.{chat_tokens(key)}.{token(message, 'messages')}")
 
 
 def saying_order(key: ChatKey, message: str) -> CommandId:
     """The order that says a client's message in a chat. Raises InvalidIdError."""
-    return CommandId(f"{_SAYS}.{lease_key(key)}.{token(message, 'messages')}")
+    return CommandId(f"{_SAYS}.{chat_tokens(key)}.{token(message, 'messages')}")
 
 
 def message_of(cause: str) -> str | None:

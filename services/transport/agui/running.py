@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from ag_ui.core import BaseEvent, Message, MessagesSnapshotEvent, RunErrorEvent
 from ag_ui.encoder import EventEncoder
 
-from contracts.codec import Fact
-from contracts.ids import Seq, StreamSeq
+from contracts.ids import Seq
 from services.chassis.bus import Bus
 from services.transport.agui.asking import Asked
 from services.transport.agui.conversation import Conversation
@@ -15,7 +14,6 @@ from services.transport.agui.entering import Entered
 from services.transport.agui.telling import Telling, Told, started
 from services.transport.feed import Viewer
 from services.transport.viewing import Language
-from services.transport.views import read
 
 ENCODER = EventEncoder()
 MEDIA_TYPE = ENCODER.get_content_type()
@@ -58,10 +56,10 @@ class Run:
     async def _messages(self, last: Seq) -> list[Message]:
         """The conversation up to an event. Raises UnavailableError."""
         whole = Conversation(self._viewer)
-        async for stored in self._bus.read(self._view.key, after=StreamSeq(0)):
-            found = read(stored)
-            if found is not None and found.event is not None and found.envelope.seq <= last:
-                whole.add(Fact(found.envelope, found.event))
+        async for commit in self._bus.events.read(self._view.key):
+            for fact in commit.facts:
+                if fact.envelope.seq <= last:
+                    whole.add(fact)
         return whole.messages
 
 

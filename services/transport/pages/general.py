@@ -10,14 +10,13 @@ from contracts.catalogue import ChatSummary
 from contracts.codec import Fact
 from contracts.events.chat import UserMessageReceived
 from contracts.events.turn import ModelResponded
-from contracts.ids import AppId, ChatKey, Seq, UserId
+from contracts.ids import AppId, Seq, UserId
 from services.transport import cursors
 from services.transport.addresses import key_of, plain
-from services.transport.chatview import PERSON
+from services.transport.chatview import PERSON, ChatView
 from services.transport.desk import Desk
 from services.transport.general import GeneralChat
 from services.transport.openapi import EXAMPLES, Query, Told, told
-from services.transport.views import read
 
 AnyRequest = Request[Any, Any, Any]
 Json = dict[str, Any]
@@ -105,19 +104,20 @@ async def transcript(
         "created_at": view.started.isoformat(),
         "last_updated_at": view.last_time.isoformat(),
         "last_sequence": view.last_seq,
-        "messages": await _messages(desk, general.key, cursor, most),
+        "messages": await _messages(desk, view, cursor, most),
     }
 
 
-async def _messages(desk: Desk, key: ChatKey, after: Seq, most: int) -> list[Json]:
+async def _messages(desk: Desk, view: ChatView, after: Seq, most: int) -> list[Json]:
     found: list[Json] = []
-    async for stored in desk.bus.read_from(key, after=after):
-        seen = read(stored)
-        if seen is not None and seen.event is not None and seen.envelope.seq > after:
-            found += _said(Fact(seen.envelope, seen.event))
+    async for commit in desk.bus.events.read_from(view.key, after, known=view.place):
+        for fact in commit.facts:
+            if fact.envelope.seq > after:
+                found += _said(fact)
+                after = fact.envelope.seq
         if len(found) >= most:
             break
-    return found
+    return found[:most]
 
 
 def _said(fact: Fact) -> list[Json]:

@@ -97,10 +97,10 @@ def _millis(seconds: float) -> float:
     ),
 )
 async def active_runs(desk: NamedDependency[Desk]) -> Json:
-    running = await desk.bus.values_under(subjects.LEASES, "")
+    running = await desk.bus.commands_open()
     known = await desk.bus.js.stream_info(subjects.bucket_stream(subjects.CHATS))
     total = known.state.messages  # the bucket keeps one message a chat
-    return {"active_count": len(running), "total_runs": total, "runs": [], "note": NOTE}
+    return {"active_count": running, "total_runs": total, "runs": [], "note": NOTE}
 
 
 @get(

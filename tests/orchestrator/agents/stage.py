@@ -82,9 +82,11 @@ class MemoryJournal:
             raise RefusedHereError(f"batch {self._refuses}")
         self.add(*events)
 
-    async def append(self, decide: Callable[[ChatState], Sequence[Event]], *, cause: str) -> None:
+    def check_ownership(self) -> None:
+        """Nobody else runs this chat."""
+
+    async def append(self, decide: Callable[[ChatState], Sequence[Event]]) -> None:
         """As a chat's log does, for what belongs to no turn."""
-        del cause
         if events := decide(self.state):
             self.add(*events)
 

@@ -18,6 +18,7 @@ from ag2.events import (
 )
 from ag2.events.types import Usage
 from ag2.response import ResponseSchema
+from nats.js.api import KeyValueConfig
 
 from contracts import subjects
 from contracts.events.parts import Tokens
@@ -32,7 +33,7 @@ from services.orchestrator.workflows.spec import Handoff
 from tests.orchestrator.agents.asking import MANNER, OURS, answer
 from tests.orchestrator.agents.provider_stub import ANSWERS, ProviderStub, Streams
 from tests.orchestrator.agents.stage import MemoryJournal
-from tests.orchestrator.world import bus_to, leases
+from tests.orchestrator.world import bus_to
 from tests.story import EDITOR, KEY
 
 HEARD = ModelRequest([TextInput("Write about rain.")])
@@ -58,7 +59,8 @@ async def bus(nats: NatsServer) -> AsyncIterator[Bus]:
 
 
 async def record(bus: Bus, stub: ProviderStub, seed: int | None = 7, most: int = MOST) -> Record:
-    bucket = await leases(bus, f"answers-{new_chat_id()}")
+    config = KeyValueConfig(bucket=f"answers-{new_chat_id()}")
+    bucket = await bus.js.create_key_value(config)
     return Record(Answers(bucket, Recording(seed), most), stub)
 
 

@@ -14,8 +14,9 @@ from contracts.events.turn import SELECTOR, ModelRequested, SpeakerSelected
 from contracts.ids import AgentName
 from contracts.live import Delta, TextStreamed
 from services.orchestrator.agents.offer import Offer, build_performer
-from services.orchestrator.decisions import conclude, decide, pending
+from services.orchestrator.decisions import conclude, decide
 from services.orchestrator.projection import messages
+from services.orchestrator.state import pending
 from services.orchestrator.workflows.loading import Loaded
 from services.orchestrator.workflows.spec import USER
 from tests.orchestrator.agents.stage import MemoryJournal
@@ -48,7 +49,7 @@ async def play(loaded: Loaded, story: Story, offer: Offer | None = None) -> Memo
     chat = MemoryChat(story)
     while True:
         state = chat.story.state
-        if (effect := pending(state, workflow)) is not None:
+        if (effect := pending(state)) is not None:
             outcome = await perform(effect, workflow, chat)
             if concluded := conclude(outcome, chat.story.state, workflow):
                 chat.add(*concluded)

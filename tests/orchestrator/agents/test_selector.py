@@ -15,7 +15,7 @@ from services.orchestrator.agents import demo
 from services.orchestrator.agents.build import build_cast
 from services.orchestrator.agents.models import Models
 from services.orchestrator.agents.offer import Edition, build_performer
-from services.orchestrator.decisions import RunTurn
+from services.orchestrator.state import RunTurn
 from services.orchestrator.turns import Broke, Spoke
 from services.orchestrator.workflows.demo import Script
 from tests.orchestrator.agents.test_resuming import MemoryChat

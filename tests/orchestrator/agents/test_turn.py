@@ -22,8 +22,8 @@ from contracts.events.turn import (
     VariablesChanged,
 )
 from services.orchestrator.agents.tools import build_handoff
-from services.orchestrator.decisions import pending
 from services.orchestrator.projection import messages
+from services.orchestrator.state import pending
 from services.orchestrator.turns import Broke, Outcome, Spoke, Waits
 from services.orchestrator.workflows.spec import Handoff
 from tests.orchestrator.agents.signals import Signal
@@ -336,7 +336,7 @@ async def test_a_turn_waits_once_only_people_are_left_to_answer() -> None:
     asking = sorted(asked.tool_call_id for asked in journal.of(HumanAsked))
     assert asking == ["call-1", "call-2"]
     assert result(journal, "call-3").status == "ok"
-    assert pending(journal.story.state, None) is None
+    assert pending(journal.story.state) is None
 
 
 async def test_entering_a_waiting_turn_again_asks_nothing_twice() -> None:
@@ -354,7 +354,7 @@ async def test_two_questions_are_answered_alone_and_in_any_order(order: tuple[in
     assert await stage.run(journal) == Waits()
     first, second = order
     journal.add(answered(f"answer {first}", first))
-    assert pending(journal.story.state, None) is not None
+    assert pending(journal.story.state) is not None
     assert await stage.run(journal) == Waits()
     assert text_of(result(journal, f"call-{first}").parts) == f"answer {first}"
     journal.add(answered(f"answer {second}", second))

@@ -6,13 +6,8 @@ import pytest
 
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
 from contracts.events.turn import SpeakerSelected, TurnCompleted, TurnFailed, VariablesChanged
-from services.orchestrator.decisions import (
-    GIVEN_UP,
-    RunTurn,
-    conclude,
-    fail,
-    pending,
-)
+from services.orchestrator.decisions import GIVEN_UP, conclude, fail
+from services.orchestrator.state import RunTurn, pending
 from services.orchestrator.turns import Broke, Outcome, Spoke, Waits
 from services.orchestrator.workflows.expressions import parse
 from services.orchestrator.workflows.spec import TERMINATE, Rule, TextTrigger
@@ -132,16 +127,16 @@ QUIET = {
 
 @pytest.mark.parametrize("story", PENDING.values(), ids=PENDING.keys())
 def test_the_agents_turn_is_ours_to_run_when(story: Story) -> None:
-    assert pending(story.state, story.workflow) == RunTurn(1)
+    assert pending(story.state) == RunTurn(1)
 
 
 @pytest.mark.parametrize("story", QUIET.values(), ids=QUIET.keys())
 def test_nothing_is_ours_to_do_when(story: Story) -> None:
-    assert pending(story.state, story.workflow) is None
+    assert pending(story.state) is None
 
 
 def test_a_started_chat_is_pending_at_once() -> None:
-    assert pending(given().under(NEWSROOM).then(start()).state, NEWSROOM) == RunTurn(1)
+    assert pending(given().under(NEWSROOM).then(start()).state) == RunTurn(1)
 
 
 SAYS_SO = {

@@ -4,12 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.codec import Fact
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
 from contracts.events.turn import TurnFailed, UsageRecorded
-from contracts.ids import RunnerId
 from services.orchestrator.state import ChatState, Said, evolve, replay
 from tests.story import (
     ANA,
@@ -113,12 +111,6 @@ def test_a_chat_ends_in_one_of_three_ways_and_nobody_speaks_after(
 ) -> None:
     state = given(STARTED, speaks(), ending).state
     assert (state.ended, state.open) == (known, None)
-
-
-def test_the_newest_runner_is_known_and_commands_have_none() -> None:
-    by_runner, by_command = LONG.facts[0], LONG.facts[1]
-    run = Fact(by_runner.envelope.model_copy(update={"runner": RunnerId("r.1")}), by_runner.event)
-    assert replay([run, by_command]).runner == "r.1"
 
 
 @pytest.mark.parametrize("stray", [says(""), asked(), answered(), done(), returns()])

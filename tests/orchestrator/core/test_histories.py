@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from contracts.codec import Fact, decode, encode, open_event
-from services.orchestrator.decisions import RunTurn, pending
 from services.orchestrator.projection import messages
-from services.orchestrator.state import replay
+from services.orchestrator.state import RunTurn, pending, replay
 
 FILES = sorted((Path(__file__).parents[1] / "histories").glob("*.json"))
 
@@ -41,7 +40,7 @@ def test_a_recorded_chat_says_what_it_said(history: History) -> None:
 
 def test_after_each_event_the_same_turn_is_pending(history: History) -> None:
     for cut, turn in enumerate(history.known["pending"], 1):
-        effect = pending(replay(history.facts[:cut]), None)
+        effect = pending(replay(history.facts[:cut]))
         assert effect == (None if turn is None else RunTurn(turn)), f"after event {cut}"
 
 

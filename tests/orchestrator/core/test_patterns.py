@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from contracts.events.turn import SELECTOR, ModelResponded, VariablesChanged
 from contracts.ids import AgentName
-from services.orchestrator.decisions import pending
 from services.orchestrator.patterns import (
     SELECTION_TRIES,
     Circle,
@@ -21,7 +20,7 @@ from services.orchestrator.patterns import (
     Speaker,
     next_speaker,
 )
-from services.orchestrator.state import Said
+from services.orchestrator.state import Said, pending
 from services.orchestrator.turns import Spoke
 from services.orchestrator.workflows.expressions import parse
 from services.orchestrator.workflows.spec import TERMINATE, USER, Agent, Pattern, Rule, Workflow
@@ -351,7 +350,7 @@ def chosen(story: Story) -> tuple[AgentName, str]:
 def test_where_no_rule_says_who_a_selector_is_asked() -> None:
     assert follows(WROTE, AUTO) == Speaker(SELECTOR, "auto")
     assert follows(given(STARTED), AUTO) == Speaker(WRITER, "initial")
-    assert pending(ASKED.state, None) is not None
+    assert pending(ASKED.state) is not None
 
 
 @pytest.mark.parametrize(

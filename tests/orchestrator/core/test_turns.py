@@ -20,7 +20,7 @@ from contracts.events.turn import (
 )
 from contracts.seed import turn_key
 from contracts.subjects import question
-from services.orchestrator.decisions import CallAround, RunTurn, pending
+from services.orchestrator.state import CallAround, RunTurn, pending
 from services.orchestrator.turns import (
     OUTPUT_TRIES,
     Broke,
@@ -178,8 +178,8 @@ def test_a_turn_waits_while_the_tool_that_the_runtime_called_waits_for_the_perso
         prompt="Well?",
     )
     story = given(STARTED, speaks(), says(GOOD), STRUCTURED, invoked)
-    assert pending(story.state, NEWSROOM) == RunTurn(1)
-    assert pending(story.then(asked).state, NEWSROOM) is None
+    assert pending(story.state) == RunTurn(1)
+    assert pending(story.then(asked).state) is None
 
 
 def test_tools_around_an_agent_are_called_in_order_each_once() -> None:
@@ -218,13 +218,14 @@ def around(call: str, occasion: Any) -> ToolReturned:
 
 @pytest.mark.parametrize("workflow", [AROUND, replace(AROUND, startup_mode="UserDriven")])
 def test_the_tools_before_a_chat_go_first_and_those_after_it_last(workflow: Workflow) -> None:
-    began = given(STARTED, speaks())
+    started = STARTED.model_copy(update={"before_chat": ["open"], "after_chat": ["close"]})
+    began = given(started, speaks())
     opened = began.then(around("before_chat-0", "before_chat"))
-    assert pending(given().state, workflow) is None
-    assert pending(began.state, workflow) == CallAround("before_chat")
-    assert pending(opened.state, workflow) == RunTurn(1)
+    assert pending(given().state) is None
+    assert pending(began.state) == CallAround("before_chat")
+    assert pending(opened.state) == RunTurn(1)
     ended = opened.under(workflow).then(CANCEL)
-    assert pending(ended.state, workflow) == CallAround("after_chat")
+    assert pending(ended.state) == CallAround("after_chat")
     closed = ended.then(around("after_chat-0", "after_chat"))
-    assert pending(closed.state, workflow) is None
+    assert pending(closed.state) is None
     assert closed.state.ended == "cancelled"

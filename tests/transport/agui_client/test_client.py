@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-from contracts import codec
 from contracts.events import Event
 from contracts.events.turn import ModelResponded, ToolReturned, VariablesChanged
 from contracts.ids import (
     AppId,
     ChatKey,
-    StreamSeq,
     UserId,
     WorkflowName,
     chat_id_of_start,
@@ -80,9 +78,7 @@ async def bus(server: NatsServer) -> AsyncIterator[Bus]:
 
 async def happened(bus: Bus) -> list[Event]:
     key = ChatKey(APP, chat_id_of_start(APP, WORKFLOW, USER, THREAD))
-    return [
-        codec.open_event(stored.envelope()) async for stored in bus.read(key, after=StreamSeq(0))
-    ]
+    return [fact.event async for commit in bus.events.read(key) for fact in commit.facts]
 
 
 async def drive(address: str) -> dict[str, Any]:

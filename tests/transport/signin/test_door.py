@@ -10,12 +10,13 @@ from websockets.exceptions import InvalidStatus
 
 from contracts import subjects
 from contracts.catalogue import WorkflowCard
+from contracts.ids import AppId, ChatKey
 from services.chassis.bus import Bus
 from services.chassis.logs import JsonLines, configure
 from tests.transport.conftest import Open
 from tests.transport.signin.issuer import Issuer
 from tests.transport.signin.test_every_page import BAD, bearing
-from tests.transport.story import STARTED, WORKFLOW, Chat, client
+from tests.transport.story import STARTED, WORKFLOW, Chat, carried_out, client
 
 pytestmark = pytest.mark.broker
 
@@ -93,7 +94,6 @@ async def test_who_asks_too_often_is_told_when_to_come_back(
 @pytest.mark.usefixtures("offered")
 async def test_an_app_runs_as_many_chats_as_it_may(open_transport: Open, bus: Bus) -> None:
     address = await open_transport(max_running_chats_per_app=2)
-    leases = await bus.bucket(subjects.LEASES)
     again = {"user_id": "ana", "client_request_id": "known"}
     async with browsing(address) as http:
 
@@ -101,18 +101,17 @@ async def test_an_app_runs_as_many_chats_as_it_may(open_transport: Open, bus: Bu
             told = {"user_id": "ana", **body}
             return await http.post(f"/api/chats/{app}/{WORKFLOW}/start", json=told)
 
-        known = (await start("limited", **again)).json()
-        for chat in ("one", "two"):
-            await leases.put(f"limited.{chat}", b"process")
+        known, other = [(await start("limited", **more)).json() for more in (again, {})]
+        await Chat(bus, ChatKey(AppId("limited"), known["chat_id"])).append(STARTED)
         reply = await start("limited")
         assert (reply.status_code, reply.json()["detail"]) == (
             429,
             "app_id: 2 chats of this app run already",
         )
-        assert (await start("free")).status_code == 202
-        await leases.delete("limited.two")
-        assert (await start("limited")).status_code == 202
         assert (await start("limited", **again)).json()["chat_id"] == known["chat_id"]
+        assert (await start("free")).status_code == 202
+        await carried_out(bus, ChatKey(AppId("limited"), other["chat_id"]))
+        assert (await start("limited")).status_code == 202
 
 
 async def test_an_app_opens_as_many_sockets_as_it_may(open_transport: Open, chat: Chat) -> None:

@@ -242,7 +242,7 @@ async def test_no_message_on_ones_own_socket_reaches_anothers_chat(
     async def hear(message: Msg) -> None:
         ordered.put_nowait(StartChat.model_validate_json(message.data))
 
-    await bus.nc.subscribe("mozaiks.cmd.*.*.start_chat", cb=hear)
+    await bus.nc.subscribe("mozaiks.cmd.*.*.*.start_chat", cb=hear)
     await bus.nc.flush()
     path = f"{guarded}{own.path(user)}?after=0"
     socket = await client(path, additional_headers=bearing(issuer.token(**claims)))

@@ -1,0 +1,61 @@
+"""Publish into a stream and read its answer: what is stored, what is refused, what may succeed later."""
+
+import json
+from collections.abc import Mapping
+
+from nats.aio.client import Client
+
+from contracts.ids import StreamSeq
+from services.chassis.away import NATS_AWAY
+from services.chassis.direct_get import REQUEST_SECONDS, RefusedError, UnavailableError
+
+HEADER_BYTES = 4096
+"""More than the headers of any message come to: ids and subjects are bounded."""
+
+WRONG_LAST_SEQUENCE = 10071
+"""JSStreamWrongLastSequenceErrF: the subject has moved on."""
+_FOR_NOW = (
+    10008,  # JSClusterNotAvailErr
+    10023,  # JSInsufficientResourcesErr
+    10028,  # JSMemoryResourcesExceededErr
+    10047,  # JSStorageResourcesExceededErr
+    10077,  # JSStreamStoreFailedF: the disk is full, or the stream's own limit is reached
+    10118,  # JSStreamOfflineErr
+)
+
+
+class MovedOnError(Exception):
+    """The subject's last message is not the expected one: nothing was stored."""
+
+
+async def publish(
+    nc: Client, subject: str, data: bytes, headers: Mapping[str, str] | None = None
+) -> StreamSeq:
+    """Store one message; its position in the stream.
+
+    Raises MovedOnError, RefusedError (it would be refused again), UnavailableError (NATS does not
+    answer, or cannot store it now; unanswered, it may have been stored).
+    """
+    room = nc.max_payload - HEADER_BYTES
+    if len(data) > room:  # before it leaves: NATS would hang up
+        raise RefusedError(f"{subject}: {len(data)} bytes, NATS takes {room} and its headers")
+    try:
+        reply = await nc.request(
+            subject, data, timeout=REQUEST_SECONDS, headers=dict(headers or {})
+        )
+    except NATS_AWAY as away:
+        raise UnavailableError(f"publish to {subject}: NATS does not answer") from away
+    answer = json.loads(reply.data)
+    error = answer.get("error")
+    if error is None:
+        return StreamSeq(answer["seq"])
+    why = f"{error.get('err_code')}: {error.get('description')}"
+    match error:
+        case {"err_code": code} if code == WRONG_LAST_SEQUENCE:
+            raise MovedOnError(why)
+        case {"err_code": code} if code in _FOR_NOW:
+            raise UnavailableError(f"publish to {subject}: {why}")
+        case {"code": 503}:
+            raise UnavailableError(f"publish to {subject}: {why}")
+        case _:
+            raise RefusedError(f"publish to {subject}: {why}")
