@@ -21,6 +21,8 @@ _FOR_NOW = (
     10047,  # JSStorageResourcesExceededErr
     10077,  # JSStreamStoreFailedF: the disk is full, or the stream's own limit is reached
     10118,  # JSStreamOfflineErr
+    10158,  # JSStreamDuplicateMessageConflict: the message itself is on its way
+    10164,  # JSStreamWrongLastSequenceConstantErr: another message for the subject is on its way
 )
 
 
@@ -55,7 +57,7 @@ async def publish(
             raise MovedOnError(why)
         case {"err_code": code} if code in _FOR_NOW:
             raise UnavailableError(f"publish to {subject}: {why}")
-        case {"code": 503}:
+        case {"code": 429 | 503}:
             raise UnavailableError(f"publish to {subject}: {why}")
         case _:
             raise RefusedError(f"publish to {subject}: {why}")
