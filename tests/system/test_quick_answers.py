@@ -1,0 +1,315 @@
+"""A question is answered in the moment it appears, whatever goes on beside it: no chat stalls."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from nats.aio.msg import Msg
+
+from contracts import subjects
+from contracts.commands import Command
+from contracts.event_log import StoredEvent
+from contracts.events.business import BusinessLogged
+from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
+from contracts.events.human import HumanAsked
+from contracts.ids import AppId, ChatKey, new_chat_id
+from infra.nats_cluster import NatsCluster
+from infra.servers import NatsServer
+from services.chassis.bus import Bus
+from services.chassis.direct_get import UnavailableError
+from services.chassis.event_log import decision_of
+from services.chassis.listening import Queue, QueueConsumer
+from services.chassis.process import build_broker, connected
+from services.chassis.settings import Settings
+from services.orchestrator.chatlog import ChatLog
+from services.orchestrator.handlers import Handlers
+from services.orchestrator.state import Effect, pending, replay
+from services.orchestrator.turns import Outcome, Spoke, Waits
+from services.orchestrator.workflows.spec import Workflow
+from tests.orchestrator.world import Person, history, runner
+from tests.story import NEWSROOM, WRITER, calls
+
+pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(150)]
+
+PATIENCE_SECONDS = 100.0
+"""Far more than it takes: a chat that stalled never ends."""
+ALONE = replace(NEWSROOM, agents={WRITER: replace(NEWSROOM.agents[WRITER], after_work=None)})
+"""One agent, one turn."""
+CALL = "call-1"
+SOON_SECONDS = 0.02
+LOOK_SECONDS = 5.0
+"""Between two looks at the log: what is heard live may be lost, and stalls nobody."""
+FROZEN_SECONDS = 8.0
+ENDINGS = (ChatCompleted, ChatFailed, ChatCancelled)
+
+React = Callable[[HumanAsked], list[Command]]
+"""What a user does in the moment that a question appears."""
+
+
+class Asking:
+    """A turn that asks so many questions one after the other, with something beside each of them."""
+
+    def __init__(self, questions: int, expires: float | None = None) -> None:
+        self._questions = questions
+        self._expires = expires
+        self._random = Random(questions)
+
+    async def __call__(self, effect: Effect, workflow: Workflow, chat: ChatLog) -> Outcome:
+        del effect, workflow
+        turn = chat.state.open
+        assert turn is not None
+        while True:
+            asked = len(chat.state.open.answers) if chat.state.open else 0
+            if asked == self._questions:
+                return Spoke("Done.", None)
+            await self._ask(chat, asked)
+            if await self._beside(chat, asked):
+                return Waits()
+
+    async def _ask(self, chat: ChatLog, ordinal: int) -> None:
+        question = subjects.question(chat.key, 1, CALL, ordinal)
+        place: dict[str, Any] = {"turn": 1, "agent": WRITER, "tool_call_id": CALL}
+        if self._expires is not None:
+            place["expires_at"] = await chat.expire(question, self._expires)
+            place["default"] = "too late"
+        asked = HumanAsked(question_id=question, ordinal=ordinal, prompt="?", **place)
+        called = [] if chat.state.open and chat.state.open.responses else [calls("hurry")]
+        await chat.record(*called, asked)
+
+    async def _beside(self, chat: ChatLog, ordinal: int) -> bool:
+        """Whether the turn is left to whoever brings the answer, or has heard of it itself."""
+        match self._random.randrange(4):
+            case 0:
+                return True
+            case 1:
+                await asyncio.sleep(self._random.uniform(0, SOON_SECONDS))
+                return True
+            case 2:
+                await chat.record(BusinessLogged(log_event_type="NOTE", message="beside"))
+                return True
+            case _:
+                await chat.until(
+                    lambda state: state.open is None or len(state.open.answers) > ordinal
+                )
+                chat.check_ownership()
+                return False
+
+
+class Chats:
+    """Many users with a chat each, on a connection of their own."""
+
+    def __init__(self, bus: Bus, count: int, react: Callable[[Person], React]) -> None:
+        self._bus = bus
+        self._react = react
+        self._people = [Person(key=ChatKey(AppId("quick"), new_chat_id())) for _ in range(count)]
+        self._doing: set[asyncio.Task[None]] = set()
+
+    async def play(self) -> list[str]:
+        """Start all of them, react to every question at once; those that did not end, and why."""
+        playing = [asyncio.create_task(self._play(person)) for person in self._people]
+        await asyncio.wait(playing, timeout=PATIENCE_SECONDS)
+        for task in playing:
+            task.cancel()
+        await asyncio.gather(*playing, return_exceptions=True)
+        return [why for person in self._people if (why := await self._stalled(person))]
+
+    async def _play(self, person: Person) -> None:
+        ended, react, seen = asyncio.Event(), self._react(person), set[str]()
+
+        def hear(events: Sequence[StoredEvent]) -> None:
+            for one in events:
+                if isinstance(one.event, ENDINGS):
+                    ended.set()
+                if isinstance(one.event, HumanAsked) and one.event.question_id not in seen:
+                    seen.add(one.event.question_id)
+                    task = asyncio.create_task(self._send(react(one.event)))
+                    self._doing.add(task)
+                    task.add_done_callback(self._doing.discard)
+
+        async def on_message(message: Msg) -> None:
+            if not message.subject.endswith(".delta"):
+                hear(decision_of(message)[1].events)
+
+        async with self._bus.watching(person.key, on_message):
+            await self._send([person.starts()])
+            while not ended.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await ended.wait()
+                with suppress(UnavailableError):  # a lost live message is found in the log
+                    async for commit in self._bus.events.read(person.key):
+                        hear(commit.events)
+
+    async def _send(self, commands: Sequence[Command]) -> None:
+        """As often as a client would that is told that the service is unavailable."""
+        for command in commands:
+            while True:
+                with suppress(UnavailableError):
+                    await self._bus.order(command)
+                    break
+                await asyncio.sleep(SOON_SECONDS)
+
+    async def _stalled(self, person: Person) -> str:
+        facts = await history(self._bus, person.key)
+        state = replay(facts)
+        if state.ended in ("completed", "cancelled"):
+            return ""
+        last = facts[-1].envelope.type if facts else "nothing"
+        return f"{person.key.chat}: {last}, {state.ended}, pending {pending(state)}, {state.owner}"
+
+
+def answer_at_once(person: Person) -> React:
+    return lambda asked: [person.answers(asked.question_id, "red")]
+
+
+@asynccontextmanager
+async def bus_at(urls: Sequence[str], replicas: int) -> AsyncIterator[Bus]:
+    settings = Settings(nats_url=",".join(urls), stream_replicas=replicas)
+    async with connected(build_broker(settings, "test"), settings) as bus:
+        yield bus
+
+
+def orchestrator(bus: Bus, asking: Asking) -> QueueConsumer:
+    handlers = Handlers(runner(bus, asking, {NEWSROOM.name: ALONE}))
+    queue = Queue(
+        stream=subjects.COMMANDS, subject=subjects.ALL_COMMANDS, durable="orchestrator", slots=32
+    )
+    return QueueConsumer(bus, queue, handlers.on_command, handlers.on_given_up)
+
+
+@asynccontextmanager
+async def orchestrating(buses: Sequence[Bus], asking: Asking) -> AsyncIterator[list[QueueConsumer]]:
+    """One orchestrator on each connection."""
+    await buses[0].js.purge_stream(subjects.COMMANDS)
+    consumers = [orchestrator(bus, asking) for bus in buses]
+    for one in consumers:
+        one.start()
+    try:
+        yield consumers
+    finally:
+        await asyncio.gather(*(one.stop(5) for one in consumers))
+
+
+@asynccontextmanager
+async def buses_at(urls: Sequence[str], count: int) -> AsyncIterator[list[Bus]]:
+    """So many connections, as of so many processes."""
+    async with AsyncExitStack() as stack:
+        opened = [bus_at(urls, replicas=len(urls)) for _ in range(count)]
+        yield [await stack.enter_async_context(one) for one in opened]
+
+
+async def test_of_a_thousand_quick_answers_none_stalls_its_chat(nats: NatsServer) -> None:
+    async with buses_at([nats.url], 3) as (user, *two), orchestrating(two, Asking(20)):
+        assert await Chats(user, 50, answer_at_once).play() == []
+
+
+async def test_of_200_quick_answers_none_stalls_its_chat_on_three_nodes(
+    nats_cluster: NatsCluster,
+) -> None:
+    async with buses_at(nats_cluster.urls, 3) as (user, *two), orchestrating(two, Asking(10)):
+        assert await Chats(user, 20, answer_at_once).play() == []
+
+
+_LASTING = ThreadPoolExecutor(1)
+"""A node ends with the thread that started it (see infra.children), and those of a loop end with it."""
+
+
+def freeze_a_follower(cluster: NatsCluster) -> None:
+    frozen, *_ = cluster.stream_followers(subjects.EVENTS)
+    frozen.pause()
+    try:
+        time.sleep(FROZEN_SECONDS)
+    finally:
+        frozen.resume()
+
+
+def kill_the_leader_of(stream: str) -> Callable[[NatsCluster], None]:
+    def kill(cluster: NatsCluster) -> None:
+        leader = cluster.stream_leader(stream)
+        leader.kill()
+        leader.start()
+
+    return kill
+
+
+def restart_one_node_after_the_other(cluster: NatsCluster) -> None:
+    for node in cluster.nodes:
+        node.restart()
+        cluster.wait_until_current(subjects.EVENTS, subjects.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(freeze_a_follower, id="a follower frozen"),
+        pytest.param(kill_the_leader_of(subjects.EVENTS), id="the leader of EVENTS killed"),
+        pytest.param(kill_the_leader_of(subjects.COMMANDS), id="the leader of COMMANDS killed"),
+        pytest.param(restart_one_node_after_the_other, id="a rolling restart"),
+    ],
+)
+async def test_quick_answers_reach_their_chats_whatever_happens_to_a_node(
+    nats_cluster: NatsCluster, fault: Callable[[NatsCluster], None]
+) -> None:
+    async with buses_at(nats_cluster.urls, 3) as (user, *two), orchestrating(two, Asking(10)):
+        playing = asyncio.create_task(Chats(user, 20, answer_at_once).play())
+        await asyncio.sleep(0.5)  # the first questions are there
+        await asyncio.get_running_loop().run_in_executor(_LASTING, fault, nats_cluster)
+        assert await playing == []
+    await asyncio.to_thread(nats_cluster.wait_until_current, subjects.EVENTS, subjects.COMMANDS)
+
+
+async def test_quick_answers_reach_chats_whose_orchestrators_drain(nats: NatsServer) -> None:
+    asking = Asking(10)
+    async with buses_at([nats.url], 3) as (user, *two), orchestrating(two, asking) as consumers:
+        playing = asyncio.create_task(Chats(user, 30, answer_at_once).play())
+        for place in itertools.cycle((0, 1)):
+            await consumers[place].stop(5)
+            consumers[place] = orchestrator(two[place], asking)
+            consumers[place].start()
+            if await _done_within(playing, 0.3):
+                break
+        assert await playing == []
+
+
+async def _done_within(task: asyncio.Task[list[str]], seconds: float) -> bool:
+    done, _ = await asyncio.wait([task], timeout=seconds)
+    return bool(done)
+
+
+def whatever_a_user_may_do(person: Person) -> React:
+    """A message, an answer, both in either order, a cancel, or nothing until the time is over."""
+    random = Random(person.key.chat)
+
+    def react(asked: HumanAsked) -> list[Command]:
+        answer: Command = person.answers(asked.question_id, "red")
+        message: Command = person.says("Hurry up")
+        doings: list[list[Command]] = [
+            [answer],
+            [message, answer],
+            [answer, message],
+            [answer, answer],
+            [message],
+            [],
+            [person.cancels()] if random.random() < 0.2 else [answer],
+        ]
+        return random.choice(doings)
+
+    return react
+
+
+async def test_messages_timers_and_cancels_in_that_moment_stall_no_chat(nats: NatsServer) -> None:
+    asking = Asking(4, expires=1.0)
+    async with buses_at([nats.url], 3) as (user, *two), orchestrating(two, asking) as consumers:
+        playing = asyncio.create_task(Chats(user, 60, whatever_a_user_may_do).play())
+        while not await _done_within(playing, 1.0):
+            await consumers[0].stop(5)
+            consumers[0] = orchestrator(two[0], asking)
+            consumers[0].start()
+        assert await playing == []
