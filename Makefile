@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser npm run schemas bench validate
+.PHONY: help setup requirements check test browser npm run schemas bench chaos validate
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -11,6 +11,7 @@ MANIFESTS := $(MEMBERS:%=%/pyproject.toml)
 COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 TESTS ?=
+CHAOS ?=
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -56,6 +57,9 @@ validate: $(READY) ## check the workflows: every problem, with its place and wha
 
 bench: $(READY) ## measure the runtime beside its floors
 	@$(BIN)/python -m benchmarks
+
+chaos: $(READY) ## kill, pause and fill everything, then audit (CHAOS="--seed 1 --faults 100" narrows)
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 requirements: $(UV) ## pin every dependency with hashes (UPGRADE=1 takes the newest)
 	@$(COMPILE) $(MANIFESTS) requirements/dev.in -o requirements/dev.txt
