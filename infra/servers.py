@@ -63,6 +63,7 @@ class NatsServer:
     `sync_interval` is how often JetStream forces its files to disk ("always", "10s"); the server's
     own default where none is given. `routes` makes it a node of a cluster (infra.nats_cluster).
     `options` are further lines of its configuration file, users and their permissions for one.
+    `monitor_port` is where it tells how it is, by HTTP; 0: nowhere.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class NatsServer:
         routes: Routes | None = None,
         options: str = "",
         log: Path | None = None,
+        monitor_port: int = 0,
     ) -> None:
         self.folder = folder.resolve()
         self.port = port or free_port()
+        self.monitor_port = monitor_port
         self.name = f"embedded-{secrets.token_hex(8)}"
         self._sync_interval = sync_interval
         self._routes = routes
@@ -92,17 +95,26 @@ class NatsServer:
     def start(self, asked: Asked = never) -> None:
         """Return once it greets with JetStream on. Raises StartError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(
-            nats_config(
-                name=self.name,
-                port=self.port,
-                store=self.folder,  # the server adds "jetstream" itself
-                sync_interval=self._sync_interval,
-                routes=self._routes,
-                options=self._options,
-            )
-        )
+        self._configure()
         _start(self.child, self._greets, asked)
+
+    def _configure(self) -> None:
+        """Raises StartError. A file that is right already stays: a full disk takes no other."""
+        text = nats_config(
+            name=self.name,
+            port=self.port,
+            store=self.folder,  # the server adds "jetstream" itself
+            sync_interval=self._sync_interval,
+            routes=self._routes,
+            options=self._options,
+            monitor_port=self.monitor_port,
+            most_bytes=shutil.disk_usage(self.folder).total,
+        )
+        try:
+            if not self._config.exists() or self._config.read_text() != text:
+                self._config.write_text(text)
+        except OSError as trouble:
+            raise StartError("nats-server", f"cannot be configured: {trouble}") from trouble
 
     def stop(self) -> None:
         self.child.stop(STOP_SECONDS)
@@ -138,13 +150,22 @@ def nats_config(
     sync_interval: str | None,
     routes: Routes | None = None,
     options: str = "",
+    monitor_port: int = 0,
+    most_bytes: int = 0,
 ) -> str:
-    """The text of nats-server's configuration file."""
+    """The text of nats-server's configuration file.
+
+    `most_bytes` bounds what JetStream stores. Without it the server takes three quarters of what is
+    free when it starts, as if what it has stored already were not there: started again on a disk
+    that is half full, it refuses every write.
+    """
     sync = f"  sync_interval: {sync_interval}\n" if sync_interval else ""
+    most = f"  max_file_store: {most_bytes}\n" if most_bytes else ""
+    monitor = f"http: {json.dumps(f'{LOOPBACK}:{monitor_port}')}\n" if monitor_port else ""
     return (
         f"server_name: {json.dumps(name)}\n"
-        f"listen: {json.dumps(f'{LOOPBACK}:{port}')}\n"
-        f"jetstream {{\n  store_dir: {json.dumps(str(store))}\n{sync}}}\n"
+        f"listen: {json.dumps(f'{LOOPBACK}:{port}')}\n{monitor}"
+        f"jetstream {{\n  store_dir: {json.dumps(str(store))}\n{sync}{most}}}\n"
         f"{_cluster_config(routes) if routes else ''}{options}"
     )
 

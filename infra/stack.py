@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 from infra.children import Asked, Child, StartError, StopAskedError
@@ -21,8 +22,9 @@ from infra.plan import (
     environment_of,
     environment_of_ensure,
 )
-from infra.ports import LOOPBACK, holder, is_free
+from infra.ports import LOOPBACK, free_port, holder, is_free
 from infra.servers import MongoServer, NatsServer
+from infra.upkeep import LOOK_SECONDS, Sparse, Upkeep, health_of
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 60.0
@@ -31,6 +33,10 @@ DEATHS_AT_START = 3
 STOP_SECONDS = 12.0
 ENSURE_SECONDS = 60.0
 WATCH_SECONDS = 0.1
+STREAMS_LOOK_SECONDS = 1.0
+"""Between two looks at what a service waits for, each time another one."""
+IS_MISSING = "is missing"
+"""How a service says that there is no such stream."""
 ENSURE = (sys.executable, "-m", "services.chassis.streams", "ensure")
 """Creates and upgrades the streams: a program, because what runs the services does not import them."""
 
@@ -106,6 +112,11 @@ class Stack:
         self._parts: list[Part] = []
         self._nats: NatsServer | None = None
         self._mongo: MongoServer | None = None
+        self._upkeep = Upkeep()
+        self._health_look = Sparse(LOOK_SECONDS)
+        self._streams_look = Sparse(STREAMS_LOOK_SECONDS)
+        self._looked_at = cycle(SERVICES)
+        self._ensuring: Child | None = None
 
     @property
     def nats_url(self) -> str:
@@ -133,10 +144,16 @@ class Stack:
         while not asked():
             for part in self._parts:
                 self._look_after(part)
+            if self._nats is not None and self._health_look.is_due():
+                self._keep_storing(self._nats)
+            if self._plan.ensure_streams and self._streams_look.is_due():
+                self._keep_streams(next(self._looked_at))
             time.sleep(WATCH_SECONDS)
 
     def stop(self) -> None:
         """Services first, so that they can still hand over what they hold; then the servers."""
+        if self._ensuring is not None:
+            self._ensuring.kill()
         services = [part.child for part in self._parts if part.child.name in SERVICES]
         deadline = time.monotonic() + STOP_SECONDS
         for child in services:
@@ -158,6 +175,7 @@ class Stack:
                 port=plan.nats_port,
                 sync_interval=plan.nats_sync_interval,
                 log=log,
+                monitor_port=free_port(),
             )
             self._keep(self._nats.child, partial(self._nats.start, asked))
         if plan.mongodb_uri is None:
@@ -167,14 +185,37 @@ class Stack:
 
     def _ensure_streams(self, asked: Asked) -> None:
         """Once, before the services: they start at the same time and would each do it."""
-        child = Child(
+        self._ensurer().run_to_end(ENSURE_SECONDS, asked)
+
+    def _ensurer(self) -> Child:
+        return Child(
             "streams",
             self._ensure,
             (self._plan.logs / "streams.log").resolve(),
             environment=environment_of_ensure(self._environ, nats_url=self.nats_url),
             folder=ROOT,
         )
-        child.run_to_end(ENSURE_SECONDS, asked)
+
+    def _keep_streams(self, name: Service) -> None:
+        """Have streams made again that somebody deleted: the services only say that they miss them."""
+        if self._ensuring is not None and self._ensuring.running:
+            return
+        why = waiting_for(self._plan.ports[name])
+        if IS_MISSING in why:
+            self._say(f"{name} waits for {why}: streams are made again")
+            self._ensuring = self._ensurer()
+            self._ensuring.start()
+
+    def _keep_storing(self, nats: NatsServer) -> None:
+        health = health_of(nats.monitor_port, nats.folder) if nats.child.running else None
+        if health is None:  # it starts, or is paused: what dies is started again as anything else
+            return
+        restart, line = self._upkeep.decide(health, time.monotonic())
+        if line:
+            self._say(line)
+        if restart:
+            nats.stop()
+            self._start_again(next(part for part in self._parts if part.child is nats.child))
 
     def _keep(self, child: Child, start: Callable[[], None]) -> None:
         start()

@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from nats.js.api import ObjectInfo
 from nats.js.kv import KeyValue
 
 from contracts import subjects
@@ -21,11 +22,15 @@ from services.chassis.connection import listen
 from services.chassis.direct_get import DirectReader, UnavailableError
 from services.chassis.event_log import EventLog
 from services.chassis.publish import publish
+from services.chassis.storage import NotingContext, Storage
 
 PIECES = 8
 """Pieces of an object (128 KiB each) that a reader holds at once."""
 ACK_SECONDS = 2
 PUBLISH_TRIES = 3
+
+Refill = Callable[[], Awaitable[None]]
+"""Raises what NATS raises where it is away: then it is called again."""
 
 
 class Bus:
@@ -33,9 +38,12 @@ class Bus:
 
     def __init__(self, nc: Client) -> None:
         self.nc = nc
-        self.js: JetStreamContext = nc.jetstream()
-        self.events = EventLog(nc)
+        self.storage = Storage()
+        self.js: JetStreamContext = NotingContext(nc, self.storage)
+        self.events = EventLog(nc, self.storage)
         self.reader = DirectReader(nc)
+        self.refills: dict[str, Refill] = {}
+        """By stream: what puts back what this process keeps there, once somebody made it anew."""
 
     async def read_deltas(self, key: ChatKey, *, since: str) -> list[TextStreamed]:
         """What was streamed to a chat since an ISO 8601 time, as long as it is kept.
@@ -95,7 +103,7 @@ class Bus:
         sent = {**(headers or {}), "Nats-Msg-Id": message_id}
         for attempt in range(1, PUBLISH_TRIES + 1):
             try:
-                await publish(self.nc, subject, data, sent)
+                await publish(self.nc, self.storage, subject, data, sent)
             except UnavailableError:  # safe to repeat: the server knows the id
                 if attempt == PUBLISH_TRIES:
                     raise
@@ -156,6 +164,17 @@ class Bus:
             return []
         kept = self.reader.pages(stream, subject, StreamSeq(0), goal=newest.position)
         return [message.data async for message in kept if not message.is_deleted]
+
+    async def is_whole(self, store: str, found: ObjectInfo) -> bool:
+        """Whether every piece of an object is there, as one replica knows. Raises UnavailableError.
+
+        A put whose last answer was lost takes its pieces back, and may leave its description.
+        """
+        stream, pieces = (
+            subjects.object_stream(store),
+            subjects.object_pieces(store, str(found.nuid)),
+        )
+        return await self.reader.count(stream, pieces) == (found.chunks or 0)
 
     async def pieces(self, store: str, nuid: str) -> AsyncIterator[bytes]:
         """The bytes of one object, piece by piece, without a consumer. Raises UnavailableError."""

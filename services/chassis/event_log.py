@@ -22,6 +22,7 @@ from services.chassis.direct_get import (
     position_of,
 )
 from services.chassis.publish import MovedOnError, publish
+from services.chassis.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +96,9 @@ def judge(place: Place, message: RawMessage) -> Commit:
 class EventLog:
     """Everything that a service does with events, over one connection."""
 
-    def __init__(self, nc: Client) -> None:
+    def __init__(self, nc: Client, storage: Storage) -> None:
         self._nc = nc
+        self._storage = storage
         self._reader = DirectReader(nc)
 
     # -- append ------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ class EventLog:
         }
         subject = subjects.event(decision.key, decision.first.category)
         try:
-            return await publish(self._nc, subject, payload, headers)
+            return await publish(self._nc, self._storage, subject, payload, headers)
         except MovedOnError as moved:
             raise PositionConflictError(decision.key, after) from moved
 

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy
 from prometheus_client import Counter
 
 from services.chassis.away import is_away
@@ -147,7 +148,23 @@ class QueueConsumer:
             max_ack_pending=10_000,
             max_deliver=-1,  # what is given up is kept by us, with its reason
         )
-        return await Pull.begin(self._bus, queue.stream, config)
+        pull = await Pull.begin(self._bus, queue.stream, config)
+        await self._sweep()
+        return pull
+
+    async def _sweep(self) -> None:
+        """Remove what was acknowledged while the stream's disk was full: it is still there.
+
+        Nobody would be given it again, and it would count as work for ever.
+        """
+        queue, js = self._queue, self._bus.js
+        config = (await js.stream_info(queue.stream)).config
+        floor = (await js.consumer_info(queue.stream, queue.durable)).ack_floor
+        settled = 0 if floor is None else floor.stream_seq
+        # Where nothing is settled nothing may be purged: up to position 1 means all to the server.
+        if config.retention == RetentionPolicy.WORK_QUEUE and settled > 0:
+            with contextlib.suppress(NatsError):  # without the right to it, or a server: it stays
+                await js.purge_stream(queue.stream, seq=settled + 1, subject=queue.subject)
 
     async def _end_pull(self) -> None:
         pull, self._pull = self._pull, None

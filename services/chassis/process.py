@@ -31,6 +31,7 @@ from services.chassis.bus import Bus
 from services.chassis.connection import Connection
 from services.chassis.ending import end
 from services.chassis.logs import configure
+from services.chassis.monitor import StreamMonitor
 from services.chassis.nats_access import access_of
 from services.chassis.settings import Settings
 from services.chassis.stream_plan import Difference, prevents_work
@@ -71,10 +72,15 @@ class Probes:
         self.streams_at_start: list[str] = []
         """How streams differed from their definitions when the service started."""
         self._checks: dict[str, Check] = {"startup": lambda: "still starting"}
+        self._standing: dict[str, Check] = {}
 
     def ready_when(self, **checks: Check) -> None:
         """Replace the checks: until the first call the process is starting."""
         self._checks = checks
+
+    def ready_only_when(self, **checks: Check) -> None:
+        """Checks that stand beside those of `ready_when`, whatever these are."""
+        self._standing = checks
 
     def starting_until(self, **checks: Check) -> None:
         """Say beside "still starting" what the start waits for."""
@@ -89,7 +95,8 @@ class Probes:
             case "/health":
                 return 200, "application/json", b'{"status":"ok"}'
             case "/ready":
-                troubles = {name: why for name, check in self._checks.items() if (why := check())}
+                checks = {**self._checks, **self._standing}
+                troubles = {name: why for name, check in checks.items() if (why := check())}
                 body = {"ready": not troubles, "waiting_for": troubles, **self.details()}
                 if self.streams_at_start:
                     body["streams_at_start"] = self.streams_at_start
@@ -206,18 +213,27 @@ async def connected(
     settings: Settings,
     probes: Probes | None = None,
     needs: Collection[str] | None = None,
+    stores: Collection[str] = (),
 ) -> AsyncIterator[Bus]:
-    """The bus over the broker's connection, its streams in place; drained at the end.
+    """The bus over the broker's connection, its streams in place and looked after; drained at the end.
 
     Until then the probes say what keeps us from it. `needs` names the streams that the service
-    works with (none: all there are): without ENSURE_STREAMS it asks for no other.
+    works with (none: all there are): without ENSURE_STREAMS it asks for no other. `stores` are
+    those of them that must take messages.
     """
     probes = probes or Probes(CollectorRegistry())
     probes.starting_until(nats=_check(broker))
     nc = await broker.connect()
     try:
         await _streams_in_place(nc, settings, probes, needs)
-        yield Bus(nc)
+        bus = Bus(nc)
+        monitor = StreamMonitor(bus, settings, needs or (), stores)
+        probes.ready_only_when(streams=lambda: monitor.problem, storage=lambda: bus.storage.trouble)
+        monitor.start()
+        try:
+            yield bus
+        finally:
+            await monitor.stop()
     finally:
         await broker.stop()
 

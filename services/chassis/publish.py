@@ -8,6 +8,7 @@ from nats.aio.client import Client
 from contracts.ids import StreamSeq
 from services.chassis.away import NATS_AWAY
 from services.chassis.direct_get import REQUEST_SECONDS, RefusedError, UnavailableError
+from services.chassis.storage import Storage, limit_reached, stream_of
 
 HEADER_BYTES = 4096
 """More than the headers of any message come to: ids and subjects are bounded."""
@@ -16,10 +17,6 @@ WRONG_LAST_SEQUENCE = 10071
 """JSStreamWrongLastSequenceErrF: the subject has moved on."""
 _FOR_NOW = (
     10008,  # JSClusterNotAvailErr
-    10023,  # JSInsufficientResourcesErr
-    10028,  # JSMemoryResourcesExceededErr
-    10047,  # JSStorageResourcesExceededErr
-    10077,  # JSStreamStoreFailedF: the disk is full, or the stream's own limit is reached
     10118,  # JSStreamOfflineErr
     10158,  # JSStreamDuplicateMessageConflict: the message itself is on its way
     10164,  # JSStreamWrongLastSequenceConstantErr: another message for the subject is on its way
@@ -31,13 +28,20 @@ class MovedOnError(Exception):
 
 
 async def publish(
-    nc: Client, subject: str, data: bytes, headers: Mapping[str, str] | None = None
+    nc: Client,
+    storage: Storage,
+    subject: str,
+    data: bytes,
+    headers: Mapping[str, str] | None = None,
 ) -> StreamSeq:
-    """Store one message; its position in the stream.
+    """Store one message; its position in the stream. What becomes of it is noted in `storage`.
 
     Raises MovedOnError, RefusedError (it would be refused again), UnavailableError (NATS does not
     answer, or cannot store it now; unanswered, it may have been stored).
     """
+    stream = stream_of(subject)
+    if (stopped := storage.has_stopped(stream)) is not None:
+        raise UnavailableError(f"publish to {subject}: NATS cannot store: {stopped}")
     room = nc.max_payload - HEADER_BYTES
     if len(data) > room:  # before it leaves: NATS would hang up
         raise RefusedError(f"{subject}: {len(data)} bytes, NATS takes {room} and its headers")
@@ -46,11 +50,17 @@ async def publish(
             subject, data, timeout=REQUEST_SECONDS, headers=dict(headers or {})
         )
     except NATS_AWAY as away:
+        if nc.is_connected:
+            storage.unanswered(stream)
         raise UnavailableError(f"publish to {subject}: NATS does not answer") from away
     answer = json.loads(reply.data)
     error = answer.get("error")
     if error is None:
+        storage.stored(stream)
         return StreamSeq(answer["seq"])
+    if (no_room := limit_reached(error)) is not None:
+        storage.refused(stream, no_room)
+        raise UnavailableError(f"publish to {subject}: NATS cannot store: {no_room}")
     why = f"{error.get('err_code')}: {error.get('description')}"
     match error:
         case {"err_code": code} if code == WRONG_LAST_SEQUENCE:

@@ -156,14 +156,27 @@ async def _refusal(nc: Client, config: Config) -> str | None:
     return None
 
 
+async def created_at(nc: Client, stream: str) -> str | None:
+    """When a stream was made, as its server writes times; none where there is none.
+
+    Raises UnansweredError.
+    """
+    info = await _info_of(nc, stream)
+    return None if info is None else str(info["created"])
+
+
 async def _config_of(nc: Client, stream: str) -> Config | None:
+    info = await _info_of(nc, stream)
+    return None if info is None else info["config"]
+
+
+async def _info_of(nc: Client, stream: str) -> Mapping[str, Any] | None:
     try:
-        config: Config = (await _ask(nc, "INFO", stream, {}))["config"]
+        return await _ask(nc, "INFO", stream, {})
     except NotFoundError:
         return None
     except APIError as refused:
         raise UnansweredError(f"INFO {stream}: {refused.description}") from refused
-    return config
 
 
 async def _ask(nc: Client, verb: str, stream: str, body: Config) -> Mapping[str, Any]:

@@ -54,6 +54,10 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
         async with connected(broker, settings, probes, NEEDS) as bus:
             counting = Counting(bus, await bus.bucket(subjects.PERF), board)
             await counting.start()
+            bus.refills |= {
+                subjects.EVENTS: counting.begin_anew,
+                subjects.bucket_stream(subjects.PERF): counting.save_again,
+            }
             probes.ready_when(nats=nats_check(bus), counting=lambda: counting.trouble)
             try:
                 yield

@@ -208,6 +208,13 @@ class Board:
                 whole = whole.plus(totals.counts)
         return whole
 
+    def clear(self) -> None:
+        """Begin with the first message of another log."""
+        self.position, self.rejected = StreamSeq(0), 0
+        self.totals = {}
+        self._chats = {}
+        self._has_forgotten = False
+
     def save(self) -> bytes:
         """Numbers and position together, in one value that a bucket takes."""
         keep = list(self._chats.values())

@@ -16,6 +16,8 @@ from contracts.event_log import EMPTY, Head
 from contracts.ids import ChatKey, StreamSeq
 from services.chassis.bus import Bus
 from services.chassis.direct_get import RawMessage, UnavailableError
+from services.chassis.ending import end
+from services.chassis.logs import SparingLog
 from services.metrics.board import Board, UnreadableBoardError
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,9 @@ IDLE_SECONDS = 10.0
 _TROUBLE = (NatsError, APIError, OSError, UnavailableError)
 
 
+_NOT_SAVED = StreamSeq(-1)
+
+
 class MissedError(Exception):
     """A message of the consumer was lost on its way: begin again from the board's position."""
 
@@ -47,7 +52,8 @@ class Counting:
         self._bus = bus
         self._bucket = bucket
         self._board = board
-        self._saved = StreamSeq(0)
+        self._saved = _NOT_SAVED
+        self._log = SparingLog(log)
         self._heads: dict[ChatKey, Head] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -70,6 +76,20 @@ class Counting:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._save()
+
+    async def begin_anew(self) -> None:
+        """Count another log, whose first message comes first: the one before was deleted."""
+        follow, *others = self._tasks
+        await end(follow)
+        self._board.clear()
+        self._heads.clear()
+        self._tasks = [asyncio.create_task(self._follow(), name="follow events"), *others]
+        log.warning("EVENTS was made anew, counting from its first event")
+
+    async def save_again(self) -> None:
+        """Save what was saved already: the bucket was made anew."""
+        self._saved = _NOT_SAVED
         await self._save()
 
     async def _load(self) -> None:
@@ -164,7 +184,7 @@ class Counting:
         try:
             await self._bucket.put(KEY, self._board.save())
         except _TROUBLE as trouble:  # the next one says the same and more
-            log.warning("the board is not saved", extra={"why": repr(trouble)})
+            self._log.warning("the board is not saved", why=repr(trouble))
             return
         self._saved = position
 

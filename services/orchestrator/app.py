@@ -49,8 +49,15 @@ NEEDS = (
     subjects.DELTAS,
     subjects.LOOKUPS,
     subjects.DEAD_LETTERS,
+    subjects.bucket_stream(subjects.TRIES),
     subjects.bucket_stream(subjects.WORKFLOWS),
     subjects.bucket_stream(subjects.ANSWERS),
+    subjects.object_stream(subjects.MANIFESTS),
+)
+STORES = (
+    subjects.COMMANDS,
+    subjects.EVENTS,
+    subjects.DEAD_LETTERS,
     subjects.object_stream(subjects.MANIFESTS),
 )
 
@@ -117,7 +124,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         async with (
             prints_in_the_log(),
-            connected(broker, settings, probes, NEEDS) as bus,
+            connected(broker, settings, probes, NEEDS, STORES) as bus,
             shared_client() as client,
         ):
             models = choose_models(
@@ -129,8 +136,13 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             )
             root = settings.workflows_path.resolve()
             watch = await asyncio.to_thread(Watch, root)  # before the load: nothing is missed
-            shelf = Shelf(root, models, os.environ, Archive(bus), settings.model_calls_per_turn)
+            archive = Archive(bus)
+            shelf = Shelf(root, models, os.environ, archive, settings.model_calls_per_turn)
             await publish(bus, await shelf.load())
+            bus.refills |= {
+                subjects.bucket_stream(subjects.WORKFLOWS): lambda: publish(bus, shelf.offer),
+                subjects.object_stream(subjects.MANIFESTS): shelf.keep_all,
+            }
             listener = _listener(bus, shelf, settings, dead_letters)
             _count_runs(probes.registry, listener)
             listener.start()

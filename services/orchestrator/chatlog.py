@@ -27,6 +27,7 @@ from contracts.ids import (
 )
 from contracts.live import Delta
 from services.chassis.bus import Bus
+from services.chassis.direct_get import UnavailableError
 from services.chassis.event_log import (
     START,
     Commit,
@@ -109,8 +110,11 @@ class ChatLog:
                 decision = self._sealed(events, origin)
                 try:
                     position = await self._bus.events.append(decision, after=self._place.position)
-                except PositionConflictError:
+                except PositionConflictError as conflict:
+                    before = self._place
                     await self._catch_up()
+                    if self._place == before:  # not the log that was read: it was made anew
+                        raise UnavailableError(str(conflict)) from conflict
                     continue
                 self._take(Commit(Place(position, decision.head), decision.events))
                 self._stir()

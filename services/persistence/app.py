@@ -58,8 +58,10 @@ NEEDS = (
     subjects.EVENTS,
     subjects.LOOKUPS,
     subjects.DEAD_LETTERS,
+    subjects.bucket_stream(subjects.TRIES),
     subjects.bucket_stream(subjects.CHATS),
 )
+STORES = (subjects.LOOKUPS, subjects.DEAD_LETTERS)
 
 
 class Settings(chassis.Settings):
@@ -111,7 +113,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         async with (
             mongo(settings, probes) as (client, store),
-            connected(broker, settings, probes, NEEDS) as bus,
+            connected(broker, settings, probes, NEEDS, STORES) as bus,
         ):
             summaries = Summaries(await bus.bucket(subjects.CHATS))
             rebuilder = Rebuilder(store, Sources(store, bus), summaries.announce)

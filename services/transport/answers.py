@@ -42,8 +42,8 @@ def _invalid_id(_: AnyRequest, invalid: InvalidIdError) -> Answer:
     return _detail(400, str(invalid))
 
 
-def _away(_: AnyRequest, __: Exception) -> Answer:
-    return _detail(503, str(unavailable()))
+def _away(request: AnyRequest, _: Exception) -> Answer:
+    return _detail(503, str(unavailable(request.app.state.desk.bus.storage)))
 
 
 def _http(_: AnyRequest, trouble: HTTPException) -> Answer:

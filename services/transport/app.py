@@ -50,6 +50,8 @@ NEEDS = (
     subjects.bucket_stream(subjects.TICKETS),
     subjects.object_stream(subjects.ATTACHMENTS),
 )
+STORES = (subjects.COMMANDS, subjects.EVENTS, subjects.object_stream(subjects.ATTACHMENTS))
+"""EVENTS too: what is ordered comes to nothing while the orchestrators cannot store."""
 
 
 class Settings(SignInSettings):
@@ -118,7 +120,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         broker = process.build_broker(settings, SERVICE)
         async with (
-            process.connected(broker, settings, probes, NEEDS) as bus,
+            process.connected(broker, settings, probes, NEEDS, STORES) as bus,
             _sign_in(settings) as sign_in,
         ):
             app.state.desk = desk = _desk(settings, bus, counts, stopping)

@@ -8,6 +8,7 @@ from typing import IO
 
 from nats.errors import Error as NatsError
 from nats.js.errors import ObjectNotFoundError
+from nats.js.object_store import ObjectStore
 
 from contracts import subjects
 from services.chassis.bus import Bus
@@ -52,12 +53,17 @@ class Attachments:
         try:
             async with asyncio.timeout(KEEP_SECONDS):
                 store = await self._bus.js.object_store(subjects.ATTACHMENTS)
-                try:
-                    await store.get_info(name)
-                except ObjectNotFoundError:
+                if not await self._is_there(store, name):
                     await store.put(name, file)  # type: ignore[arg-type]  # anything with readinto
         except (NatsError, TimeoutError, OSError) as away:
             raise UnavailableError(f"object {name}") from away
+
+    async def _is_there(self, store: ObjectStore, name: str) -> bool:
+        try:
+            found = await store.get_info(name)
+        except ObjectNotFoundError:
+            return False
+        return await self._bus.is_whole(subjects.ATTACHMENTS, found)
 
     async def pieces(self, name: str) -> AsyncIterator[bytes]:
         """The bytes of an object. Raises RefusalError, UnavailableError."""
@@ -68,6 +74,8 @@ class Attachments:
             raise no_attachment("attachment_id") from gone
         except (NatsError, TimeoutError, OSError) as away:
             raise UnavailableError(f"object {name}") from away
+        if not await self._bus.is_whole(subjects.ATTACHMENTS, found):
+            raise UnavailableError(f"object {name} is not whole")
         return self._bus.pieces(subjects.ATTACHMENTS, str(found.nuid))
 
 

@@ -285,15 +285,17 @@ class Chats:
                     return True
                 return await _within(self._patience, begun)
         except (NatsError, NatsTimeoutError, OSError) as away:
-            raise unavailable() from away
+            raise unavailable(self._bus.storage) from away
 
     async def _order(self, command: Command) -> None:
+        if self._bus.storage.why(subjects.EVENTS) is not None:  # else it waits, and nobody is told
+            raise unavailable(self._bus.storage)
         try:
             await self._bus.order(command)
         except MaxPayloadError as broken:
             raise too_large("message", self._max_bytes) from broken
         except (UnavailableError, RefusedError, NatsError) as away:
-            raise unavailable() from away
+            raise unavailable(self._bus.storage) from away
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:

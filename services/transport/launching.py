@@ -44,5 +44,5 @@ async def _begun(desk: Desk, view: ChatView, run: Run) -> Launched:
     except InvalidIdError as invalid:
         raise malformed(invalid.field, invalid.problem) from invalid
     except (UnavailableError, RefusedError) as away:
-        raise unavailable() from away
+        raise unavailable(desk.bus.storage) from away
     return Launched(started.key, run.workflow_name, view.user, run.label)

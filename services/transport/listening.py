@@ -98,7 +98,7 @@ class Listener:
             except InvalidIdError as invalid:
                 await self._line.refuse(malformed(invalid.field, invalid.problem))
             except (UnavailableError, RefusedError):
-                await self._line.refuse(unavailable())
+                await self._line.refuse(unavailable(self._desk.bus.storage))
 
     async def _obey(self, said: Inbound) -> None:
         match said:

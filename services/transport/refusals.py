@@ -2,6 +2,10 @@
 
 from typing import Literal
 
+from services.chassis.storage import Storage
+
+NOT_STORED = "nothing can be stored now, nothing was changed: try again later"
+
 Code = Literal[
     "SCHEMA_VALIDATION_FAILED",
     "MESSAGE_TOO_LARGE",
@@ -77,5 +81,8 @@ def limit_reached(field: str, problem: str) -> RefusalError:
     return RefusalError("LIMIT_REACHED", field, problem)
 
 
-def unavailable() -> RefusalError:
+def unavailable(storage: Storage) -> RefusalError:
+    """For whoever asked: what is wrong in detail is for the operator, in the log and `/ready`."""
+    if storage.trouble is not None:
+        return RefusalError("SERVICE_UNAVAILABLE", "service", NOT_STORED)
     return RefusalError("SERVICE_UNAVAILABLE", "service", "NATS is away, try again shortly")

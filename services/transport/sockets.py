@@ -60,7 +60,7 @@ async def on_socket(
         except InvalidIdError as invalid:
             await _dismiss(line, malformed(invalid.field, invalid.problem))
         except (UnavailableError, RefusedError):
-            await _dismiss(line, unavailable())
+            await _dismiss(line, unavailable(desk.bus.storage))
         except LostEventsError as lost:
             log.error("a viewer is sent away", extra={"chat": chat_id, "why": str(lost)})  # noqa: TRY400
             await line.close(TRY_AGAIN_LATER, "reconnect")

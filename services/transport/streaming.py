@@ -219,7 +219,7 @@ async def page(
                 async with asyncio.timeout(patience + READ_SECONDS):
                     await together(viewing.run(), taken.wait(patience), desk.stopping.wait_for_it())
             except (TimeoutError, LostEventsError) as away:
-                raise unavailable() from away
+                raise unavailable(desk.bus.storage) from away
     frames = [json.loads(encode(frame)) for frame in taken.frames]
     return {
         "frames": frames,

@@ -297,6 +297,29 @@ async def test_what_is_open_at_a_stop_goes_to_another_at_once(
     assert attempts == [2, 2]
 
 
+@pytest.mark.parametrize("settled", [0, 1, 2])
+async def test_who_begins_to_listen_removes_nothing_that_is_not_settled(
+    own_bus: Bus, settled: int
+) -> None:
+    handled = 0
+
+    async def handle(_: Delivery) -> None:
+        nonlocal handled
+        if handled == settled:
+            await asyncio.sleep(60)
+        handled += 1
+
+    await give(own_bus, *"abcd")
+    for _ in range(2):
+        async with listening_to(own_bus, queue(slots=1, ack_seconds=300), handle):
+            await until(lambda: handled == settled)
+            async with asyncio.timeout(20):
+                while await left(own_bus) != 4 - settled:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
+    assert await left(own_bus) == 4 - settled
+
+
 async def test_a_listener_outlives_its_server(own_nats: NatsServer, own_bus: Bus) -> None:
     heard: list[str] = []
     may_end = asyncio.Event()

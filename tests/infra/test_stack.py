@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,37 @@ def test_a_service_that_is_not_ready_says_what_it_waits_for(tmp_path: Path) -> N
             stack.start(lambda: waiting_for(port) == "nats (away)")
     finally:
         stack.stop()
+
+
+def test_streams_that_a_service_misses_are_made_again_where_that_is_ours(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    ensure = [sys.executable, "-c", f"open({str(runs)!r}, 'a').write('x')"]
+    misses = tmp_path / "misses"
+    said: list[str] = []
+    stack = Stack(without_servers(tmp_path), os.environ, said.append, missing_when(misses), ensure)
+    try:
+        stack.start(lambda: False)
+        misses.touch()
+        stack.watch(lambda: runs.read_text() == "xx")
+    finally:
+        stack.stop()
+    assert (
+        said[0] == "metrics waits for streams (stream KV_perf is missing): streams are made again"
+    )
+
+
+def missing_when(mark: Path) -> Callable[[Service], list[str]]:
+    """Services of which metrics misses a stream once there is a file."""
+
+    def command_of(service: Service) -> list[str]:
+        code = stand_in(service)[2]
+        if service == "metrics":
+            code = code.replace("200", f"503 if os.path.exists({str(mark)!r}) else 200").replace(
+                '{"nats": "away"}', '{"streams": "stream KV_perf is missing"}'
+            )
+        return [sys.executable, "-c", code]
+
+    return command_of
 
 
 def test_streams_that_cannot_be_made_end_the_start_before_any_service(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import nats as nats_client
 import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
+from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
 from contracts import subjects
@@ -76,6 +77,37 @@ async def test_the_pages_say_what_the_log_holds(bus: Bus, empty_nats: NatsServer
         odd = await client.get("/metrics/perf/chats/a%2Fb%20c.d%2A%C3%BC")
         assert odd.json()["chat_id"] == ODD.chat
         assert datetime.fromisoformat(odd.json()["started_at"]) == BEGAN + timedelta(seconds=1)
+
+
+async def test_a_bucket_and_a_log_that_were_made_anew_are_saved_and_counted_again(
+    bus: Bus, empty_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.chassis.monitor.LOOK_SECONDS", 0.1)
+    perf = subjects.bucket_stream(subjects.PERF)
+
+    async def is_saved() -> bool:
+        try:
+            return (await bus.js.stream_info(perf)).state.messages == 1
+        except NotFoundError:
+            return False
+
+    await append(bus, told(chat()))
+    async with running(empty_nats) as client:
+        await until(lambda: counted(client, 2))
+        await until(is_saved)
+        await bus.js.delete_stream(perf)
+        await until(is_saved)
+        await bus.js.delete_stream(subjects.EVENTS)
+        await until(lambda: nothing_counted(client))
+        await append(bus, told(chat(), THEIRS))
+        await until(lambda: counted(client, 2))
+        (known,) = (await client.get("/metrics/perf/chats")).json()
+        assert known["app_id"] == THEIRS.app
+
+
+async def nothing_counted(client: Client) -> bool:
+    page = (await client.get("/metrics/perf/aggregate")).json()
+    return bool(page["tracked_chats"] == 0)
 
 
 async def test_an_unknown_or_ambiguous_chat_is_refused_with_a_reason(

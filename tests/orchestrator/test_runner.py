@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,9 +23,12 @@ from contracts.events.chat import ChatFailed
 from contracts.events.human import HumanAnswered, HumanAsked
 from contracts.events.run import RunClaimed
 from contracts.ids import ChatKey, DeliveryId, WorkflowName, new_command_id
+from infra.servers import NatsServer
 from services.chassis.bus import Bus
+from services.chassis.direct_get import UnavailableError
 from services.chassis.event_log import decision_of
 from services.chassis.listening import LeftToAnotherError, Queue, QueueConsumer
+from services.chassis.streams import ensure_streams
 from services.orchestrator.agents.build import Cast
 from services.orchestrator.agents.offer import Edition, build_performer
 from services.orchestrator.chatlog import ChatLog
@@ -608,3 +612,26 @@ async def test_a_question_that_nobody_answers_expires_although_nothing_runs(queu
     assert asking.heard == ["too late"]
     answers = [f for f in await history(queue, person.key) if isinstance(f.event, HumanAnswered)]
     assert [answer.envelope.actor for answer in answers] == ["runtime"]  # nobody said it
+
+
+# -- a log that is not the one that was read ------------------------------------------------------
+
+
+async def test_a_run_whose_log_was_made_anew_is_given_back_and_does_not_try_for_ever(
+    nats: NatsServer,  # noqa: ARG001
+    tmp_path: Path,
+) -> None:
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    try:
+        async with bus_to(server.url) as bus, patience():
+            person, gate = Person(), Gate()
+            running = asyncio.create_task(tell(apart(bus, gate), person.starts()))
+            await gate.reached.wait()
+            await bus.js.delete_stream(subjects.EVENTS)
+            await ensure_streams(bus.nc, replicas=1)
+            gate.opened.set()
+            with pytest.raises(UnavailableError):
+                await running
+    finally:
+        server.stop()

@@ -16,6 +16,7 @@ from contracts.events.parts import text_of
 from contracts.events.turn import ModelRequested, ToolReturned
 from contracts.ids import Seq
 from services.chassis.bus import Bus
+from services.chassis.streams import ensure_streams
 from services.orchestrator.agents.shelf import EARLIER
 from services.orchestrator.runner import Runner
 from services.orchestrator.state import ChatState
@@ -237,6 +238,36 @@ async def test_a_version_is_kept_once_however_many_processes_offer_it(
     second, _ = await process(bus, tmp_path)
     await opened(second, bus)
     assert (await kept.status()).stream_info.state.last_seq == before
+
+
+async def test_a_store_that_was_made_anew_holds_every_version_again(
+    bus: Bus, tmp_path: Path
+) -> None:
+    folder = shop(tmp_path, prompt="You sell cakes.")
+    told, loaded = await process(bus, tmp_path)
+    person, began = await opened(told, bus)
+    prompted(folder, "You sell tarts.")
+    await loaded.load()
+    stream = subjects.object_stream(subjects.MANIFESTS)
+    await bus.js.delete_stream(stream)
+    await ensure_streams(bus.nc, replicas=1)
+    await loaded.keep_all()
+    elsewhere, _ = await process(bus, tmp_path)
+    assert prompts(await asks(elsewhere, bus, person)) == {"You sell cakes."}
+    assert await Archive(bus).find(began.manifests) is not None
+
+
+async def test_half_a_version_is_none_and_is_made_whole_by_who_has_it(
+    bus: Bus, tmp_path: Path
+) -> None:
+    shop(tmp_path, prompt="You sell half a loaf.")
+    told, loaded = await process(bus, tmp_path)
+    _, began = await opened(told, bus)
+    stream = subjects.object_stream(subjects.MANIFESTS)
+    await bus.js.purge_stream(stream, subject="$O.manifests.C.>")
+    assert await Archive(bus).find(began.manifests) is None
+    await loaded.keep_all()
+    assert await Archive(bus).find(began.manifests) is not None
 
 
 async def test_neither_versions_nor_their_modules_pile_up(bus: Bus, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class KillingBus(Bus):
 
     def __init__(self, nc: Client) -> None:
         super().__init__(nc)
-        self.events = KillingLog(nc)
+        self.events = KillingLog(nc, self.storage)
 
     async def show(self, key: ChatKey, delta: Delta) -> None:
         await super().show(key, delta)

@@ -92,6 +92,16 @@ class Shelf:
         await self._keep(edition)
         return Staged(edition.workflow, build_performer(edition, self._call_limit))
 
+    async def keep_all(self) -> None:
+        """Put every version that is loaded back into a store that was made anew.
+
+        Raises UnavailableError.
+        """
+        self._archive.forget()
+        earlier = [one for one in self._earlier.values() if isinstance(one, Edition)]
+        for edition in [*self.offer.editions.values(), *earlier]:
+            await self._keep(edition)
+
     def _newest(self, name: WorkflowName | None) -> Edition | None:
         return None if name is None else self.offer.editions.get(name)
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from base64 import urlsafe_b64decode
+from contextlib import suppress
 
 from nats.errors import Error as NatsError
 from nats.js.api import ObjectInfo
@@ -42,11 +43,19 @@ class Archive:
             self._known.clear()
         self._known.add(digest)
 
+    def forget(self) -> None:
+        """Ask again for each parcel whether it is there: the store was made anew."""
+        self._known.clear()
+
     async def find(self, digest: str) -> Parcel | None:
         """None where it was never kept, or is there no more. Raises UnavailableError."""
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                found = await (await self._store()).get(digest)
+                store = await self._store()
+                if not await self._is_whole(await store.get_info(digest)):
+                    log.warning("a version is not whole", extra={"digest": digest})
+                    return None
+                found = await store.get(digest)
         except NotFoundError:
             return None
         except (NatsError, OSError, TimeoutError) as away:
@@ -59,12 +68,15 @@ class Archive:
 
     async def _put(self, digest: str, parcel: Parcel) -> None:
         store = await self._store()
-        try:
-            held = _digest_of(await store.get_info(digest))
-        except NotFoundError:
-            held = ""
+        held = ""
+        with suppress(NotFoundError):
+            info = await store.get_info(digest)
+            held = _digest_of(info) if await self._is_whole(info) else ""
         if held != digest:  # what is well is not put again: it would be gone for a moment
             await store.put(digest, parcel.packed())
+
+    async def _is_whole(self, info: ObjectInfo) -> bool:
+        return await self._bus.is_whole(subjects.MANIFESTS, info)
 
     async def _store(self) -> ObjectStore:
         return await self._bus.js.object_store(subjects.MANIFESTS)

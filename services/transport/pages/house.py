@@ -77,7 +77,7 @@ async def _ping(desk: Desk) -> float:
     try:
         await flush(desk.bus.nc, PING_SECONDS)
     except NatsError as away:
-        raise unavailable() from away
+        raise unavailable(desk.bus.storage) from away
     return _millis(clock() - began)
 
 
