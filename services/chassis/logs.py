@@ -91,7 +91,8 @@ class Sparing:
         if now < at + self._seconds:
             self._said[line] = (at, silent + 1)
             return None
-        kept = {said: (at, n) for said, (at, n) in self._said.items() if now < at + self._seconds}
+        until = now - 2 * self._seconds  # what was held back of a line is said with its next
+        kept = {said: (at, n) for said, (at, n) in self._said.items() if at > until}
         self._said = {**kept, line: (now, 0)}
         return silent
 
