@@ -26,7 +26,7 @@ run: $(READY) ## start the whole product on this machine and print its address
 	@$(BIN)/python -m infra
 
 test: check browser npm ## check, then every test (TESTS="tests/infra -k plan" narrows)
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
 
 check: $(READY) ## lint, format, types, architecture, dependencies, schemas
 	@$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from services.chassis.bus import Bus
 from services.chassis.connection import Connection
 from services.chassis.direct_get import UnavailableError
+from services.chassis.ending import end
 from services.chassis.nats_access import access_of
 from services.chassis.settings import Settings
 
@@ -19,11 +20,13 @@ LEAVE_SECONDS = 2.0
 async def connection_by_hand(settings: Settings, name: str) -> AsyncIterator[Connection]:
     """A connection; no stream is asked for. Raises UnavailableError, which says what is in the way."""
     connection = Connection(access_of(settings, name), name)
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await connection.open()
-    except TimeoutError:
-        raise UnavailableError(connection.trouble or "NATS does not answer") from None
+    opening = asyncio.create_task(connection.open(), name=f"connect {name}")
+    await asyncio.wait({opening}, timeout=CONNECT_SECONDS)
+    if not opening.done():
+        trouble = connection.trouble
+        await end(opening)  # a timeout cancels once, which nats-py may lose
+        raise UnavailableError(trouble or "NATS does not answer")
+    opening.result()
     try:
         yield connection
     finally:

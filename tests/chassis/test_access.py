@@ -15,6 +15,7 @@ from infra.children import Child
 from infra.ports import free_port
 from infra.servers import NatsServer, find_nats_server
 from services.chassis.connection import Connection
+from services.chassis.ending import end
 from services.chassis.nats_access import access_of
 from services.chassis.nkeys import NkeyError, user_key, user_seed
 from services.chassis.settings import Settings
@@ -67,8 +68,7 @@ async def kept_out(**settings: object) -> AsyncIterator[Connection]:
         yield nc
         assert not opening.done()
     finally:
-        opening.cancel()
-        await asyncio.wait([opening])
+        await end(opening)
 
 
 async def why_kept_out(caplog: pytest.LogCaptureFixture, **settings: object) -> str:
