@@ -152,13 +152,16 @@ _COLLECTIONS = tuple(one.Settings.name for one in (ChatEvent, ChatSession, ChatM
 def build_client(uri: str, **options: Any) -> Client:
     """A client that gives up on a server that is away soon, and notices its return as soon.
 
-    `options` are the driver's own.
+    A write is done when it is in the journal: what we acknowledge to the log must outlast a mongod
+    that is killed, which by default takes the last tenth of a second with it. `options` are the
+    driver's own.
     """
     return AsyncMongoClient(
         uri,
         **options,
         tz_aware=True,
         appname="mozaiks-persistence",
+        journal=True,
         serverSelectionTimeoutMS=AWAY_MILLISECONDS,
         connectTimeoutMS=AWAY_MILLISECONDS,
         heartbeatFrequencyMS=AWAY_MILLISECONDS,

@@ -187,8 +187,11 @@ class Users:
             return
         await asyncio.sleep(chat.script.cancels_after)
         path = f"/api/chats/{chat.key.app}/{chat.key.chat}/cancel"
-        if await self._post(path, {"user_id": chat.user}) == httpx.codes.OK:
-            self.accepted.append(Accepted(chat.key, "cancel"))
+        while not chat.ended:  # a chat that is about to start cannot be found yet
+            if await self._post(path, {"user_id": chat.user}) == httpx.codes.OK:
+                self.accepted.append(Accepted(chat.key, "cancel"))
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _start(self, user: str, place: int, script: Script) -> ChatKey | None:
         path = f"/api/chats/{APP}/{script.workflow}/start"

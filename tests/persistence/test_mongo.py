@@ -3,11 +3,12 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
 
 import pytest
 from bson import Binary
 
-from contracts.ids import AppId, Seq, WorkflowName
+from contracts.ids import AppId, ChatId, ChatKey, Seq, WorkflowName
 from infra.servers import MongoServer
 from services.persistence.mongo import (
     LAYOUT,
@@ -22,6 +23,9 @@ from services.persistence.mongo import (
 from services.persistence.projection import advance
 from services.persistence.store import StoreAwayError, StoreUnfitError
 from tests.persistence.story import KEY, altered, interview, kept, told
+
+WRITES = 300
+"""More than a mongod puts into its journal at once of its own accord: the last of them are at stake."""
 
 
 def test_a_mongodb_that_is_too_old_is_refused_by_its_version() -> None:
@@ -135,3 +139,27 @@ async def test_an_archived_event_whose_place_is_taken_is_rewritten(
     found = [line.data async for line in mongo_store.archived(KEY, after=Seq(0))]
     assert found == [event.data for event in events]
     await client.close()
+
+
+@pytest.mark.mongo
+async def test_what_was_kept_outlasts_a_mongod_that_is_killed_in_the_same_moment(
+    mongo: MongoServer, tmp_path: Path
+) -> None:
+    assert mongo.child.running
+    chats = [ChatKey(KEY.app, ChatId(f"chat {number}")) for number in range(WRITES)]
+    server = MongoServer(tmp_path / "mongodb")
+    server.start()
+    try:
+        client = build_client(server.uri)
+        store = await open_store(client, "killed")
+        for key in chats:
+            await store.archive(kept(told(interview(key)[:1], key)))
+        server.kill()
+        await client.close()
+        server.start()
+        client = build_client(server.uri)
+        store = await open_store(client, "killed")
+        assert {key async for key in store.archived_chats()} == set(chats)
+        await client.close()
+    finally:
+        server.kill()
