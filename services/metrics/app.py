@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Self
 
 from litestar import Litestar
@@ -13,6 +14,7 @@ from pydantic import Field, SecretStr, model_validator
 from contracts import subjects
 from contracts.prices import Price, priced
 from services.chassis import settings as chassis
+from services.chassis.away import until_answered
 from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
 from services.metrics.board import Board
 from services.metrics.exposition import BoardCollector
@@ -52,8 +54,9 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with connected(broker, settings, probes, NEEDS) as bus:
-            counting = Counting(bus, await bus.bucket(subjects.PERF), board)
-            await counting.start()
+            bucket = await until_answered(partial(bus.bucket, subjects.PERF), "bucket perf")
+            counting = Counting(bus, bucket, board)
+            await until_answered(counting.start, "the saved board")
             bus.refills |= {
                 subjects.EVENTS: counting.begin_anew,
                 subjects.bucket_stream(subjects.PERF): counting.save_again,

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from secrets import randbelow
@@ -17,6 +18,7 @@ from pydantic import Field
 from contracts import subjects
 from contracts.ids import new_process_id
 from contracts.prices import Price, priced
+from services.chassis.away import until_answered
 from services.chassis.bus import Bus
 from services.chassis.dead_letters.queue import dead_letter_counter
 from services.chassis.ending import end
@@ -138,7 +140,8 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             watch = await asyncio.to_thread(Watch, root)  # before the load: nothing is missed
             archive = Archive(bus)
             shelf = Shelf(root, models, os.environ, archive, settings.model_calls_per_turn)
-            await publish(bus, await shelf.load())
+            offer = await shelf.load()
+            await until_answered(partial(publish, bus, offer), "the catalogue")
             bus.refills |= {
                 subjects.bucket_stream(subjects.WORKFLOWS): lambda: publish(bus, shelf.offer),
                 subjects.object_stream(subjects.MANIFESTS): shelf.keep_all,
@@ -210,7 +213,8 @@ async def _answers(bus: Bus, settings: Settings) -> Answers | None:
     )
     if how is None:
         return None
-    return Answers(await bus.bucket(subjects.ANSWERS), how, bus.nc.max_payload - HEADER_BYTES)
+    bucket = await until_answered(partial(bus.bucket, subjects.ANSWERS), "bucket answers")
+    return Answers(bucket, how, bus.nc.max_payload - HEADER_BYTES)
 
 
 def _manner(settings: Settings, answers: Answers | None) -> Manner:

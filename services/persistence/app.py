@@ -17,6 +17,7 @@ from pymongo.errors import ConfigurationError, OperationFailure
 
 from contracts import subjects
 from services.chassis import settings as chassis
+from services.chassis.away import until_answered
 from services.chassis.bus import Bus
 from services.chassis.by_hand import CONNECT_SECONDS, bus_by_hand
 from services.chassis.dead_letters.queue import dead_letter_counter
@@ -115,12 +116,14 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             mongo(settings, probes) as (client, store),
             connected(broker, settings, probes, NEEDS, STORES) as bus,
         ):
-            summaries = Summaries(await bus.bucket(subjects.CHATS))
+            bucket = await until_answered(partial(bus.bucket, subjects.CHATS), "bucket chats")
+            summaries = Summaries(bucket)
             rebuilder = Rebuilder(store, Sources(store, bus), summaries.announce)
             keeper = Keeper(
                 store, bus.events.read_to, summaries.announce, rebuilder.mend, rejected.inc
             )
-            if not await _follows_already(bus):  # it will be given the log from its beginning
+            follows = await until_answered(partial(_follows_already, bus), "the consumer of events")
+            if not follows:  # it will be given the log from its beginning
                 await store.mark(await store.look())
             monitor = Monitor(store, summaries, rebuilder, partial(_ensure, bus, settings))
             monitor.start()
