@@ -259,7 +259,13 @@ class EventLog:
 
     async def first(self, key: ChatKey) -> Commit | None:
         """What a chat began with; none where there is no such chat. Raises UnavailableError."""
-        async for commit in self.read(key):
+        subject = subjects.events_of(key)
+        raw = await self._reader.next(subjects.EVENTS, subject, StreamSeq(1))
+        if raw is None:
+            return None
+        if (commit := judge(START, raw)).events:
+            return commit
+        async for commit in self.read(key):  # what does not count lies before it
             if commit.events:
                 return commit
         return None
