@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.servers import NatsServer
 from tests.conftest import missing
 
 PAGE = 64 * 1024
@@ -48,6 +49,17 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+def disk(nats: NatsServer, tmp_path: Path) -> Iterator[SmallDisk]:  # noqa: ARG001
+    """The disk of `disk_nats`; asks for `nats` to be skipped where there is no nats-server."""
     with small_disk(tmp_path / "disk", 32) as found:
         yield found
+
+
+@pytest.fixture
+def disk_nats(disk: SmallDisk) -> Iterator[NatsServer]:
+    """A nats-server whose disk can be filled."""
+    server = NatsServer(disk.folder / "nats")
+    server.start()
+    yield server
+    disk.free()
+    server.stop()

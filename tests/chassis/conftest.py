@@ -6,6 +6,8 @@ import pytest
 from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from tests.chassis.story import Chat, bus_of
+from tests.disks import disk as disk
+from tests.disks import disk_nats as disk_nats
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Which streams take messages: what is made of writes, and what real servers say of full disks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from services.chassis.storage import (
 )
 from services.chassis.streams import definitions, ensure_streams
 from tests.chassis.story import Chat, bus_of, count_of, message, new_chat, said, until
-from tests.disks import SmallDisk, small_disk
+from tests.disks import SmallDisk
 
 KEY = ChatKey(AppId("acme.corp"), ChatId("c 1"))
 broker = pytest.mark.broker
@@ -104,21 +104,6 @@ def test_every_subject_is_of_the_stream_that_takes_it() -> None:
             assert stream_of(caught.replace(">", "a.b")) == config["name"]
     assert stream_of("elsewhere") == "elsewhere"
     assert stream_of("mozaiks.other.a") == "mozaiks.other.a"
-
-
-@pytest.fixture
-def disk(nats: NatsServer, tmp_path: Path) -> Iterator[SmallDisk]:  # noqa: ARG001
-    with small_disk(tmp_path / "disk", 32) as found:
-        yield found
-
-
-@pytest.fixture
-def disk_nats(disk: SmallDisk) -> Iterator[NatsServer]:
-    server = NatsServer(disk.folder / "nats")
-    server.start()
-    yield server
-    disk.free()
-    server.stop()
 
 
 @pytest.fixture

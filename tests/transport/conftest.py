@@ -13,6 +13,8 @@ from infra.servers import NatsServer
 from services.chassis.bus import Bus
 from services.chassis.process import Front, build_broker, connected
 from services.transport.app import Settings, build_app, socket_options
+from tests.disks import disk as disk
+from tests.disks import disk_nats as disk_nats
 from tests.transport.story import Chat
 
 Open = Callable[..., Awaitable[str]]

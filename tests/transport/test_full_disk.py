@@ -1,7 +1,7 @@
 """What users are told while NATS cannot store, in every way in which they can ask for a write."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,28 +19,13 @@ from services.chassis.storage import why_stopped
 from services.transport.app import Settings
 from services.transport.attachments import Attachments
 from services.transport.refusals import NOT_STORED
-from tests.disks import SmallDisk, small_disk
+from tests.disks import SmallDisk
 from tests.transport.conftest import running
 from tests.transport.story import ASKED, KEY, STARTED, WORKFLOW, Chat, asks, client, offer
 
 pytestmark = [pytest.mark.broker]
 
 DETAIL = f"service: {NOT_STORED}"
-
-
-@pytest.fixture
-def disk(nats: NatsServer, tmp_path: Path) -> Iterator[SmallDisk]:  # noqa: ARG001
-    with small_disk(tmp_path / "disk", 32) as found:
-        yield found
-
-
-@pytest.fixture
-def disk_nats(disk: SmallDisk) -> Iterator[NatsServer]:
-    server = NatsServer(disk.folder / "nats")
-    server.start()
-    yield server
-    disk.free()
-    server.stop()
 
 
 @pytest.fixture
