@@ -125,7 +125,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             follows = await until_answered(partial(_follows_already, bus), "the consumer of events")
             if not follows:  # it will be given the log from its beginning
                 await store.mark(await store.look())
-            monitor = Monitor(store, summaries, rebuilder, partial(_ensure, bus, settings))
+            monitor = Monitor(store, summaries, rebuilder)
             monitor.start()
             monitors.append(monitor)
 

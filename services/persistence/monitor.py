@@ -42,18 +42,10 @@ class Database(Protocol):
 class Monitor:
     """Looks every few seconds, and puts right what it finds, beside whatever goes on."""
 
-    def __init__(
-        self,
-        database: Database,
-        summaries: Summaries,
-        rebuilder: Rebuilder,
-        ensure: Callable[[], Awaitable[None]],
-    ) -> None:
-        """`ensure` makes the buckets that are missing, where this service may."""
+    def __init__(self, database: Database, summaries: Summaries, rebuilder: Rebuilder) -> None:
         self._database = database
         self._summaries = summaries
         self._rebuilder = rebuilder
-        self._ensure = ensure
         self._bucket: BucketLook | None = None
         self._troubles: dict[str, str] = {}
         self._said: set[str] = set()
@@ -112,13 +104,7 @@ class Monitor:
     async def _look_at_bucket(self) -> None:
         found = await self._summaries.look()
         if found is None:
-            if "bucket" not in self._troubles:
-                log.error("bucket chats is missing")
-            self._troubles["bucket"] = "bucket chats is missing"
-            await self._ensure()
-            found = await self._summaries.look()
-            if found is None:
-                return
+            return  # named and made by who looks after the streams; this fills it
         if is_emptied(self._bucket, found):
             self._troubles["bucket"] = "bucket chats was emptied; filling it again"
             if chats := await self._rebuilder.announce_all():

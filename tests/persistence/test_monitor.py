@@ -15,7 +15,7 @@ from infra.servers import MongoServer
 from services.chassis.bus import Bus
 from services.chassis.process import Probes
 from services.chassis.streams import ensure_streams
-from services.persistence import app, monitor, verifier
+from services.persistence import monitor, verifier
 from services.persistence.app import DURABLE, Settings
 from services.persistence.mongo import Client, MongoStore, build_client
 from services.persistence.monitor import Monitor, is_emptied, losses
@@ -102,11 +102,8 @@ async def test_readiness_says_what_is_lost_until_it_is_filled_again() -> None:
         async def look(self) -> BucketLook:
             return BucketLook(BEFORE, 1)
 
-    async def ensure() -> None:
-        return
-
     watched = Monitor(
-        EmptyDatabase(), cast(Summaries, WholeBucket()), cast(Rebuilder, SlowRebuilder()), ensure
+        EmptyDatabase(), cast(Summaries, WholeBucket()), cast(Rebuilder, SlowRebuilder())
     )
     watched.start()
     await begun.wait()
@@ -124,6 +121,7 @@ async def test_readiness_says_what_is_lost_until_it_is_filled_again() -> None:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("services.chassis.monitor.LOOK_SECONDS", 0.1)
     monkeypatch.setattr(verifier, "TRAIL_SECONDS", 0.05)
 
 
@@ -254,21 +252,16 @@ async def test_chat_lists_that_are_deleted_are_made_again_and_filled(
 @pytest.mark.broker
 @pytest.mark.mongo
 async def test_a_bucket_that_may_not_be_made_is_named_and_filled_once_it_is_there(
-    bus: Bus, settings: Settings, mongo_store: MongoStore, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, settings: Settings, mongo_store: MongoStore
 ) -> None:
     del mongo_store
-
-    async def may_not(*_: object) -> None:
-        return
-
-    monkeypatch.setattr(app, "_ensure", may_not)
-    async with running(settings) as probes:
+    async with running(settings.model_copy(update={"ensure_streams": False})) as probes:
         await append(bus, told(hello()))
         await until(lambda: is_shown(bus, KEY, 6))
         await bus.js.delete_stream(subjects.bucket_stream(subjects.CHATS))
 
         async def named() -> bool:
-            return "bucket chats is missing" in trouble(probes)
+            return "KV_chats" in trouble(probes)
 
         await until(named)
         await ensure_streams(bus.nc, replicas=1)
