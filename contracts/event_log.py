@@ -10,7 +10,7 @@ else lies in the stream is no event of the chat, for every reader alike.
 
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -41,17 +41,16 @@ EMPTY = Head(Seq(0), "")
 class StoredEvent:
     """An event as the log holds it; `event` is none where its type is of a newer release.
 
-    `data` are its canonical bytes.
+    `data` are its canonical bytes, and `head` is the log's head once this event counts.
     """
 
     envelope: Envelope
     event: Event | None
     data: bytes
+    head: Head = field(init=False)
 
-    @property
-    def head(self) -> Head:
-        """The log's head once this event counts."""
-        return Head(self.envelope.seq, digest(self.data))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "head", Head(self.envelope.seq, digest(self.data)))
 
 
 @dataclass(frozen=True, slots=True)

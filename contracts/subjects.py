@@ -196,6 +196,7 @@ class Address(NamedTuple):
     leaf: str
 
 
+@lru_cache(maxsize=8192)
 def parse(subject: str) -> Address:
     """Read a subject that `event`, `command`, `delta` or a live republication built.
 
