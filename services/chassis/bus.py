@@ -94,8 +94,12 @@ class Bus:
         await self._publish(subject, found.model_dump_json().encode(), new_message_id())
 
     async def show(self, key: ChatKey, delta: Delta) -> None:
-        """Show what happens right now; not waited for, because a stored event supersedes it."""
-        await self.nc.publish(subjects.delta(key), delta.model_dump_json().encode())
+        """Show what happens right now; not waited for, because a stored event supersedes it.
+
+        For the same reason it is lost where NATS is away: no turn fails for what was only shown.
+        """
+        with suppress(*NATS_AWAY):
+            await self.nc.publish(subjects.delta(key), delta.model_dump_json().encode())
 
     async def _publish(
         self, subject: str, data: bytes, message_id: str, headers: dict[str, str] | None = None

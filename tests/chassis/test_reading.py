@@ -10,11 +10,13 @@ from nats.aio.msg import Msg
 
 from contracts import subjects
 from contracts.ids import AppId, ChatId, UserId
+from infra.servers import NatsServer
 from services.chassis import direct_get
 from services.chassis.bus import Bus
 from services.chassis.event_log import decision_of
 from tests.chassis.story import (
     Chat,
+    bus_of,
     chunk,
     events_of,
     many,
@@ -191,6 +193,22 @@ async def test_there_is_no_streamed_text_from_the_future(chat: Chat) -> None:
     await chat.bus.nc.flush()
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert await chat.bus.read_deltas(chat.key, since=tomorrow) == []
+
+
+async def test_what_is_only_shown_is_lost_while_nats_is_away_and_nothing_fails(
+    own_nats: NatsServer,
+) -> None:
+    async with bus_of(own_nats) as bus:
+        chat = Chat(bus)
+        await chat.append(said("before"))
+        await asyncio.to_thread(own_nats.kill)
+        await until(lambda: not bus.nc.is_connected)
+        for place in range(4):  # more than is held back for the time after
+            await bus.show(chat.key, chunk(place, 900_000 * "x"))
+        await asyncio.to_thread(own_nats.start)
+        await chat.append(said("after"))
+        await bus.nc.close()
+        await bus.show(chat.key, chunk(4, "x"))
 
 
 async def test_only_living_values_under_the_prefix_are_found(bus: Bus) -> None:
