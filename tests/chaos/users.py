@@ -205,9 +205,11 @@ class Users:
 
     async def _say(self, chat: Chat, text: str) -> None:
         path = f"/chat/{chat.key.app}/{chat.key.chat}/{chat.user}/input"
+        chat.is_my_turn = False  # the agent's answer may be heard before the page's
         if await self._post(path, {"message": text}) == httpx.codes.OK:
             self.accepted.append(Accepted(chat.key, "message", text))
-            chat.is_my_turn = False
+        else:
+            chat.is_my_turn = True
 
     async def _answer_all(self, chat: Chat, random: Random) -> None:
         while True:
