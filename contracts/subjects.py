@@ -44,7 +44,6 @@ EVENTS_OF_CHATS = "mozaiks.evt.*.*.*.*"
 EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"
 DELTAS_OF_CHATS = "mozaiks.delta.*.*.*"
 DELTAS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.delta"
-ALL_BUSINESS_EVENTS = "mozaiks.evt.*.*.*.business"
 
 SLOTS = 64
 """A chat's events, commands and deltas carry its slot, by which a stream can be spread over several."""

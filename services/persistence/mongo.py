@@ -72,7 +72,7 @@ Client = AsyncMongoClient[Record]
 
 
 class ChatEvent(Document):
-    """The archive. `raw` is the message byte for byte; the other fields only find it."""
+    """The archive. `raw` is the event's line of its message, byte for byte; the rest only finds it."""
 
     id: str  # type: ignore[assignment]  # the event's own id, not one that MongoDB made up
     app_id: str
