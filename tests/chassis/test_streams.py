@@ -3,8 +3,9 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +14,13 @@ import nats as nats_client
 import pytest
 from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig
+from nats.js.errors import NotFoundError
 
 from contracts import subjects
 from infra.nats_cluster import NatsCluster
 from infra.ports import free_port
 from infra.servers import NatsServer
+from services.chassis.away import until_answered
 from services.chassis.process import build_broker, connected
 from services.chassis.settings import Settings
 from services.chassis.stream_plan import Missing
@@ -233,15 +236,18 @@ def cluster(nats_cluster: NatsCluster) -> Iterator[NatsCluster]:
 
 async def emptied(cluster: NatsCluster) -> None:
     async with connection(*cluster.urls) as nc:
-        for name in await configured(nc):
-            await nc.jetstream().delete_stream(name)
+        for name in {*NAMES, *await configured(nc)}:
+            with suppress(NotFoundError):
+                await until_answered(partial(nc.jetstream().delete_stream, name), "a stream")
 
 
 async def test_on_a_cluster_every_stream_bucket_and_store_is_raised_and_never_lowered(
     cluster: NatsCluster,
 ) -> None:
     async def replicas() -> set[int | None]:
-        return {config.num_replicas for config in (await configured(nc)).values()}
+        # Each by its name: a list leaves out streams that are electing a leader just then.
+        asked = [partial(nc.jetstream().stream_info, name) for name in NAMES]
+        return {(await until_answered(one, "a stream")).config.num_replicas for one in asked}
 
     async with connection(*cluster.urls) as nc:
         await ensure_streams(nc, replicas=1)
