@@ -1,20 +1,25 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser npm run schemas bench chaos validate
+.PHONY: help setup requirements check test browser npm run schemas docs reference diagrams bench bench-peers bench-scale flamegraphs chaos interruptions validate images
 SHELL := /bin/sh
 
 READY := .venv/.ready
 BIN := .venv/bin
 UV := .cache/uv/bin/uv
 SERVICES := orchestrator transport persistence metrics
-MEMBERS := contracts services/chassis $(SERVICES:%=services/%) infra
+MEMBERS := contracts mozaiks_client services/chassis $(SERVICES:%=services/%) infra
 MANIFESTS := $(MEMBERS:%=%/pyproject.toml)
 COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
+# Compiled files are kept: hundreds of processes of the tests import the same modules.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 TESTS ?=
 CHAOS ?=
+IMAGES ?=
+BENCH ?=
+PEERS ?=
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with everything that development needs
 
@@ -26,21 +31,24 @@ run: $(READY) ## start the whole product on this machine and print its address
 	@$(BIN)/python -m infra
 
 test: check browser npm ## check, then every test (TESTS="tests/infra -k plan" narrows)
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
+	@$(PYTEST) -n auto --dist loadgroup --no-loadscope-reorder $(TESTS)
 
-check: $(READY) ## lint, format, types, architecture, dependencies, schemas
+check: $(READY) ## lint, format, types, architecture, dependencies, schemas, documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@for member in $(MEMBERS); do \
 		(cd $$member && echo "deptry $$member" && $(CURDIR)/$(BIN)/deptry . \
-			--known-first-party contracts --known-first-party services \
+			--known-first-party contracts --known-first-party mozaiks_client --known-first-party services \
 			--known-first-party workflows --known-first-party infra) || exit 1; \
 	done
 	@$(BIN)/python -m contracts.schema --check
 	@$(BIN)/python -m contracts.compatibility
-	@$(BIN)/python -m services.orchestrator.workflows schemas --check
+	@$(BIN)/python -m services.orchestrator.workflows --check
+	@$(BIN)/python -m docs.generators --check
+	@$(BIN)/python -m docs.generators.diagrams --check
+	@$(BIN)/python -m docs.generators.site
 
 browser: $(READY)
 	@$(BIN)/python -m infra.browser
@@ -48,18 +56,43 @@ browser: $(READY)
 npm: $(READY)
 	@$(BIN)/python -m infra.npm
 
-schemas: $(READY) ## write JSON Schemas and the AsyncAPI document from contracts/
+schemas: $(READY) ## write JSON Schemas and the AsyncAPI documents from contracts/
 	@$(BIN)/python -m contracts.schema
-	@$(BIN)/python -m services.orchestrator.workflows schemas
+	@$(BIN)/python -m services.orchestrator.workflows
+
+docs: $(READY) ## build the documentation site into .cache/site, with every link checked
+	@$(BIN)/python -m docs.generators.site
+
+reference: $(READY) ## write the pages of docs/ that are generated from the code
+	@$(BIN)/python -m docs.generators
+
+diagrams: $(READY) browser ## render docs/diagrams/*.mmd to SVG where they have changed
+	@$(BIN)/python -m infra.npm mermaid
+	@$(BIN)/python -m docs.generators.diagrams
 
 validate: $(READY) ## check the workflows: every problem, with its place and what is accepted
-	@$(BIN)/python -m services.orchestrator.workflows validate
+	@$(BIN)/python -m services.orchestrator.cli validate
 
-bench: $(READY) ## measure the runtime beside its floors
-	@$(BIN)/python -m benchmarks
+bench: $(READY) ## measure the runtime beside its floors (BENCH="append --sync-interval always" narrows)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-peers: $(READY) ## measure the product beside LangGraph, DBOS, Agno and bare AG2 (PEERS="turns --json FILE" narrows)
+	@$(BIN)/python -m benchmarks.peers $(PEERS)
+
+bench-scale: $(READY) ## turns per second of one and two orchestrators and transports, each pinned to cores
+	@$(BIN)/python -m benchmarks.scale
+
+flamegraphs: $(READY) ## record where the services spend the time of a turn, into .cache/flamegraphs
+	@$(BIN)/python -m benchmarks.flamegraphs
 
 chaos: $(READY) ## kill, pause and fill everything, then audit (CHAOS="--seed 1 --faults 100" narrows)
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+interruptions: $(READY) ## stop, cancel and kill answers at random words, and compare live and fresh clients (INTERRUPTIONS="--count 1000")
+	@$(BIN)/python -m tests.system.interruptions $(INTERRUPTIONS)
+
+images: $(READY) ## build a container image of each service (BASE=image, else one of Debian's packages)
+	@$(BIN)/python -m infra.images $(IMAGES)
 
 requirements: $(UV) ## pin every dependency with hashes (UPGRADE=1 takes the newest)
 	@$(COMPILE) $(MANIFESTS) requirements/dev.in -o requirements/dev.txt
@@ -68,7 +101,8 @@ requirements: $(UV) ## pin every dependency with hashes (UPGRADE=1 takes the new
 			services/$$service/pyproject.toml -c requirements/dev.txt \
 			-o requirements/$$service.txt || exit 1; \
 	done
-	@! grep -nE '^-|://|file:' requirements/*.txt
+	@$(COMPILE) benchmarks/peers/requirements.in -c requirements/dev.txt -o benchmarks/peers/requirements.txt
+	@! grep -nE '^-|://|file:' requirements/*.txt benchmarks/peers/requirements.txt
 
 $(UV):
 	@python3 -m venv .cache/uv

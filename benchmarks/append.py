@@ -10,8 +10,9 @@ from benchmarks import chats, floor, stage
 from benchmarks.figures import Aim, Figure, percentile
 from contracts.ids import CommandId
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
-from services.orchestrator.chatlog import ChatLog
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.orchestrator.runtime.chat_journal import ChatJournal
+from services.orchestrator.runtime.chat_log import ChatLog
 
 REPETITIONS = 7
 DECISIONS = 120
@@ -28,23 +29,23 @@ DECISIONS_BY_SIZE: dict[int, chats.Group] = {
 
 
 async def measure(server: NatsServer) -> list[Figure]:
-    async with stage.bus(server) as bus, stage.plain(server) as nc:
+    async with stage.gateway(server) as gateway, stage.plain(server) as nc:
         figures: list[Figure] = []
         for size, decision in DECISIONS_BY_SIZE.items():
             name = f"append {size} event{'s' * (size > 1)}"
-            figures += await _one_after_the_other(name, bus, nc, decision)
-            figures.append(await _many_at_once(name, bus, nc, decision))
+            figures += await _one_after_the_other(name, gateway, nc, decision)
+            figures.append(await _many_at_once(name, gateway, nc, decision))
         return figures
 
 
 async def _one_after_the_other(
-    name: str, bus: Bus, nc: Client, decision: chats.Group
+    name: str, gateway: JetStreamGateway, nc: Client, decision: chats.Group
 ) -> list[Figure]:
     floors: list[list[float]] = []
     ours: list[list[float]] = []
     for _ in range(REPETITIONS):
-        floors.append(await (await _Raw.on(bus, nc, decision, DECISIONS)).run())
-        ours.append(await (await _Ours.on(bus, decision, DECISIONS)).run())
+        floors.append(await (await _Raw.on(gateway, nc, decision, DECISIONS)).run())
+        ours.append(await (await _Ours.on(gateway, decision, DECISIONS)).run())
     return [
         Figure(
             f"{name}, ack p{percent}",
@@ -57,14 +58,16 @@ async def _one_after_the_other(
     ]
 
 
-async def _many_at_once(name: str, bus: Bus, nc: Client, decision: chats.Group) -> Figure:
+async def _many_at_once(
+    name: str, gateway: JetStreamGateway, nc: Client, decision: chats.Group
+) -> Figure:
     floors: list[float] = []
     ours: list[float] = []
     each = DECISIONS_OF_A_WRITER
     for _ in range(REPETITIONS):
-        raw = [await _Raw.on(bus, nc, decision, each) for _ in range(WRITERS)]
+        raw = [await _Raw.on(gateway, nc, decision, each) for _ in range(WRITERS)]
         floors.append(await _rate(raw, len(decision)))
-        own = [await _Ours.on(bus, decision, each) for _ in range(WRITERS)]
+        own = [await _Ours.on(gateway, decision, each) for _ in range(WRITERS)]
         ours.append(await _rate(own, len(decision)))
     many = f"{name}, {WRITERS} chats at once"
     return Figure(many, "events/s", ours, floors, AIM, more_is_better=True)
@@ -79,24 +82,24 @@ async def _rate(writers: "Sequence[_Raw] | Sequence[_Ours]", size: int) -> float
 class _Ours:
     """A chat as the orchestrator appends to it: decide, seal, encode, publish, fold."""
 
-    def __init__(self, chat: ChatLog, decision: chats.Group, times: int) -> None:
-        self._chat = chat
+    def __init__(self, journal: ChatJournal, decision: chats.Group, times: int) -> None:
+        self._journal = journal
         self._decision = decision
         self._times = times
 
     @classmethod
-    async def on(cls, bus: Bus, decision: chats.Group, times: int) -> "_Ours":
+    async def on(cls, gateway: JetStreamGateway, decision: chats.Group, times: int) -> "_Ours":
         key, command = chats.new_chat(), CommandId("start")
-        chat = ChatLog(bus, key, chats.DELIVERY, command, chats.clock)
+        chat = ChatLog(gateway, key, chats.DELIVERY, command, chats.clock)
         await chat.append(lambda _: OPENING, workflow=chats.WORKFLOW)
-        return cls(chat, decision, times)
+        return cls(ChatJournal(gateway, chat, chats.clock), decision, times)
 
     async def run(self) -> list[float]:
         """Seconds from decision to acknowledgement, each."""
         taken: list[float] = []
         for _ in range(self._times):
             began = perf_counter()
-            await self._chat.record(*self._decision)
+            await self._journal.record(*self._decision)
             taken.append(perf_counter() - began)
         return taken
 
@@ -110,10 +113,12 @@ class _Raw:
         self._position = position
 
     @classmethod
-    async def on(cls, bus: Bus, nc: Client, decision: chats.Group, times: int) -> "_Raw":
+    async def on(
+        cls, gateway: JetStreamGateway, nc: Client, decision: chats.Group, times: int
+    ) -> "_Raw":
         key = chats.new_chat()
         opening, *decisions = chats.sealed(key, [OPENING, *[decision] * times])
-        position = await chats.store(bus, [opening])
+        position = await chats.store(gateway, [opening])
         return cls(nc, [floor.ready(one) for one in decisions], position)
 
     async def run(self) -> list[float]:

@@ -27,7 +27,7 @@ from contracts.ids import (
     WorkflowName,
     new_chat_id,
 )
-from services.chassis.bus import Bus
+from services.chassis.jetstream.gateway import JetStreamGateway
 
 APP = AppId("acme")
 PERSON = UserId("ana")
@@ -146,8 +146,10 @@ def sealed(key: ChatKey, groups: Iterable[Group], head: Head = EMPTY) -> list[De
     return found
 
 
-async def store(bus: Bus, decisions: Iterable[Decision], after: StreamSeq = NOWHERE) -> StreamSeq:
+async def store(
+    gateway: JetStreamGateway, decisions: Iterable[Decision], after: StreamSeq = NOWHERE
+) -> StreamSeq:
     """Append them right after the chat's message at `after`; where the last one lies."""
     for decision in decisions:
-        after = await bus.events.append(decision, after=after)
+        after = await gateway.events.append(decision, after=after)
     return after

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks import chats
 from contracts.ids import ChatKey
-from infra.children import Child
+from infra.child_process import Child
 from infra.ports import LOOPBACK, free_port
 from infra.servers import NatsServer
 from infra.stack import ROOT, waiting_for

@@ -14,7 +14,8 @@ from litestar.exceptions import WebSocketDisconnect
 from litestar.params import FromPath
 
 from infra.ports import LOOPBACK
-from services.transport.app import Settings, socket_options
+from services.transport.app import socket_options
+from services.transport.settings import Settings
 
 TO_ALL = "!"
 
@@ -50,7 +51,7 @@ async def _answer(socket: Socket, room: str, text: str) -> None:
 
 def main() -> None:
     app = Litestar([ready, echo], openapi_config=None, logging_config=None)
-    options = socket_options(Settings())
+    options = {**socket_options(Settings()), "ws": "websockets-sansio"}
     uvicorn.run(
         app, host=LOOPBACK, port=int(sys.argv[1]), log_config=None, access_log=False, **options
     )

@@ -56,10 +56,10 @@ class Counted:
     size: int = 0
 
 
-async def direct_get(nc: Client, stream: str, subject: str) -> Counted:
-    """Every message of one subject, by as few requests as a reader would make."""
+async def direct_get(nc: Client, stream: str, subject: str, after: int = 0) -> Counted:
+    """Every message of one subject after a position, by as few requests as a reader would make."""
     counted = Counted()
-    last, pending = 0, 1
+    last, pending = after, 1
     while pending:
         query = {"batch": PAGE, "seq": last + 1, "next_by_subj": subject}
         last, pending = await _page(nc, f"$JS.API.DIRECT.GET.{stream}", query, counted)

@@ -1,23 +1,26 @@
 """Live: from publishing to a viewer's WebSocket, through a transport process."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Self
+from typing import Protocol, Self
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from websockets.asyncio.client import ClientConnection, connect
 
+import mozaiks_client
 from benchmarks import chats, stage
 from benchmarks.figures import Aim, Figure, percentile
 from contracts import subjects
+from contracts.deltas import TextStreamed
 from contracts.event_log import Decision
 from contracts.ids import ChatKey
-from contracts.live import TextStreamed
 from infra.ports import LOOPBACK
 from infra.servers import NatsServer
+from services.chassis.jetstream.gateway import JetStreamGateway
 
 REPETITIONS = 7
 MESSAGES = 150
@@ -57,7 +60,7 @@ Seconds = list[float]
 
 async def measure(server: NatsServer) -> list[Figure]:
     async with (
-        stage.bus(server) as bus,
+        stage.gateway(server) as gateway,
         stage.plain(server) as publisher,
         stage.plain(server) as subscriber,
         stage.process("transport", server) as transport,
@@ -66,13 +69,41 @@ async def measure(server: NatsServer) -> list[Figure]:
         for name, messages in (("stored event", _events), ("text chunk", _chunks)):
             plain, viewed = Watched(messages), Watched(messages)
             for chat in (plain, viewed):
-                await chats.store(bus, [chat.opening])
+                await chats.store(gateway, [chat.opening])
             address = f"ws://{LOOPBACK}:{transport.port}{_path(viewed.key)}?after=0"
             async with connect(address) as socket, asyncio.timeout(LOST_SECONDS):
                 await _replayed(socket)
                 hears = await Plain.subscribed(subscriber, publisher, plain)
                 figures += await _figures(name, hears, Viewer(socket, publisher, viewed))
-        return figures
+        return [*figures, await _client(gateway, publisher, transport.port)]
+
+
+async def _client(gateway: JetStreamGateway, publisher: Client, port: int) -> Figure:
+    """The Python client beside a socket whose frames nobody parses."""
+    raw, typed = Watched(_events), Watched(_events)
+    for chat in (raw, typed):
+        await chats.store(gateway, [chat.opening])
+    async with (
+        connect(f"ws://{LOOPBACK}:{port}{_path(raw.key)}?after=0") as socket,
+        mozaiks_client.Client(
+            f"http://{LOOPBACK}:{port}", app=typed.key.app, user=chats.PERSON
+        ) as client,
+        aclosing(client.chat(typed.key.chat, chats.WORKFLOW).stream()) as frames,
+        asyncio.timeout(LOST_SECONDS),
+    ):
+        await _replayed(socket)
+        while (await anext(frames)).type != "chat.resume_boundary":
+            pass
+        viewer, reader = Viewer(socket, publisher, raw), Reader(frames, publisher, typed)
+        await _alternating(viewer, reader, WARM_UP)
+        runs = [await _alternating(viewer, reader, MESSAGES) for _ in range(REPETITIONS)]
+    return Figure(
+        "stored event to the Python client, p50",
+        "ms",
+        [1000 * percentile(taken, 50) for _, taken in runs],
+        [1000 * percentile(taken, 50) for taken, _ in runs],
+        note="floor: the same frame off the socket, not parsed",
+    )
 
 
 async def _figures(name: str, plain: "Plain", viewer: "Viewer") -> list[Figure]:
@@ -90,13 +121,18 @@ async def _figures(name: str, plain: "Plain", viewer: "Viewer") -> list[Figure]:
     ]
 
 
-async def _alternating(plain: "Plain", viewer: "Viewer", messages: int) -> tuple[Seconds, Seconds]:
+class Timed(Protocol):
+    async def next(self) -> float:
+        """Seconds from publishing a message to having it."""
+
+
+async def _alternating(floor: Timed, ours: Timed, messages: int) -> tuple[Seconds, Seconds]:
     """Each message for one of the two alone, so that neither waits for the other's."""
     heard: Seconds = []
     shown: Seconds = []
     for _ in range(messages):
-        heard.append(await plain.next())
-        shown.append(await viewer.next())
+        heard.append(await floor.next())
+        shown.append(await ours.next())
     return heard, shown
 
 
@@ -147,6 +183,28 @@ class Viewer:
         taken = perf_counter() - began
         if message.shown_by not in frame:
             raise WrongFrameError(f"{message.shown_by!r} is not in {frame[:200]!r}")
+        return taken
+
+
+class Reader:
+    """Reads a chat by the Python client."""
+
+    def __init__(
+        self, frames: AsyncIterator[mozaiks_client.Frame], publisher: Client, chat: Watched
+    ) -> None:
+        self._frames = frames
+        self._publisher = publisher
+        self._chat = chat
+
+    async def next(self) -> float:
+        """Seconds from publishing a message to having its frame."""
+        message = next(self._chat.messages)
+        began = perf_counter()
+        await self._publisher.publish(message.subject, message.payload)
+        frame = await anext(self._frames)
+        taken = perf_counter() - began
+        if message.shown_by.decode() != getattr(frame.data, "content", None):
+            raise WrongFrameError(f"{message.shown_by!r} is not in {frame}")
         return taken
 
 

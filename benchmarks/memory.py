@@ -19,15 +19,15 @@ from benchmarks.crowd import (
 from benchmarks.figures import Aim, Figure
 from contracts.ids import ChatKey
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
-from services.transport.memory import LOOK_SECONDS
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.transport.memory_trim import POLL_SECONDS
 
 VIEWERS = 500
 CHATS = 50
 WAVES = 5
 WARM_UP = 50
 """Sockets that come and go before anything is weighed: what is loaded once is nobody's."""
-IDLE_SECONDS = 3 * LOOK_SECONDS
+IDLE_SECONDS = 3 * POLL_SECONDS
 MEGABYTE = 1024**2
 COMES_BACK = Aim(ratio=1.15)
 
@@ -57,12 +57,14 @@ WAVE_KINDS = [
 
 async def measure(server: NatsServer) -> list[Figure]:
     with open_files(VIEWERS):
-        async with stage.bus(server) as bus:
-            return [figure for wave in WAVE_KINDS for figure in await _weighed(server, bus, wave)]
+        async with stage.gateway(server) as gateway:
+            return [
+                figure for wave in WAVE_KINDS for figure in await _weighed(server, gateway, wave)
+            ]
 
 
-async def _weighed(server: NatsServer, bus: Bus, wave: Wave) -> list[Figure]:
-    keys = [await _stored(bus, wave.events) for _ in range(CHATS)]
+async def _weighed(server: NatsServer, gateway: JetStreamGateway, wave: Wave) -> list[Figure]:
+    keys = [await _stored(gateway, wave.events) for _ in range(CHATS)]
     async with stage.process("transport", server) as transport:
         addresses = [address_of(transport.port, key) for key in keys] * (VIEWERS // CHATS)
         await _come_and_go(addresses[:WARM_UP], Wave("", replayed, 1, 0))
@@ -74,9 +76,9 @@ async def _weighed(server: NatsServer, bus: Bus, wave: Wave) -> list[Figure]:
         return _figures(wave, rest, peak_memory(transport.pid), after)
 
 
-async def _stored(bus: Bus, events: int) -> ChatKey:
+async def _stored(gateway: JetStreamGateway, events: int) -> ChatKey:
     key = chats.new_chat()
-    await chats.store(bus, chats.sealed(key, chats.story(events)))
+    await chats.store(gateway, chats.sealed(key, chats.story(events)))
     return key
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import NamedTuple
 
 from nats.aio.client import Client
 from websockets.asyncio.client import ClientConnection, connect
@@ -23,12 +24,13 @@ from benchmarks.crowd import (
 )
 from benchmarks.echo import TO_ALL
 from benchmarks.figures import Aim, Figure, percentile
+from benchmarks.load.process_times import times_of
 from contracts import subjects
 from contracts.event_log import Decision
 from contracts.ids import Seq
 from infra.ports import LOOPBACK
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
+from services.chassis.jetstream.gateway import JetStreamGateway
 
 IDLE = 2000
 WARM_UP = 50
@@ -47,6 +49,7 @@ BURST = 30
 """Events of a chat, all at once."""
 LOST_SECONDS = 60.0
 NONE_WRONG = Aim(limit=0)
+FRAME_AIM = Aim(ratio=1.2)
 
 SLEEP_SECONDS = 1.0
 HEAVY, HEAVY_BYTES = 200, 60_000
@@ -57,21 +60,21 @@ OPENED = sum(map(len, OPENING))
 
 async def measure(server: NatsServer) -> list[Figure]:
     with open_files(IDLE):
-        async with stage.bus(server) as bus:
+        async with stage.gateway(server) as gateway:
             return [
-                *await _idle(server, bus),
-                *await _active(server, bus),
-                *await _asleep(server, bus),
+                *await _idle(server, gateway),
+                *await _active(server, gateway),
+                *await _asleep(server, gateway),
             ]
 
 
 # -- idle -----------------------------------------------------------------------------------------
 
 
-async def _idle(server: NatsServer, bus: Bus) -> list[Figure]:
+async def _idle(server: NatsServer, gateway: JetStreamGateway) -> list[Figure]:
     async with echo(server) as (port, pid):
         floor = await _weight(pid, [f"ws://{LOOPBACK}:{port}/lobby"] * IDLE, at_once)
-    alone, shared = await _chats(bus, IDLE), await _chats(bus, CHATS)
+    alone, shared = await _chats(gateway, IDLE), await _chats(gateway, CHATS)
     figures: list[Figure] = []
     for name, last in (("a chat each", alone), (f"{IDLE // CHATS} a chat", shared)):
         async with stage.process("transport", server) as transport:
@@ -85,12 +88,12 @@ async def _idle(server: NatsServer, bus: Bus) -> list[Figure]:
     return figures
 
 
-async def _chats(bus: Bus, number: int) -> list[Decision]:
+async def _chats(gateway: JetStreamGateway, number: int) -> list[Decision]:
     """Chats in the log, each as its last decision."""
     found: list[Decision] = []
     for _ in range(number):
         decisions = chats.sealed(chats.new_chat(), OPENING)
-        await chats.store(bus, decisions)
+        await chats.store(gateway, decisions)
         found.append(decisions[-1])
     return found
 
@@ -112,10 +115,18 @@ Publish = Callable[[int, int], Awaitable[None]]
 """Publish event `seq` to the n-th chat."""
 
 
+class Burst(NamedTuple):
+    """Frames a second, and microseconds of CPU of the server for each."""
+
+    rate: float
+    cost: float
+
+
 @dataclass
 class Audience:
     """Everyone who watches, what each should see next, and how long frames took to reach them."""
 
+    pid: int
     sockets: Sequence[ClientConnection]
     publish: Publish
     seq_of: Callable[[bytes], int]
@@ -129,11 +140,13 @@ class Audience:
         first = self.last + 1
         await self._watched(PACED, self._in_turn(range(first, first + PACED)))
 
-    async def burst(self) -> float:
-        """Frames a second where everything is published at once."""
-        first, began = self.last + 1, perf_counter()
+    async def burst(self) -> Burst:
+        """Everything is published at once."""
+        first, began, used = self.last + 1, perf_counter(), times_of(self.pid).used
         await self._watched(BURST, self._all_at_once(range(first, first + BURST)))
-        return len(self.sockets) * BURST / (perf_counter() - began)
+        frames = len(self.sockets) * BURST
+        cost = (times_of(self.pid).used - used) / frames
+        return Burst(frames / (perf_counter() - began), 1_000_000 * cost)
 
     async def _in_turn(self, seqs: Sequence[int]) -> None:
         for seq in seqs:
@@ -162,23 +175,23 @@ class Audience:
                 self.taken.append(perf_counter() - sent)
 
 
-async def _active(server: NatsServer, bus: Bus) -> list[Figure]:
+async def _active(server: NatsServer, gateway: JetStreamGateway) -> list[Figure]:
     floors: list[Audience] = []
     ours: list[Audience] = []
-    rates: list[tuple[float, float]] = []
+    bursts: list[tuple[Burst, Burst]] = []
     for _ in range(REPETITIONS):
         async with _bare(server) as audience:
             await audience.paced()
             bare = await audience.burst()
             floors.append(audience)
-        async with _viewers(server, bus) as audience:
+        async with _viewers(server, gateway) as audience:
             await audience.paced()
-            rates.append((await audience.burst(), bare))
+            bursts.append((await audience.burst(), bare))
             ours.append(audience)
     title = f"{VIEWERS} viewers of {CHATS} chats"
     return [
         *(_latency(title, percent, ours, floors) for percent in (50, 99)),
-        _throughput(title, rates),
+        *_bursts(title, bursts),
         Figure(
             f"{title}: frames missing or out of order",
             "frames",
@@ -201,14 +214,20 @@ def _latency(
     )
 
 
-def _throughput(title: str, rates: Sequence[tuple[float, float]]) -> Figure:
-    ours, floors = zip(*rates, strict=True)
-    return Figure(f"{title}: all at once", "frames/s", ours, floors, more_is_better=True)
+def _bursts(title: str, bursts: Sequence[tuple[Burst, Burst]]) -> list[Figure]:
+    ours, floors = zip(*bursts, strict=True)
+    name = f"{title}: all at once"
+    rates, bare_rates = ([one.rate for one in side] for side in (ours, floors))
+    costs, bare_costs = ([one.cost for one in side] for side in (ours, floors))
+    return [
+        Figure(name, "frames/s", rates, bare_rates, more_is_better=True),
+        Figure(f"{name}, CPU of a frame", "us", costs, bare_costs, FRAME_AIM),
+    ]
 
 
 @asynccontextmanager
-async def _viewers(server: NatsServer, bus: Bus) -> AsyncIterator[Audience]:
-    last = await _chats(bus, CHATS)
+async def _viewers(server: NatsServer, gateway: JetStreamGateway) -> AsyncIterator[Audience]:
+    last = await _chats(gateway, CHATS)
     ready = [_events(one) for one in last]
     async with (
         stage.plain(server) as publisher,
@@ -219,7 +238,7 @@ async def _viewers(server: NatsServer, bus: Bus) -> AsyncIterator[Audience]:
         async def publish(chat: int, seq: int) -> None:
             await _published(publisher, next(ready[chat]), seq)
 
-        yield Audience(sockets, publish, _seq_of_frame, last=OPENED)
+        yield Audience(transport.pid, sockets, publish, _seq_of_frame, last=OPENED)
 
 
 _ROW = VIEWERS // CHATS
@@ -258,7 +277,7 @@ def _seq_of_frame(frame: bytes) -> int:
 async def _bare(server: NatsServer) -> AsyncIterator[Audience]:
     """The same number of sockets in rooms of a bare app; one more in each tells the others."""
     async with AsyncExitStack() as stack:
-        port, _ = await stack.enter_async_context(echo(server))
+        port, pid = await stack.enter_async_context(echo(server))
         rooms = [f"ws://{LOOPBACK}:{port}/{room}" for room in range(CHATS)]
         speakers = await stack.enter_async_context(crowd(rooms, at_once))
         sockets = await stack.enter_async_context(crowd(rooms * _ROW, at_once))
@@ -267,7 +286,7 @@ async def _bare(server: NatsServer) -> AsyncIterator[Audience]:
         async def publish(chat: int, seq: int) -> None:
             await speakers[chat].send(f"{TO_ALL}{padding}:{seq}")
 
-        yield Audience(sockets, publish, _seq_of_text, last=0)
+        yield Audience(pid, sockets, publish, _seq_of_text, last=0)
 
 
 _EXAMPLE = chats.sealed(chats.new_chat(), [[chats.said()]])[0].data
@@ -281,16 +300,16 @@ def _seq_of_text(text: bytes) -> int:
 # -- asleep ---------------------------------------------------------------------------------------
 
 
-async def _asleep(server: NatsServer, bus: Bus) -> list[Figure]:
+async def _asleep(server: NatsServer, gateway: JetStreamGateway) -> list[Figure]:
     """A socket stands still while megabytes happen, is sent away, and comes back by its cursor."""
-    (last,) = await _chats(bus, 1)
+    (last,) = await _chats(gateway, 1)
     key = last.key
-    patience = {"SEND_SECONDS": str(SLEEP_SECONDS)}
+    patience = {"CLIENT_SEND_TIMEOUT_SECONDS": str(SLEEP_SECONDS)}
     async with stage.process("transport", server, patience) as transport:
         asleep = await connect(address_of(transport.port, key), max_queue=1, compression=None)
         await replayed(asleep)
         before = memory(transport.pid)
-        await _heavy(bus, last)
+        await _heavy(gateway, last)
         await asyncio.sleep(SLEEP_SECONDS)
         grown = (memory(transport.pid) - before) / KILOBYTE**2
         seen = await _until_closed(asleep)
@@ -307,10 +326,10 @@ async def _asleep(server: NatsServer, bus: Bus) -> list[Figure]:
     ]
 
 
-async def _heavy(bus: Bus, last: Decision) -> None:
+async def _heavy(gateway: JetStreamGateway, last: Decision) -> None:
     words: list[chats.Group] = [[chats.said("x" * HEAVY_BYTES)] * 4] * (HEAVY // 4)
-    position = await bus.events.last_position(last.key)
-    await chats.store(bus, chats.sealed(last.key, words, last.head), after=position)
+    position = await gateway.events.last_position(last.key)
+    await chats.store(gateway, chats.sealed(last.key, words, last.head), after=position)
 
 
 async def _until_closed(socket: ClientConnection) -> list[int]:

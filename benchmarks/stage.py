@@ -11,22 +11,29 @@ from pathlib import Path
 import nats
 from nats.aio.client import Client
 
-from infra.children import Child
+from contracts import subjects
+from contracts.catalogue import GENERAL, WorkflowCard
+from infra.child_process import Child
 from infra.ports import free_port
 from infra.servers import NatsServer
 from infra.stack import ROOT, waiting_for
-from services.chassis.bus import Bus
-from services.chassis.process import build_broker, connected
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.process.broker import build_broker, connected
 from services.chassis.settings import Settings
 
 READY_SECONDS = 30.0
+GENERAL_CARD = WorkflowCard(name=GENERAL, pattern="DefaultPattern", general=True)
+"""An orchestrator publishes this card last: without it a transport is not ready."""
 
 
 @contextmanager
-def nats_server() -> Iterator[NatsServer]:
-    """A server of our own, in another process, with a store that is thrown away."""
+def nats_server(sync_interval: str | None = None) -> Iterator[NatsServer]:
+    """A server of our own, in another process, with a store that is thrown away.
+
+    `sync_interval` is how often it syncs to disk; the server's own default where none is given.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        server = NatsServer(Path(folder) / "nats")
+        server = NatsServer(Path(folder) / "nats", sync_interval=sync_interval)
         server.start()
         try:
             yield server
@@ -35,10 +42,12 @@ def nats_server() -> Iterator[NatsServer]:
 
 
 @asynccontextmanager
-async def bus(server: NatsServer) -> AsyncIterator[Bus]:
-    """The bus as a service has it, the streams in place."""
+async def gateway(server: NatsServer) -> AsyncIterator[JetStreamGateway]:
+    """The gateway as a service has it, with the streams and what makes a transport ready."""
     settings = Settings(nats_url=server.url)
     async with connected(build_broker(settings, "benchmark"), settings) as connection:
+        bucket = await connection.key_values.bucket(subjects.WORKFLOWS)
+        await bucket.put(subjects.workflow_key(GENERAL), GENERAL_CARD.model_dump_json().encode())
         yield connection
 
 
@@ -57,7 +66,7 @@ class Process:
 
     def __init__(self, name: str, server: NatsServer, environment: Mapping[str, str]) -> None:
         self.port = free_port()
-        told = {
+        variables = {
             **os.environ,
             "NATS_URL": server.url,
             "OPENAI_API_KEY": "",  # only the demo model is free, and the same for everyone
@@ -66,7 +75,7 @@ class Process:
         }
         command = [sys.executable, "-m", f"services.{name}"]
         log = server.folder / f"{name}-{self.port}.log"
-        self._child = Child(name, command, log, environment=told, folder=ROOT)
+        self._child = Child(name, command, log, environment=variables, folder=ROOT)
 
     async def start(self) -> None:
         """Return once it is ready. Raises StartError."""
@@ -81,6 +90,12 @@ class Process:
 
     def kill(self) -> None:
         self._child.kill()
+
+    def pause(self) -> None:
+        self._child.pause()
+
+    def resume(self) -> None:
+        self._child.resume()
 
     async def stop(self) -> None:
         await asyncio.to_thread(self._child.stop)

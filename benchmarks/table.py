@@ -1,6 +1,6 @@
 """Figures as one aligned table."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from benchmarks.figures import Figure
 
@@ -9,10 +9,14 @@ _NUMBERS = {1, 2, 4}
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """A header, one row per figure; a column is as wide as its widest cell."""
-    rows = [_HEAD, *(_row(figure) for figure in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    return "\n".join(_line(row, widths) for row in rows)
+    """A header, one row per figure."""
+    return aligned([_HEAD, *(_row(figure) for figure in figures)], _NUMBERS)
+
+
+def aligned(rows: Sequence[Sequence[str]], numbers: Collection[int]) -> str:
+    """Columns as wide as their widest cell; those in `numbers` are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths, numbers) for row in rows)
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
@@ -35,9 +39,9 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], numbers: Collection[int]) -> str:
     cells = (
-        cell.rjust(width) if column in _NUMBERS else cell.ljust(width)
+        cell.rjust(width) if column in numbers else cell.ljust(width)
         for column, (cell, width) in enumerate(zip(row, widths, strict=True))
     )
     return "  ".join(cells).rstrip()

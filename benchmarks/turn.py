@@ -19,29 +19,36 @@ from contracts import subjects
 from contracts.commands import StartChat
 from contracts.ids import ChatKey, WorkflowName, new_command_id
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
-from services.chassis.listening import Delivery
-from services.orchestrator.agents.build import Cast
-from services.orchestrator.agents.demo import DemoConfig
-from services.orchestrator.agents.offer import Edition, build_performer
-from services.orchestrator.chatlog import ChatLog
-from services.orchestrator.decisions import decide
-from services.orchestrator.handlers import Handlers
-from services.orchestrator.runner import Runner, Staged
-from services.orchestrator.state import ChatState
-from services.orchestrator.workflows.demo import DemoLine, DemoScripts, Script
-from services.orchestrator.workflows.loading import Loaded
+from services.chassis.consumers.queue_consumer import Delivery
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.orchestrator.agents.execution.agent_set import AgentSet
+from services.orchestrator.agents.execution.effect_executor import AgentExecutor
+from services.orchestrator.agents.models.demo import DemoConfig
+from services.orchestrator.agents.registry.workflow_version import WorkflowVersion
+from services.orchestrator.domain.decisions import decide
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.runtime.chat_log import ChatLog
+from services.orchestrator.runtime.command_handler import CommandHandler
+from services.orchestrator.runtime.runner import RunnableWorkflow, Runner
+from services.orchestrator.workflows.demo import DemoReply, DemoScript, DemoScripts
+from services.orchestrator.workflows.loading import LoadedWorkflow
 from services.orchestrator.workflows.spec import USER, Agent, Workflow
 
 REPETITIONS = 7
 TURNS = 12
 CALL_LIMIT = 10
+MAX_TURNS = 100_000
 AIM = Aim(ratio=2)
 PROMPT = "You are a helpful planner."
 QUESTION = "What would it cost?"
 ANSWER = "About nine days, give or take one, for the four steps of the plan."
 WORDS = 40
 _SEQUENCES = count(1)
+
+
+def next_sequence() -> int:
+    """The position of a command's message that nothing else has."""
+    return next(_SEQUENCES)
 
 
 class WrongTurnError(Exception):
@@ -71,35 +78,40 @@ def estimate_effort(steps: list[str]) -> str:
     return f"{len(steps)} steps, {2 * len(steps)} days"
 
 
-def _cases() -> list[Case]:
+def one_tool(name: str) -> Case:
+    """A turn in which the model calls a tool and answers with its result."""
     asked = ToolCallEvent("estimate_effort", id="call_1", arguments='{"steps": ["a", "b"]}')
-    words = Script(lines=[DemoLine(say="blueprint " * WORDS)], loop=True)
+    return Case(name, TestConfig(asked, ANSWER), 12, (estimate_effort,))
+
+
+def _cases() -> list[Case]:
+    words = DemoScript(lines=[DemoReply(say="blueprint " * WORDS)], loop=True)
     return [
         Case("text", TestConfig(ANSWER), 8),
-        Case("one tool", TestConfig(asked, ANSWER), 12, (estimate_effort,)),
+        one_tool("one tool"),
         Case(f"{WORDS} words streamed", DemoConfig(words, pause=0), 8),
     ]
 
 
 async def measure(server: NatsServer) -> list[Figure]:
     cases = _cases()
-    async with stage.bus(server) as bus:
-        runner = _runner(bus, cases)
-        return [figure for case in cases for figure in await _compare(case, bus, runner)]
+    async with stage.gateway(server) as gateway:
+        runner = build_runner(gateway, cases)
+        return [figure for case in cases for figure in await _compare(case, gateway, runner)]
 
 
-async def _compare(case: Case, bus: Bus, runner: Runner) -> list[Figure]:
+async def _compare(case: Case, gateway: JetStreamGateway, runner: Runner) -> list[Figure]:
     bare: list[float] = []
     runs: list[float] = []
     whole: list[float] = []
     agent = case.agent()
     for _ in range(REPETITIONS):
-        bare.append(await _cost([_ask(agent)] * TURNS))
+        bare.append(await cost([_ask(agent)] * TURNS))
         opened = [await _opened(case, runner) for _ in range(TURNS)]
-        runs.append(await _cost([_run(runner, chat) for chat in opened]))
+        runs.append(await cost([_run(runner, chat) for chat in opened]))
         _check(case, opened)
-        handled = [_handled(case, bus, runner) for _ in range(TURNS)]
-        whole.append(await _cost(handled))
+        handled = [_handled(case, gateway, runner) for _ in range(TURNS)]
+        whole.append(await cost(handled))
     name = f"turn, {case.name}"
     return [
         Figure(f"{name}: CPU", "ms", runs, bare, AIM),
@@ -110,7 +122,7 @@ async def _compare(case: Case, bus: Bus, runner: Runner) -> list[Figure]:
 Deed = Callable[[], Awaitable[object]]
 
 
-async def _cost(deeds: Sequence[Deed]) -> float:
+async def cost(deeds: Sequence[Deed]) -> float:
     """Milliseconds of this process's CPU for each, the mean."""
     gc.collect()
     began = process_time()
@@ -127,24 +139,29 @@ def _run(runner: Runner, chat: ChatLog) -> Deed:
     return lambda: runner.run(chat, takeover=False)
 
 
-def _handled(case: Case, bus: Bus, runner: Runner) -> Deed:
+def _handled(case: Case, gateway: JetStreamGateway, runner: Runner) -> Deed:
     command = _start(case, chats.new_chat())
     message = Msg(
-        bus.nc,
+        gateway.nc,
         subject=subjects.command(command.key, command.name),
         data=command.model_dump_json().encode(),
     )
-    return lambda: Handlers(runner).on_command(
-        Delivery(message, attempt=1, sequence=next(_SEQUENCES))
+    return lambda: CommandHandler(runner).on_command(
+        Delivery(message, attempt=1, sequence=next_sequence())
     )
 
 
 async def _opened(case: Case, runner: Runner) -> ChatLog:
     """A chat that waits for its agent."""
     command = _start(case, chats.new_chat())
-    chat = runner.open(command.key, command.command_id, next(_SEQUENCES), attempt=1)
-    workflow = await runner.workflow(chat.state, case.workflow)
-    await chat.append(lambda state: decide(command, state, workflow), workflow=case.workflow)
+    chat = runner.open(command.key, command.command_id, next_sequence(), attempt=1)
+    runnable = await runner.find(chat.state, case.workflow)
+    assert runnable is not None
+    await chat.append(
+        lambda state: decide(command, state, runnable.workflow),
+        then=runnable.opening(chat),
+        workflow=case.workflow,
+    )
     return chat
 
 
@@ -166,31 +183,41 @@ def _check(case: Case, ran: Sequence[ChatLog]) -> None:
 
 
 def _spoke(state: ChatState) -> str:
-    return f"ended {state.ended}, open {state.open and state.open.agent}"
+    return f"ended {state.ended}, open {state.open_turn and state.open_turn.agent}"
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
-    """The cases as a repertoire."""
+class FixedWorkflows:
+    """The cases as a workflow source."""
 
-    staged: Mapping[WorkflowName, Staged]
+    runnable: Mapping[WorkflowName, RunnableWorkflow]
 
-    async def of(self, state: ChatState, asked_for: WorkflowName | None = None) -> Staged | None:
+    async def find(
+        self, state: ChatState, asked_for: WorkflowName | None = None
+    ) -> RunnableWorkflow | None:
         name = state.workflow or asked_for
-        return None if name is None else self.staged.get(name)
+        return None if name is None else self.runnable.get(name)
 
 
-def _staged(case: Case) -> Staged:
+def _runnable(case: Case) -> RunnableWorkflow:
     agent = Agent(chats.AGENT, PROMPT, after_work=USER)
-    workflow = Workflow(name=case.workflow, agents={chats.AGENT: agent}, initial_agent=chats.AGENT)
-    edition = Edition(Loaded(case.name, workflow, DemoScripts()), Cast({chats.AGENT: case.agent()}))
-    return Staged(workflow, build_performer(edition, CALL_LIMIT))
+    workflow = Workflow(
+        name=case.workflow,
+        agents={chats.AGENT: agent},
+        initial_agent=chats.AGENT,
+        max_turns=MAX_TURNS,
+    )
+    version = WorkflowVersion(
+        LoadedWorkflow(case.name, workflow, DemoScripts()), AgentSet({chats.AGENT: case.agent()})
+    )
+    executor = AgentExecutor(version, CALL_LIMIT)
+    return RunnableWorkflow(workflow, executor, executor.open_turn)
 
 
-def _runner(bus: Bus, cases: Sequence[Case]) -> Runner:
+def build_runner(gateway: JetStreamGateway, cases: Sequence[Case]) -> Runner:
     return Runner(
-        bus=bus,
-        repertoire=Stages({case.workflow: _staged(case) for case in cases}),
+        gateway=gateway,
+        workflows=FixedWorkflows({case.workflow: _runnable(case) for case in cases}),
         clock=chats.clock,
         process="bench",
     )

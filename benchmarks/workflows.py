@@ -20,16 +20,16 @@ from contracts.catalogue import WorkflowCard
 from contracts.ids import Seq, WorkflowName
 from infra.servers import NatsServer
 from infra.stack import ROOT
-from services.chassis.bus import Bus
-from services.chassis.ending import end
-from services.orchestrator.agents import demo
-from services.orchestrator.agents.catalogue import keep_fresh, publish
-from services.orchestrator.agents.models import Models
-from services.orchestrator.agents.shelf import Shelf
-from services.orchestrator.state import ChatState
-from services.orchestrator.workflows.archive import Archive
-from services.orchestrator.workflows.reading import SUFFIXES
-from services.orchestrator.workflows.watching import Watch
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.tasks import cancel_and_wait
+from services.orchestrator.agents.models import demo
+from services.orchestrator.agents.models.providers import ModelFactory
+from services.orchestrator.agents.registry.publisher import follow_changes, publish
+from services.orchestrator.agents.registry.version_registry import VersionRegistry
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.workflows.code.bundle_store import BundleStore
+from services.orchestrator.workflows.manifest.reader import SUFFIXES
+from services.orchestrator.workflows.watcher import FolderWatcher
 
 COUNT = 200
 REPETITIONS = 5
@@ -37,7 +37,9 @@ LOOKS = 1000
 CHANGE_SECONDS = 10.0
 CALL_LIMIT = 10
 CHANGED = WorkflowName("Generator000")
-MODELS = Models(demo.MODEL, demo=True, config_of=lambda script, _: demo.DemoConfig(script, 0))
+MODELS = ModelFactory(
+    demo.MODEL, demo=True, config_for=lambda script, _: demo.DemoConfig(script, 0)
+)
 
 
 class NotAllError(Exception):
@@ -45,9 +47,13 @@ class NotAllError(Exception):
 
 
 async def measure(server: NatsServer) -> list[Figure]:
-    async with stage.bus(server) as bus:
+    async with stage.gateway(server) as gateway:
         with _folders() as root:
-            return [await _start(bus, root), *await _chosen(bus, root), await _change(bus, root)]
+            return [
+                await _start(gateway, root),
+                *await _chosen(gateway, root),
+                await _change(gateway, root),
+            ]
 
 
 @contextmanager
@@ -58,6 +64,7 @@ def _folders() -> Iterator[Path]:
         for number in range(COUNT):
             original = shipped[number % len(shipped)]
             _copy(original, Path(place) / f"{original.name}{number:03}")
+        shutil.copytree(ROOT / "workflows" / "_shared", Path(place) / "_shared")
         first = next(Path(place).glob("Generator*"))
         first.rename(first.with_name(CHANGED))
         _named(Path(place) / CHANGED, first.name)
@@ -74,17 +81,17 @@ def _named(folder: Path, before: str) -> None:
         head.write_text(head.read_text().replace(before, folder.name))
 
 
-def _shelf(bus: Bus, root: Path) -> Shelf:
-    return Shelf(root, MODELS, {}, Archive(bus), CALL_LIMIT)
+def _registry(gateway: JetStreamGateway, root: Path) -> VersionRegistry:
+    return VersionRegistry(root, MODELS, {}, BundleStore(gateway), CALL_LIMIT)
 
 
-async def _start(bus: Bus, root: Path) -> Figure:
+async def _start(gateway: JetStreamGateway, root: Path) -> Figure:
     floors: list[float] = []
     ours: list[float] = []
     for _ in range(REPETITIONS):
-        await bus.js.purge_stream(subjects.bucket_stream(subjects.WORKFLOWS))
+        await gateway.js.purge_stream(subjects.bucket_stream(subjects.WORKFLOWS))
         floors.append(_parsed(root))
-        ours.append(await _shown(bus, root))
+        ours.append(await _shown(gateway, root))
     return Figure(f"{COUNT} workflows at start", "ms", ours, floors, Aim(limit=2_000))
 
 
@@ -100,26 +107,26 @@ def _parsed(root: Path) -> float:
     return 1000 * (perf_counter() - began)
 
 
-async def _shown(bus: Bus, root: Path) -> float:
+async def _shown(gateway: JetStreamGateway, root: Path) -> float:
     """Until each, and what is built in, has its agents and its card in the catalogue."""
     gc.collect()
     began = perf_counter()
-    offer = await _shelf(bus, root).load()
-    await publish(bus, offer)
+    catalogue = await _registry(gateway, root).load()
+    await publish(gateway.key_values, catalogue)
     taken = 1000 * (perf_counter() - began)
-    if len(offer.editions) < COUNT:
-        raise NotAllError(f"{len(offer.editions)} of {COUNT} workflows")
+    if len(catalogue.versions) < COUNT:
+        raise NotAllError(f"{len(catalogue.versions)} of {COUNT} workflows")
     return taken
 
 
-async def _chosen(bus: Bus, root: Path) -> list[Figure]:
+async def _chosen(gateway: JetStreamGateway, root: Path) -> list[Figure]:
     """Whose configuration is in memory: that of a new chat, and of one that began before an edit."""
-    shelf = _shelf(bus, root)
-    began = (await shelf.load()).workflows[CHANGED].version
+    registry = _registry(gateway, root)
+    began = (await registry.load()).workflows[CHANGED].version
     if began is None:
         raise NotAllError(CHANGED)
     _edit(root, "another prompt")
-    await shelf.load({CHANGED})
+    await registry.load({CHANGED})
     earlier = ChatState(
         seq=Seq(1),
         workflow=CHANGED,
@@ -128,32 +135,32 @@ async def _chosen(bus: Bus, root: Path) -> list[Figure]:
     )
     aim = Aim(limit=1_000)
     return [
-        Figure("a cached workflow, newest", "µs", await _looks(shelf, ChatState()), aim=aim),
-        Figure("a cached workflow, earlier", "µs", await _looks(shelf, earlier), aim=aim),
+        Figure("a cached workflow, newest", "µs", await _lookups(registry, ChatState()), aim=aim),
+        Figure("a cached workflow, earlier", "µs", await _lookups(registry, earlier), aim=aim),
     ]
 
 
-async def _looks(shelf: Shelf, state: ChatState) -> list[float]:
+async def _lookups(registry: VersionRegistry, state: ChatState) -> list[float]:
     taken: list[float] = []
     for _ in range(REPETITIONS + 1):
         began = perf_counter()
         for _ in range(LOOKS):
-            if await shelf.of(state, CHANGED) is None:
+            if await registry.find(state, CHANGED) is None:
                 raise NotAllError(CHANGED)
         taken.append(1_000_000 * (perf_counter() - began) / LOOKS)
     return taken[1:]  # the first one keeps the version in the archive
 
 
-async def _change(bus: Bus, root: Path) -> Figure:
+async def _change(gateway: JetStreamGateway, root: Path) -> Figure:
     """From a file's new content to the card that says so."""
-    watch, shelf = Watch(root), _shelf(bus, root)
-    await publish(bus, await shelf.load())
-    following = asyncio.create_task(keep_fresh(bus, shelf, watch))
-    bucket = await bus.bucket(subjects.WORKFLOWS)
+    watcher, registry = FolderWatcher(root), _registry(gateway, root)
+    await publish(gateway.key_values, await registry.load())
+    following = asyncio.create_task(follow_changes(gateway.key_values, registry, watcher))
+    bucket = await gateway.key_values.bucket(subjects.WORKFLOWS)
     try:
         taken = [await _change_once(bucket, root, f"prompt {n}") for n in range(REPETITIONS + 1)]
     finally:
-        await end(following)
+        await cancel_and_wait(following)
     return Figure("a change on disk, to its card", "ms", taken[1:], aim=Aim(limit=1_000))
 
 

@@ -1,4 +1,4 @@
-"""What services tell each other through key-value buckets: workflows on offer and chats in short."""
+"""Values of key-value buckets that services share: cards of workflows and summaries of chats."""
 
 from typing import Literal
 
@@ -10,9 +10,17 @@ from contracts.ids import AgentName, AppId, ChatId, Seq, UserId, WorkflowName
 StartupMode = Literal["AgentDriven", "UserDriven", "BackendOnly"]
 ChatStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
+GENERAL = WorkflowName("General")
+"""The workflow that answers where none is chosen. Every catalogue has it, be it one that did not load,
+and it is published after all others: where it is, the catalogue is complete."""
+
+
+def is_general(name: WorkflowName) -> bool:
+    return name.casefold() == GENERAL.casefold()
+
 
 class ToolCard(BaseModel):
-    """A tool as the public may know it; `component` and `mode` are there for tools with a UI."""
+    """What is public of a tool; `component` and `mode` are set for tools with a UI."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -25,11 +33,12 @@ class ToolCard(BaseModel):
 
 
 class WorkflowCard(BaseModel):
-    """A workflow as the public may know it: no prompts, no paths.
+    """What is public of a workflow: no prompts, no paths.
 
     A workflow that did not load has `problems` (file and reason, one line each) and no agents; one
-    whose newest edit does not load has them beside its last good version. `general` is the built-in
-    one that answers where no workflow is chosen. `outputs` says which agent answers in which model.
+    whose newest edit does not load has them beside its last version that loaded. `general` marks the
+    built-in workflow of general chats. `outputs` maps an agent to the model of its structured output,
+    `settable` a context variable that users may set to the components that may do so; none: any.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -49,12 +58,13 @@ class WorkflowCard(BaseModel):
     general: bool = False
     tools: list[ToolCard] = []
     outputs: dict[AgentName, str] = {}
+    settable: dict[str, list[str]] = {}
     problems: list[str] = []
     warnings: list[str] = []
 
     @property
     def on_offer(self) -> bool:
-        """Whether a chat can begin: its newest edit loads, or an earlier one did."""
+        """Whether a chat can start: the newest edit loads, or an earlier one did."""
         return bool(self.agents) or not self.problems
 
 

@@ -1,4 +1,4 @@
-"""Bytes to Envelope to Event and back: the one place where the wire meets the types."""
+"""Encoding and decoding of events: bytes to Envelope to Event and back."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,18 +10,22 @@ from contracts.events import EVENT_TYPES, Event
 from contracts.ids import ChatKey, RunnerId, Seq, WorkflowName
 from contracts.upcasts import upcast
 
+# Without pydantic's methods around them, which take an eighth of the time of an event.
+_ENVELOPE = Envelope.__pydantic_validator__
+_BODIES = {name: event.__pydantic_validator__ for name, event in EVENT_TYPES.items()}
+
 
 class UnreadableMessageError(ValueError):
-    """Bytes or a body that do not hold what they should; never worth a retry."""
+    """Bytes or a body that cannot be decoded; a retry cannot succeed."""
 
 
 class UnknownEventTypeError(UnreadableMessageError):
-    """An event that this release does not know: readers that do not need it pass it by."""
+    """An event of a newer release: readers that do not need it skip it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An event together with where and why it happened."""
+    """An event with its envelope."""
 
     envelope: Envelope
     event: Event
@@ -29,7 +33,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What an envelope says beside its event: where it belongs and how it came about."""
+    """Everything in an envelope but the event and its position."""
 
     key: ChatKey
     workflow: WorkflowName
@@ -48,9 +52,10 @@ def encode(envelope: Envelope) -> bytes:
 def decode(data: bytes) -> Envelope:
     """Raises UnreadableMessageError, which quotes what is wrong but not the data."""
     try:
-        return Envelope.model_validate_json(data)
+        envelope: Envelope = _ENVELOPE.validate_json(data)
     except ValidationError as broken:
         raise UnreadableMessageError(f"no event envelope: {describe(broken)}") from broken
+    return envelope
 
 
 def open_event(envelope: Envelope) -> Event:
@@ -63,9 +68,10 @@ def open_event(envelope: Envelope) -> Event:
         raise UnknownEventTypeError(f"{envelope.type} v{envelope.version} ({envelope.event_id})")
     body = upcast(envelope.type, envelope.version, envelope.body, current=known.version)
     try:
-        return known.model_validate(body)
+        event: Event = _BODIES[envelope.type].validate_python(body)
     except ValidationError as broken:
         raise UnreadableMessageError(f"{envelope.event_id}: {describe(broken)}") from broken
+    return event
 
 
 def seal(event: Event, seq: Seq, origin: Origin) -> Fact:

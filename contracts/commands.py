@@ -1,4 +1,4 @@
-"""Commands to the orchestrator: the only way for anyone else to change a chat."""
+"""Commands to the orchestrator: the only way for other services to change a chat."""
 
 from typing import Annotated, Any, Literal
 
@@ -37,15 +37,26 @@ class SendMessage(_Command):
 
 
 class AnswerQuestion(_Command):
+    """`user_id` answers, by a `role` of theirs where the question does not name them.
+
+    `approved` and `always` decide an approval, else its text does. With a `digest`, the answer has
+    an effect only if the question asks about arguments with that digest.
+    """
+
     name: Literal["answer_question"] = "answer_question"
     question_id: QuestionId
     text: str
+    role: str | None = None
+    approved: bool | None = None
+    always: bool = False
+    digest: str | None = None
 
 
 class AnswerUiTool(_Command):
     name: Literal["answer_ui_tool"] = "answer_ui_tool"
     question_id: QuestionId
     response: dict[str, Any]
+    role: str | None = None
 
 
 class ExpireQuestion(_Command):
@@ -55,15 +66,26 @@ class ExpireQuestion(_Command):
     question_id: QuestionId
 
 
+class EscalateQuestion(_Command):
+    """Sent by a timer, at the time of the question's escalation."""
+
+    name: Literal["escalate_question"] = "escalate_question"
+    question_id: QuestionId
+
+
 class SetVariables(_Command):
-    """The person sets context variables, by a component of the page; those of the runtime stay."""
+    """A client sets context variables of which the workflow says that users may set them.
+
+    `component` is the component that sets them, where one does.
+    """
 
     name: Literal["set_variables"] = "set_variables"
     variables: dict[str, Any] = Field(min_length=1)
+    component: str | None = None
 
 
 class AttachFile(_Command):
-    """The bytes are in bucket `attachments` already; this makes them known to the chat."""
+    """Adds a file to the chat; its bytes are in object store `attachments` already."""
 
     name: Literal["attach_file"] = "attach_file"
     attachment_id: str
@@ -80,10 +102,21 @@ class CancelChat(_Command):
     reason: str = ""
 
 
-class ResumeChat(_Command):
-    """Sent by the audit where a chat waits for us and the message that owned it is gone.
+class StopAnswer(_Command):
+    """Ends the answer that is running, and nothing else; then it is the user's turn.
 
-    `owner` is that message's sequence in COMMANDS: nothing happens where the chat has moved on.
+    `turn` is the turn that the user saw running: the answer that goes on from it is stopped, not one
+    to a later message. None: whatever answer is running.
+    """
+
+    name: Literal["stop_answer"] = "stop_answer"
+    turn: int | None = None
+
+
+class ResumeChat(_Command):
+    """Sent by the audit where a chat is pending and the message that owned it is gone.
+
+    `owner` is that message's sequence in COMMANDS: where the chat has moved on, nothing happens.
     """
 
     name: Literal["resume_chat"] = "resume_chat"
@@ -96,11 +129,13 @@ Command = (
     | AnswerQuestion
     | AnswerUiTool
     | ExpireQuestion
+    | EscalateQuestion
     | SetVariables
     | AttachFile
     | CancelChat
+    | StopAnswer
     | ResumeChat
 )
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="name")])
-"""Parses a command off the wire. Raises pydantic.ValidationError."""
+"""Parses a command. Raises pydantic.ValidationError."""

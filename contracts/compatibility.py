@@ -84,6 +84,17 @@ def _channels(old: Schema, new: Schema) -> Iterator[str]:
             yield f"channel {name}: address {before['address']} became {now['address']}"
         for message in before["messages"].keys() - now["messages"].keys():
             yield f"channel {name}: message {message} removed"
+    found, comparison = _own_schemas(new), _Comparison(old, new)
+    for name, schema in _own_schemas(old).items():
+        if name in found:
+            yield from comparison.breaks(schema, found[name], name)
+        else:
+            yield f"schema {name}: removed"
+
+
+def _own_schemas(document: Schema) -> dict[str, Schema]:
+    """Those inside an AsyncAPI document, beside the files it refers to."""
+    return dict(document.get("components", {}).get("schemas", {}))
 
 
 class _Comparison:

@@ -1,4 +1,4 @@
-"""The outside of a message: who, where, when and why, around a body that it never reads."""
+"""The envelope of an event: chat, position, time and cause, around a body that it never reads."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from contracts.ids import AppId, ChatId, ChatKey, EventId, RunnerId, Seq, WorkflowName
+from contracts.large_values import StoredValue
 from contracts.subjects import Category, chat_tokens
 
 
@@ -23,9 +24,10 @@ class Envelope(BaseModel):
     """One stored event, self-contained: a reader needs no header and no other message.
 
     `previous` is the digest of the event before it in its chat, none for the first (see
-    `contracts.event_log`). `cause` is the id of the command that brought it about; `actor` is
-    `user:<id>`, `agent:<name>` or `runtime`; `runner` is the delivery of a command in whose hands
-    it was appended (see `contracts.ids.DeliveryId`); `trace` is a W3C traceparent.
+    `contracts.event_log`). `cause` is the id of the command that caused it; `actor` is
+    `user:<id>`, `agent:<name>` or `runtime`; `runner` is the delivery of a command that
+    appended it (see `contracts.ids.DeliveryId`); `trace` is a W3C traceparent. `values` are those of
+    which the body has only the beginning (see `contracts.large_values`); none where it is whole.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -44,6 +46,7 @@ class Envelope(BaseModel):
     trace: str | None = None
     workflow_name: WorkflowName
     body: dict[str, Any]
+    values: tuple[StoredValue, ...] | None = None
 
     @property
     def key(self) -> ChatKey:
@@ -55,5 +58,5 @@ class Envelope(BaseModel):
 
 
 def event_id(key: ChatKey, seq: Seq) -> EventId:
-    """The id of a chat's n-th event: derived from its place, so a repeated append is the same event."""
+    """The id of an event, derived from its position: a repeated append is the same event."""
     return EventId(f"{chat_tokens(key)}.{seq}")

@@ -9,21 +9,24 @@ else lies in the stream is no event of the chat, for every reader alike.
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
-from contracts import codec
-from contracts.codec import Origin, UnknownEventTypeError, UnreadableMessageError
+from contracts import codec, large_values
+from contracts.codec import Fact, Origin, UnknownEventTypeError, UnreadableMessageError
 from contracts.envelope import Envelope
 from contracts.events import Event
+from contracts.events.turn import ToolReturned
+from contracts.frozen import replace
 from contracts.ids import ChatKey, Seq
+from contracts.large_values import INLINE_BYTES, LargeValue, StoredValue
 from contracts.subjects import Branch, InvalidSubjectError, branch, parse, token
 
 
 class RejectedMessageError(UnreadableMessageError):
-    """A message in a chat's subjects that is no part of the chat; says why, without its data."""
+    """A message in a chat's subjects that is no part of the chat; the reason, without its data."""
 
 
 class Head(NamedTuple):
@@ -41,16 +44,44 @@ EMPTY = Head(Seq(0), "")
 class StoredEvent:
     """An event as the log holds it; `event` is none where its type is of a newer release.
 
-    `data` are its canonical bytes, and `head` is the log's head once this event counts.
+    `data` are its canonical bytes, and `head` is the log's head once this event counts. `large` are
+    its values that are to be stored before the event is appended; an event that was read has none.
     """
 
     envelope: Envelope
     event: Event | None
     data: bytes
+    large: tuple[LargeValue, ...] = ()
     head: Head = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "head", Head(self.envelope.seq, digest(self.data)))
+
+    @property
+    def size(self) -> int:
+        """In bytes, with the values that are kept apart."""
+        values = self.envelope.values
+        return len(self.data) if values is None else len(self.data) + sum(v.size for v in values)
+
+    def with_values(self, data: Mapping[str, bytes]) -> "StoredEvent":
+        """The event with its whole values, whose bytes are given by digest.
+
+        Raises LookupError where one is missing, ValueError where one does not fit the event.
+        """
+        envelope = self.envelope
+        body = large_values.joined(envelope.body, envelope.values or (), data)
+        try:
+            event = codec.open_event(envelope.model_copy(update={"body": body}))
+        except UnknownEventTypeError:
+            event = None
+        except UnreadableMessageError as broken:
+            raise ValueError(str(broken)) from broken
+        return StoredEvent(envelope, event, self.data)
+
+    @property
+    def fact(self) -> Fact | None:
+        """The decoded event; None for a type of a newer release, which readers skip."""
+        return None if self.event is None else Fact(self.envelope, self.event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +101,13 @@ class Decision:
         return self.events[-1].head
 
     def follows(self, head: Head) -> bool:
-        """Whether it is what comes next after the last event that counts."""
+        """Whether it comes right after the last event that counts."""
         return self.first.seq == head.seq + 1 and (self.first.previous or "") == head.digest
+
+    @property
+    def large(self) -> tuple[LargeValue, ...]:
+        """The values that are to be stored before the message is appended."""
+        return tuple(value for one in self.events for value in one.large)
 
     @property
     def data(self) -> bytes:
@@ -80,7 +116,7 @@ class Decision:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What readers find without opening the body: categories, trace, and for business events,
+        """What readers need without the body: categories, trace context, and for a business event,
         of which a message holds exactly one, the required attributes of CloudEvents 1.0 (NATS
         binary mode)."""
         envelope = self.first
@@ -98,16 +134,34 @@ class Decision:
         return found
 
 
+def references(envelope: Envelope, event: Event | None) -> list[StoredValue]:
+    """The values that an event refers to: those of its envelope, and those of a tool's result."""
+    found = list(envelope.values or ())
+    if isinstance(event, ToolReturned):
+        found += [
+            StoredValue(**part.whole.model_dump(), path=f"/parts/{place}")
+            for place, part in enumerate(event.parts)
+            if part.whole is not None
+        ]
+    return found
+
+
 def digest(data: bytes) -> str:
     """SHA-256 of an event's canonical bytes, in base64url without padding: 43 characters."""
     return urlsafe_b64encode(sha256(data).digest()).decode().rstrip("=")
 
 
-def seal(events: Sequence[Event], head: Head, origins: Sequence[Origin]) -> Decision:
+def seal(
+    events: Sequence[Event],
+    head: Head,
+    origins: Sequence[Origin],
+    inline_bytes: int = INLINE_BYTES,
+) -> Decision:
     """The decision that puts these events after `head`, each with its origin.
 
-    Raises ValueError where they cannot be one message: none at all, business events beside others,
-    or more than one business event.
+    Values are kept apart where the events take more than `inline_bytes` (see `contracts.large_values`). Raises
+    ValueError where the events cannot be one message: none at all, business events beside others, or
+    more than one business event.
     """
     branches = {branch(event.category) for event in events}
     if len(branches) != 1 or (branches == {"business"} and len(events) > 1):
@@ -119,7 +173,24 @@ def seal(events: Sequence[Event], head: Head, origins: Sequence[Origin]) -> Deci
         one = StoredEvent(fact.envelope, event, codec.encode(fact.envelope))
         sealed.append(one)
         head = one.head
+    if sum(len(one.data) for one in sealed) > inline_bytes:
+        sealed = _without_large_values(sealed, inline_bytes)
     return Decision(origins[0].key, branches.pop(), tuple(sealed))
+
+
+def _without_large_values(sealed: Sequence[StoredEvent], inline_bytes: int) -> list[StoredEvent]:
+    """The same events, chained anew, with their largest values kept apart."""
+    bodies = [(one.envelope.type, one.envelope.body) for one in sealed]
+    size = sum(len(one.data) for one in sealed)
+    split = large_values.split(bodies, size, inline_bytes)
+    previous = sealed[0].envelope.previous
+    chained: list[StoredEvent] = []
+    for one, short in zip(sealed, split, strict=True):
+        changes = {"previous": previous, "body": short.body, "values": short.stored or None}
+        envelope = one.envelope.model_copy(update=changes)
+        chained.append(StoredEvent(envelope, one.event, codec.encode(envelope), short.values))
+        previous = chained[-1].head.digest
+    return chained
 
 
 def read(subject: str, data: bytes) -> Decision:
@@ -137,7 +208,7 @@ def read(subject: str, data: bytes) -> Decision:
     except UnreadableMessageError as broken:
         raise RejectedMessageError(str(broken)) from broken
     found = Decision(address.key, "business" if address.leaf == "business" else "chat", events)
-    _refuse_strangers(found, address.leaf)
+    _reject_foreign_events(found, address.leaf)
     return found
 
 
@@ -146,25 +217,28 @@ def read_event(line: bytes) -> StoredEvent:
     envelope = codec.decode(line)
     try:
         return StoredEvent(envelope, codec.open_event(envelope), line)
-    except UnknownEventTypeError:  # of a newer release: it has its place, and no meaning here
+    except (
+        UnknownEventTypeError
+    ):  # from a newer release: it counts, and this release does not understand it
         return StoredEvent(envelope, None, line)
 
 
-def _refuse_strangers(found: Decision, leaf: str) -> None:
-    head = Head(Seq(found.first.seq - 1), found.first.previous or "")
+def _reject_foreign_events(found: Decision, leaf: str) -> None:
+    app, chat = found.key
+    seq, before = found.first.seq, found.first.previous
     for one in found.events:
         envelope = one.envelope
-        if envelope.key != found.key:
+        if envelope.chat_id != chat or envelope.app_id != app:
             raise RejectedMessageError("app_id, chat_id: not those of the subject")
         if branch(envelope.category) != leaf:
             raise RejectedMessageError(f"category: {envelope.category} is not sent to {leaf:.20}")
-        if (envelope.seq, envelope.previous or "") != (head.seq + 1, head.digest):
+        if envelope.seq != seq or (envelope.previous or "") != (before or ""):
             raise RejectedMessageError(f"seq, previous: event {envelope.seq} breaks the chain")
-        head = one.head
+        seq, before = Seq(seq + 1), one.head.digest
 
 
 def why_it_does_not_follow(found: Decision, head: Head) -> str:
-    """In words, for the log and the audit."""
+    """The reason as one sentence, for logs and the audit."""
     if found.first.seq != head.seq + 1:
         return f"seq: {found.first.seq} where {head.seq + 1} comes next"
     return f"previous: is not the digest of event {head.seq}"

@@ -1,4 +1,4 @@
-"""Names for things that must not be swapped, and the only place where new ids are minted."""
+"""Types of ids, and the only place where new ids are created."""
 
 from typing import NamedTuple, NewType
 from uuid import UUID, uuid4, uuid5
@@ -19,7 +19,7 @@ StreamSeq = NewType("StreamSeq", int)
 
 
 class DeliveryId(NamedTuple):
-    """One delivery of a command's message: who holds it, which message, and the how-manieth time.
+    """One delivery of a command's message: to which process, which message, which attempt.
 
     `process` tells every delivery apart; `message` is the message's sequence in stream COMMANDS;
     `attempt` counts its deliveries from 1, and may count again where a consumer lost its state.
@@ -67,13 +67,13 @@ def new_process_id() -> str:
 
 
 def new_message_id() -> str:
-    """For a message that has no identity of its own: a timer, a lookup."""
+    """For a message without an id of its own, such as a timer or a lookup."""
     return uuid4().hex
 
 
 def chat_id_of_start(
     app: AppId, workflow: WorkflowName, user: UserId, client_request_id: str
 ) -> ChatId:
-    """The chat that a repeated start means: equal requests name equal chats, also in parallel."""
+    """The chat of a start request: equal requests give the same chat, also in parallel."""
     parts = (app, workflow, user, client_request_id)
     return ChatId(str(uuid5(_STARTS, "".join(f"{len(part)}:{part}" for part in parts))))

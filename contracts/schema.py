@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from contracts import asyncapi, commands
+from contracts import asyncapi_nats, commands
 from contracts.catalogue import ChatSummary, WorkflowCard
+from contracts.deltas import Delta
 from contracts.envelope import Envelope
 from contracts.events import EVENT_TYPES
-from contracts.live import Delta
-from contracts.lookups import DataFound, DataRequested
+from contracts.wire import asyncapi_websocket as wire_asyncapi
 
 FOLDER = Path(__file__).parent / "schemas"
 
@@ -26,10 +26,15 @@ def documents() -> dict[str, str]:
         for order in get_args(commands.Command)
     }
     models |= {f"live/{model.__name__}.json": model for model in get_args(Delta)}
-    models |= {f"lookups/{model.__name__}.json": model for model in (DataRequested, DataFound)}
+    models |= {f"lookups/{model.__name__}.json": model for model in asyncapi_nats.LOOKUPS.values()}
+    models |= {f"peers/{model.__name__}.json": model for model in asyncapi_nats.PEERS}
     models |= {f"buckets/{model.__name__}.json": model for model in (WorkflowCard, ChatSummary)}
     texts = {path: _text(model.model_json_schema()) for path, model in models.items()}
-    return {**texts, "asyncapi.json": _text(asyncapi.document())}
+    return {
+        **texts,
+        "asyncapi.json": _text(asyncapi_nats.document()),
+        "websocket.asyncapi.json": _text(wire_asyncapi.document()),
+    }
 
 
 def differences() -> list[str]:

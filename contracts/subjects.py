@@ -1,4 +1,4 @@
-"""Every subject, stream, bucket and durable name, built and parsed here and nowhere else."""
+"""Names of subjects, streams and buckets, built and parsed here and nowhere else."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -26,12 +26,14 @@ TICKETS = "tickets"
 """One-time tickets that open a socket."""
 ANSWERS = "answers"
 """Model answers that were recorded, by the digest of their request."""
-TRIES = "tries"
-"""Which deliveries of a message failed, or ended with their process."""
+ATTEMPTS = "attempts"
+"""Deliveries of messages that failed, or ended with their process."""
 MANIFESTS = "manifests"
 """An object store: every version of a workflow that a chat began with, by its digest."""
 ATTACHMENTS = "attachments"
-"""An object store: what users gave their chats."""
+"""An object store: files that users uploaded."""
+VALUES = "values"
+"""An object store: large values of events, by chat and digest."""
 
 ALL_COMMANDS = "mozaiks.cmd.>"
 ALL_TIMERS = "mozaiks.timer.>"
@@ -39,6 +41,7 @@ ALL_EVENTS = "mozaiks.evt.>"
 ALL_DELTAS = "mozaiks.delta.>"
 ALL_DEAD_LETTERS = "mozaiks.dlq.>"
 ALL_LOOKUPS = "mozaiks.lookup.>"
+ALL_QUERIES = "mozaiks.query.>"
 ALL_FINDINGS = "mozaiks.found.>"
 EVENTS_OF_CHATS = "mozaiks.evt.*.*.*.*"
 EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"
@@ -55,7 +58,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class InvalidIdError(ValueError):
-    """An id that cannot stand in a subject; `field` names which one."""
+    """An id that cannot be part of a subject; `field` names which one."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
@@ -131,7 +134,7 @@ def event(key: ChatKey, category: Category) -> str:
 
 
 def events_of(key: ChatKey) -> str:
-    """The filter that catches one chat's events of every category."""
+    """The filter for one chat's events of every category."""
     return f"mozaiks.evt.{_place(key)}.*"
 
 
@@ -154,12 +157,12 @@ def command(key: ChatKey, name: str) -> str:
 
 
 def commands_of_app(app: AppId) -> str:
-    """The filter for the commands of one app that are in hand or waiting."""
+    """The filter for the commands of one app, in flight or waiting."""
     return f"mozaiks.cmd.*.{token(app, 'app_id')}.>"
 
 
 def timer(key: ChatKey, name: str) -> str:
-    """Where a command of that name waits for its time; one set again there replaces it."""
+    """Subject of a scheduled command; a timer set again under a name replaces the earlier one."""
     return f"mozaiks.timer.{_place(key)}.{name}"
 
 
@@ -168,28 +171,84 @@ def delta(key: ChatKey) -> str:
 
 
 def lookup(key: ChatKey, request: str) -> str:
-    """Where the orchestrator asks for data that is kept elsewhere; `request` is one plain token."""
+    """Subject of a lookup request; `request` is one plain token."""
     return f"mozaiks.lookup.{chat_tokens(key)}.{request}"
 
 
 def found(key: ChatKey, request: str) -> str:
-    """Where persistence answers."""
+    """Subject of the answer to a lookup."""
     return f"mozaiks.found.{chat_tokens(key)}.{request}"
 
 
+def messages_query(key: ChatKey, request: str) -> str:
+    """Subject of a request for a page of a chat's transcript."""
+    return f"mozaiks.query.messages.{chat_tokens(key)}.{request}"
+
+
+def stats_query(app: AppId, workflow: WorkflowName, request: str) -> str:
+    """Subject of a request for the statistics of one app's workflow."""
+    place = f"{token(app, 'app_id')}.{token(workflow, 'workflow_name')}"
+    return f"mozaiks.query.stats.{place}.{request}"
+
+
+def effects_query(key: ChatKey, request: str) -> str:
+    """Subject of a request for a page of a chat's effects."""
+    return f"mozaiks.query.effects.{chat_tokens(key)}.{request}"
+
+
+def app_effects_query(app: AppId, request: str) -> str:
+    """Subject of a request for a page of the effects of an app's chats."""
+    return f"mozaiks.query.app_effects.{token(app, 'app_id')}.{request}"
+
+
+def snapshot_query(key: ChatKey, request: str) -> str:
+    """Subject of a request for the snapshot of a chat."""
+    return f"mozaiks.query.snapshot.{chat_tokens(key)}.{request}"
+
+
+def inbox_query(app: AppId, request: str) -> str:
+    """Subject of a request for a page of an inbox of an app."""
+    return f"mozaiks.query.inbox.{token(app, 'app_id')}.{request}"
+
+
+def inbox(app: AppId) -> str:
+    """Core subject on which persistence says whose questions of an app have changed."""
+    return f"mozaiks.inbox.{token(app, 'app_id')}"
+
+
+def query_answer(query: str) -> str:
+    """Subject of the answer to a query of persistence's read models."""
+    return f"mozaiks.found.{query.removeprefix('mozaiks.query.')}"
+
+
 def live(key: ChatKey) -> str:
-    """What viewers subscribe to: events and deltas of one chat, once they are stored."""
+    """The filter for one chat's events and deltas, republished once they are stored."""
     return f"mozaiks.live.{_place(key)}.*"
 
 
+def live_events(key: ChatKey) -> str:
+    """The subject of one chat's events, without business events, republished once they are stored."""
+    return f"mozaiks.live.{_place(key)}.chat"
+
+
+def peers(durable: str) -> str:
+    """Core subject on which the processes of a durable consumer announce themselves to each other."""
+    return f"mozaiks.peers.{durable}.all"
+
+
+def peer(durable: str, process: str) -> str:
+    """Core subject that only one process subscribes to: without a subscriber, the process is gone."""
+    return f"mozaiks.peers.{durable}.{process}"
+
+
 def dead_letter(service: str, subject: str) -> str:
-    """Where a message of `subject` ends that `service` could never handle."""
+    """Subject of the dead letter of a message that `service` could not handle."""
     whole = f"mozaiks.dlq.{service}.{subject.removeprefix('mozaiks.')}"
     return whole[:MAX_SUBJECT_BYTES].rstrip(".")
 
 
 class Address(NamedTuple):
-    """What a chat's subject says: whose it is and its last token (branch, command, `delta`)."""
+    """A parsed subject: the chat and the last token (branch, command name or `delta`)."""
 
     key: ChatKey
     leaf: str
@@ -215,8 +274,16 @@ def parse(subject: str) -> Address:
 
 
 def question(key: ChatKey, turn: int, tool_call_id: str, ordinal: int) -> QuestionId:
-    """The id of the n-th thing a tool call asks: derived, so a repeated ask is the same question."""
+    """The id of a tool call's n-th question, derived: a repeated call asks the same question."""
     return QuestionId(f"{chat_tokens(key)}.{turn}.{ordinal}.{_asker(tool_call_id)}")
+
+
+def doubt_question(
+    key: ChatKey, turn: int, tool_call_id: str, attempt: int, number: int
+) -> QuestionId:
+    """The id of the n-th question about an attempt of a tool call whose outcome is unknown."""
+    place = f"doubt-{attempt}-{number}"
+    return QuestionId(f"{chat_tokens(key)}.{turn}.{place}.{_asker(tool_call_id)}")
 
 
 def chat_of_question(question_id: str) -> ChatKey:
@@ -256,8 +323,13 @@ def parse_attachment_key(stored: str) -> tuple[ChatKey, str]:
             raise InvalidSubjectError(stored)
 
 
-def tries_prefix(durable: str, sequence: int, stored: int) -> str:
-    """Where the tries of one message are noted, in bucket `tries`.
+def value_key(key: ChatKey, digest: str) -> str:
+    """The object of a chat's large value: no chat can name that of another."""
+    return f"{chat_tokens(key)}.{digest}"
+
+
+def attempts_prefix(durable: str, sequence: int, stored: int) -> str:
+    """Prefix of the keys of one message's failed deliveries, in bucket `attempts`.
 
     `stored` is when the stream took the message, in microseconds since 1970: a stream that is made
     anew counts from 1 again.
@@ -283,8 +355,8 @@ def object_stream(store: str) -> str:
     return f"OBJ_{store}"
 
 
-def object_pieces(store: str, nuid: str) -> str:
-    """Where the pieces of one object lie, in order."""
+def object_chunks(store: str, nuid: str) -> str:
+    """Subject of the chunks of one object, in order."""
     return f"$O.{store}.C.{nuid}"
 
 

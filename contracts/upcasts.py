@@ -1,4 +1,4 @@
-"""One pure step per released (type, version) to the next version; steps are added, never edited."""
+"""Upcasts of event bodies: one pure step per released (type, version); steps are only added."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +17,20 @@ def _usage_tokens_gathered(body: Body) -> Body:
     return {**{k: v for k, v in body.items() if k not in flat}, "tokens": counts}
 
 
+def _messages_as_changes(body: Body) -> Body:
+    """conversation_processed v1 -> v2: all messages become new ones, of which none was before."""
+    changes = [{"kind": "new", "messages": body.get("messages", [])}]
+    return {**{k: v for k, v in body.items() if k != "messages"}, "changes": changes}
+
+
 STEPS: dict[tuple[str, int], Callable[[Body], Body]] = {
+    ("turn.conversation_processed", 1): _messages_as_changes,
     ("turn.usage_recorded", 1): _usage_tokens_gathered,
 }
 
 
 def upcast(type_: str, version: int, body: Body, *, current: int) -> Body:
-    """Lead a body from its stored version to the current one. Raises KeyError where a step is missing."""
+    """Upcast a body from its stored version to the current one. Raises KeyError where a step is missing."""
     for reached in range(version, current):
         body = STEPS[type_, reached](body)
     return body

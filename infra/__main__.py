@@ -6,41 +6,55 @@ import sys
 from collections.abc import Mapping
 from types import FrameType
 
-from infra.children import StartError, StopAskedError
-from infra.plan import Plan, PlanError, build_plan, summary
+from infra.child_process import StartError, StopRequestedError
+from infra.plan import SERVICES, Plan, PlanError, build_plan, summary
+from infra.ports import NoFreePortError, free_ports
 from infra.servers import MissingServerError
-from infra.stack import Stack, TakenError, owning, refuse_taken_ports
+from infra.stack import InUseError, Stack, owning, require_free_ports
 
 
 class Signals:
-    """Remembers that somebody pressed Ctrl-C, sent SIGTERM or closed the terminal."""
+    """Remembers SIGINT (Ctrl-C), SIGTERM and SIGHUP (closed terminal)."""
 
     def __init__(self) -> None:
-        self.stop_asked = False
+        self.is_stopping = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._remember)
 
-    def asked(self) -> bool:
-        return self.stop_asked
+    def stop_requested(self) -> bool:
+        return self.is_stopping
 
     def _remember(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop_asked = True
+        self.is_stopping = True
 
 
 def say(line: str) -> None:
     print(line, flush=True)
 
 
+def with_free_ports(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment with a free port wherever PORT and NATS_PORT are 0. Raises NoFreePortError."""
+    chosen = dict(environ)
+    ports = [str(port) for port in free_ports(len(SERVICES) + 1)]
+    if chosen.get("PORT") == "0":
+        del chosen["PORT"]
+        for name, port in zip(SERVICES, ports[1:], strict=True):
+            chosen.setdefault(f"{name.upper()}_PORT", port)
+    if chosen.get("NATS_PORT") == "0":
+        chosen["NATS_PORT"] = ports[0]
+    return chosen
+
+
 def run(plan: Plan, environ: Mapping[str, str], signals: Signals) -> None:
     with owning(plan.data):
-        refuse_taken_ports(plan)
+        require_free_ports(plan)
         say("starting ...")
         stack = Stack(plan, environ, say)
         try:
-            stack.start(signals.asked)
+            stack.start(signals.stop_requested)
             say(summary(plan, nats_url=stack.nats_url, mongodb_uri=stack.mongodb_uri))
-            stack.watch(signals.asked)
-        except StopAskedError:
+            stack.watch(signals.stop_requested)
+        except StopRequestedError:
             pass
         finally:
             say("stopping ...")
@@ -49,10 +63,12 @@ def run(plan: Plan, environ: Mapping[str, str], signals: Signals) -> None:
 
 
 def main() -> int:
+    os.umask(0o077)  # logs and data hold what users wrote: for this user only
     try:
-        run(build_plan(os.environ), os.environ, Signals())
-    except (PlanError, TakenError, MissingServerError, StartError) as trouble:
-        print(f"make run: {trouble}", file=sys.stderr)
+        environ = with_free_ports(os.environ)
+        run(build_plan(environ), environ, Signals())
+    except (PlanError, InUseError, MissingServerError, NoFreePortError, StartError) as error:
+        print(f"make run: {error}", file=sys.stderr)
         return 1
     return 0
 

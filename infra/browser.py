@@ -1,4 +1,4 @@
-"""A browser for the page tests: python -m infra.browser prints its path, installing one if needed."""
+"""A browser for tests of the console: python -m infra.browser prints its path, installing one if needed."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def install_browser() -> Path | None:
 
 
 def _playwrights_own() -> Path | None:
-    # Asked for in a process of its own: Playwright's driver must not live inside the test run.
+    # In a process of its own: Playwright's driver must not live inside the test run.
     ask = (
         "from playwright.sync_api import sync_playwright as p\n"
         "with p() as driver: print(driver.chromium.executable_path)"
@@ -59,7 +59,7 @@ def _worked(*command: str) -> bool:
 
 
 def main() -> int:
-    """0 even where there is none, except under CI: the page tests then skip and say why."""
+    """0 also where there is none, except under CI: the browser tests are then skipped with the reason."""
     if browser := find_browser() or install_browser():
         print(f"browser: {browser}")
         return 0

@@ -1,4 +1,4 @@
-"""Several nats-servers of this machine as one JetStream cluster, for tests, chaos and benchmarks."""
+"""A JetStream cluster of nats-servers on this machine, for tests, chaos runs and benchmarks."""
 
 import json
 import secrets
@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from infra.children import POLL_SECONDS, Asked, StartError, StopAskedError, never
-from infra.ports import LOOPBACK, free_port
+from infra.child_process import POLL_SECONDS, StartError, StopRequested, StopRequestedError, never
+from infra.ports import LOOPBACK, free_ports
 from infra.servers import READY_SECONDS, STOP_SECONDS, NatsServer, Routes
 
 ANSWER_SECONDS = 2.0
@@ -22,18 +22,18 @@ T = TypeVar("T")
 
 
 class NoAnswerError(Exception):
-    """No node of the cluster gave the answer in time; carries the last one, or why there is none."""
+    """No node of the cluster gave the answer in time; has the last one, or why there is none."""
 
 
 class NatsCluster:
     """`size` nats-servers on the loopback, each with a folder of its own below `folder`.
 
     Every node keeps its name, ports and data from one start to the next, so that one can be
-    killed, paused, stopped and started again while the others go on.
+    killed, paused, stopped and restarted while the others continue.
     """
 
     def __init__(self, folder: Path, *, size: int = 3, sync_interval: str | None = None) -> None:
-        ports = _free_ports(2 * size)
+        ports = free_ports(2 * size)
         name, peers = f"cluster-{secrets.token_hex(4)}", tuple(ports[:size])
         self.nodes = tuple(
             NatsServer(
@@ -49,16 +49,16 @@ class NatsCluster:
     def urls(self) -> list[str]:
         return [node.url for node in self.nodes]
 
-    def start(self, asked: Asked = never) -> None:
+    def start(self, stop_requested: StopRequested = never) -> None:
         """Start every node that does not run and return once streams can be made.
 
-        Raises StartError, StopAskedError. Whatever it raises, no node that it started is left.
+        Raises StartError, StopRequestedError. Whatever it raises, no node that it started is left.
         """
         started = [node for node in self.nodes if not node.child.running]
         try:
             for node in started:
-                node.start(asked)
-            self.wait_until_ready(asked=asked)
+                node.start(stop_requested)
+            self.wait_until_ready(stop_requested=stop_requested)
         except BaseException:
             for node in started:
                 node.kill()
@@ -74,7 +74,9 @@ class NatsCluster:
         for node in self.nodes:
             node.kill()
 
-    def wait_until_ready(self, seconds: float = READY_SECONDS, asked: Asked = never) -> None:
+    def wait_until_ready(
+        self, seconds: float = READY_SECONDS, stop_requested: StopRequested = never
+    ) -> None:
         """Return once a meta leader takes a stream with a replica on every node.
 
         Raises StartError when that takes longer than `seconds`.
@@ -87,13 +89,13 @@ class NatsCluster:
             "num_replicas": len(self.nodes),
         }
         try:
-            self._ask(f"$JS.API.STREAM.CREATE.{_PROBE}", probe, _done, seconds, asked)
-            self._ask(f"$JS.API.STREAM.DELETE.{_PROBE}", {}, _gone, seconds, asked)
-        except NoAnswerError as trouble:
+            self._ask(f"$JS.API.STREAM.CREATE.{_PROBE}", probe, _done, seconds, stop_requested)
+            self._ask(f"$JS.API.STREAM.DELETE.{_PROBE}", {}, _gone, seconds, stop_requested)
+        except NoAnswerError as error:
             tails = "\n".join(node.child.tail(5) for node in self.nodes if node.child.running)
             raise StartError(
-                "the cluster of nats-servers", f"takes no streams: {trouble}", tails
-            ) from trouble
+                "the cluster of nats-servers", f"takes no streams: {error}", tails
+            ) from error
 
     def stream_leader(self, stream: str, seconds: float = READY_SECONDS) -> NatsServer:
         """The node that leads a stream, or a bucket's stream (`KV_chats`), once there is one.
@@ -116,7 +118,7 @@ class NatsCluster:
             self._ask(f"$JS.API.STREAM.INFO.{stream}", {}, self._all_current, seconds)
 
     def step_down(self, stream: str, seconds: float = READY_SECONDS) -> NatsServer:
-        """Have a stream's leader give its place to another node; the new leader.
+        """Let a stream's leader step down; returns the new leader.
 
         Raises NoAnswerError.
         """
@@ -153,21 +155,21 @@ class NatsCluster:
         body: Answer,
         accept: Callable[[Answer], T | None],
         seconds: float,
-        asked: Asked = never,
+        stop_requested: StopRequested = never,
     ) -> T:
         """Ask one running node after the other until `accept` makes something of an answer."""
         deadline = time.monotonic() + seconds
         last = "no node runs"
         while time.monotonic() < deadline:
             for node in self.nodes:
-                if asked():
-                    raise StopAskedError
+                if stop_requested():
+                    raise StopRequestedError
                 if not node.child.running:
                     continue
                 try:
                     answer = request(node.port, subject, body)
-                except (OSError, NoAnswerError) as trouble:  # paused, killed, or without a leader
-                    last = f"{node.name}: {trouble}"
+                except (OSError, NoAnswerError) as error:  # paused, killed, or without a leader
+                    last = f"{node.name}: {error}"
                     continue
                 if (accepted := accept(answer)) is not None:
                     return accepted
@@ -210,10 +212,3 @@ def _done(answer: Answer) -> Answer | None:
 def _gone(answer: Answer) -> Answer | None:
     not_found = answer.get("error", {}).get("code") == 404  # an earlier try deleted it
     return answer if not_found else _done(answer)
-
-
-def _free_ports(count: int) -> list[int]:
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return list(ports)

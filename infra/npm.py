@@ -1,41 +1,58 @@
-"""The npm packages that tests need: python -m infra.npm installs what a package.json names, once."""
+"""Install the npm packages that a package.json names: `python -m infra.npm [agui|mermaid]`."""
 
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.stack import ROOT
 
-CLIENT = ROOT / "tests" / "transport" / "agui_client" / "package.json"
-HOME = ROOT / ".cache" / "agui"
 INSTALL_SECONDS = 300
 
 
-def find_client() -> Path | None:
-    """The folder whose `node_modules` has exactly what the package.json names now."""
-    installed = HOME / "installed.json"
+@dataclass(frozen=True, slots=True)
+class NpmPackages:
+    """What one package.json names, and the folder whose `node_modules` holds it."""
+
+    manifest: Path
+    folder: Path
+
+
+AGUI = NpmPackages(
+    ROOT / "tests" / "transport" / "agui_client" / "package.json", ROOT / ".cache" / "agui"
+)
+"""The AG-UI protocol's own client, which the tests run."""
+MERMAID = NpmPackages(ROOT / "docs" / "diagrams" / "package.json", ROOT / ".cache" / "mermaid")
+"""What `make diagrams` renders the documentation's diagrams with."""
+
+
+def find(packages: NpmPackages) -> Path | None:
+    """The folder whose `node_modules` has exactly what the package.json names now, if any."""
+    installed = packages.folder / "installed.json"
     if shutil.which("node") is None or not installed.is_file():
         return None
-    return HOME if installed.read_bytes() == CLIENT.read_bytes() else None
+    current = installed.read_bytes() == packages.manifest.read_bytes()
+    return packages.folder if current else None
 
 
-def install_client() -> Path | None:
+def install(packages: NpmPackages) -> Path | None:
     """None where there is no npm, or where it cannot install."""
     npm = shutil.which("npm")
     if npm is None:
         return None
-    HOME.mkdir(parents=True, exist_ok=True)
-    shutil.copy(CLIENT, HOME / "package.json")
+    packages.folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(packages.manifest, packages.folder / "package.json")
     quiet = ("--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error")
-    if not _worked(npm, "install", *quiet, "--prefix", str(HOME)):
+    if not _succeeds(npm, "install", *quiet, "--prefix", str(packages.folder)):
         return None
-    shutil.copy(CLIENT, HOME / "installed.json")  # last: what is half installed is not there
-    return find_client()
+    # Last, so that an interrupted install does not count as installed.
+    shutil.copy(packages.manifest, packages.folder / "installed.json")
+    return find(packages)
 
 
-def _worked(*command: str) -> bool:
+def _succeeds(*command: str) -> bool:
     try:
         done = subprocess.run(command, stdout=sys.stderr, timeout=INSTALL_SECONDS, check=False)
     except (OSError, subprocess.SubprocessError):
@@ -43,14 +60,15 @@ def _worked(*command: str) -> bool:
     return done.returncode == 0
 
 
-def main() -> int:
-    """0 even where it cannot be, except under CI: the test of the client then skips and says why."""
-    if client := find_client() or install_client():
-        print(f"npm packages: {client}")
+def main(arguments: list[str]) -> int:
+    """0 also where it cannot be installed, except under CI: tests are then skipped with the reason."""
+    packages = MERMAID if arguments == ["mermaid"] else AGUI
+    if folder := find(packages) or install(packages):
+        print(f"npm packages: {folder}")
         return 0
     print("npm packages: node or npm is missing, or npm could not install them", file=sys.stderr)
     return 1 if os.environ.get("CI") == "true" else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What `make run` is going to start, decided from the environment before anything is started."""
+"""The plan of `make run`: what to start, decided from the environment before anything starts."""
 
 import re
 from collections.abc import Mapping
@@ -13,29 +13,87 @@ SERVICES: tuple[Service, ...] = get_args(Service)
 """In the order of their ports, from PORT upwards."""
 
 STEADY_SECONDS = 30.0
-"""A process that lived this long has recovered: the next death starts the count anew."""
-LONGEST_PAUSE = 15.0
+"""A process that ran this long has recovered: its next exit counts as the first."""
+MAX_BACKOFF_SECONDS = 15.0
 SYNC_INTERVAL = "10s"
-"""How much of what NATS has acknowledged a power cut may take; a killed process takes nothing."""
+"""How much acknowledged data a power failure may lose; a killed process loses none."""
 
 _ONLY: dict[Service, tuple[str, ...]] = {
     "orchestrator": (
         *("OPENAI_", "DEFAULT_LLM_", "DEEPSEEK_", "GEMINI_", "GROQ_", "MISTRAL_", "OPENROUTER_"),
-        *("XAI_", "LLM_"),
+        *("XAI_", "LLM_", "ANTHROPIC_", "GOOGLE_API_KEY", "GOOGLE_GEMINI_"),
     ),
     "persistence": ("MONGODB_",),
     "metrics": ("METRICS_TOKEN",),
 }
-"""Variables, by how they begin, that only one service is told: a secret goes where it is used."""
+"""Prefixes of variables that only one service gets: a secret goes where it is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable that `make run` itself reads, for the Configuration Reference."""
+
+    name: str
+    type: str
+    default: str
+    description: str
+
+
+VARIABLES = (
+    Variable(
+        "PORT",
+        "port",
+        "8000",
+        "Port of the transport with the console. Metrics, orchestrator and persistence take the next three; 0: any free ones.",
+    ),
+    Variable("METRICS_PORT", "port", "PORT + 1", "Port of the metrics service."),
+    Variable("ORCHESTRATOR_PORT", "port", "PORT + 2", "Port of the orchestrator."),
+    Variable("PERSISTENCE_PORT", "port", "PORT + 3", "Port of persistence."),
+    Variable("DATA_DIR", "path", ".data", "Folder of the embedded servers' data and of all logs."),
+    Variable(
+        "NATS_URL",
+        "text",
+        "",
+        "NATS servers of your own; without it an embedded nats-server is started.",
+    ),
+    Variable("NATS_PORT", "port", "4222", "Port of the embedded nats-server; 0: any free one."),
+    Variable(
+        "NATS_SYNC_INTERVAL",
+        "time",
+        SYNC_INTERVAL,
+        "How often the embedded nats-server syncs to disk: `10s`, or `always`, before each acknowledgement.",
+    ),
+    Variable(
+        "SECURE",
+        "true or false",
+        "false",
+        "Whether the embedded nats-server has a user for each service, with no more rights than it needs. "
+        "Passwords are in `DATA_DIR/nats-users`; commands sign in as `operator`.",
+    ),
+    Variable(
+        "MONGODB_URI",
+        "text",
+        "",
+        "A MongoDB of your own; without it an embedded one is started.",
+    ),
+    Variable("MONGO_PORT", "port", "0", "Port of the embedded MongoDB; 0: any free one."),
+    Variable(
+        "ENSURE_STREAMS",
+        "true or false",
+        "true",
+        "Whether streams are created and upgraded before the services start.",
+    ),
+)
+"""Every variable that `build_plan` reads, besides those of the services."""
 
 
 class PlanError(Exception):
-    """The environment asks for something that cannot be; the message names the variable."""
+    """The environment has an invalid value; the message names the variable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A port of ours, and the variable that moves it."""
+    """A port to listen on, and the variable that sets it."""
 
     name: str
     port: int
@@ -44,7 +102,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ports and places. `nats_url` and `mongodb_uri` are those given; none: we run our own."""
+    """Ports and folders. `nats_url` and `mongodb_uri` are those given; none: embedded servers run."""
 
     data: Path
     ports: Mapping[Service, int]
@@ -52,6 +110,8 @@ class Plan:
     nats_port: int
     nats_sync_interval: str
     """`always`, or a time that nats-server reads: `10s`."""
+    secure: bool
+    """Whether the embedded nats-server requires each service to sign in as its own user."""
     ensure_streams: bool
     """Whether streams are created and upgraded before the services start, or only checked by them."""
     mongodb_uri: str | None
@@ -89,12 +149,13 @@ def build_plan(environ: Mapping[str, str]) -> Plan:
         nats_url=environ.get("NATS_URL") or None,
         nats_port=_port(environ, "NATS_PORT", 4222),
         nats_sync_interval=_sync_interval(environ),
+        secure=_switch(environ, "SECURE", default=False),
         ensure_streams=_switch(environ, "ENSURE_STREAMS", default=True),
         mongodb_uri=environ.get("MONGODB_URI") or None,
         mongo_port=_port(environ, "MONGO_PORT", 0),
         real_model=_has_model(environ),
     )
-    _refuse_doubles(plan.listeners())
+    _require_distinct_ports(plan.listeners())
     return plan
 
 
@@ -106,37 +167,37 @@ def _has_model(environ: Mapping[str, str]) -> bool:
 def environment_of(
     service: Service, plan: Plan, environ: Mapping[str, str], *, nats_url: str, mongodb_uri: str
 ) -> dict[str, str]:
-    """What one service is told: everything we were, less what is another's, plus the addresses."""
-    told = _shared(environ, service) | {
+    """Environment of one service: all variables but those of other services, plus the addresses."""
+    variables = _shared(environ, service) | {
         f"{name.upper()}_PORT": str(port) for name, port in plan.ports.items()
     }
-    told |= {"NATS_URL": nats_url, "ENSURE_STREAMS": "false", "PYTHONUNBUFFERED": "1"}
+    variables |= {"NATS_URL": nats_url, "ENSURE_STREAMS": "false", "PYTHONUNBUFFERED": "1"}
     if service == "persistence":
-        told["MONGODB_URI"] = mongodb_uri
+        variables["MONGODB_URI"] = mongodb_uri
     if service == "transport":
-        told.setdefault("METRICS_PUBLIC_URL", f"http://{LOOPBACK}:{plan.ports['metrics']}")
-    return told
+        variables.setdefault("METRICS_PUBLIC_URL", f"http://{LOOPBACK}:{plan.ports['metrics']}")
+    return variables
 
 
 def environment_of_ensure(environ: Mapping[str, str], *, nats_url: str) -> dict[str, str]:
-    """What the program is told that creates and upgrades the streams."""
+    """Environment of the program that creates and upgrades the streams."""
     return _shared(environ, None) | {"NATS_URL": nats_url}
 
 
 def _shared(environ: Mapping[str, str], service: Service | None) -> dict[str, str]:
-    """All that we were told, less what only another service is to know."""
+    """All variables but those that only another service gets."""
     foreign = tuple(begin for name, begins in _ONLY.items() if name != service for begin in begins)
     return {key: value for key, value in environ.items() if not key.startswith(foreign)}
 
 
-def after_death(deaths: int, lived: float) -> tuple[int, float]:
-    """How many deaths in a row this makes, and the seconds to wait before the next start."""
-    in_a_row = 1 if lived >= STEADY_SECONDS else deaths + 1
-    return in_a_row, min(0.25 * 2.0 ** min(in_a_row - 1, 10), LONGEST_PAUSE)
+def backoff_after_exit(exits: int, lived: float) -> tuple[int, float]:
+    """The number of exits in a row, and the seconds to wait before the next start."""
+    in_a_row = 1 if lived >= STEADY_SECONDS else exits + 1
+    return in_a_row, min(0.25 * 2.0 ** min(in_a_row - 1, 10), MAX_BACKOFF_SECONDS)
 
 
 def summary(plan: Plan, *, nats_url: str, mongodb_uri: str) -> str:
-    """What runs where, for the person who started it; a given address may hold a password."""
+    """What runs where, for the terminal; a given address is not shown, it may have a password."""
     nats = "as NATS_URL says" if plan.nats_url else f"{nats_url} (embedded)"
     mongo = "as MONGODB_URI says" if plan.mongodb_uri else f"{mongodb_uri} (embedded)"
     model = "as the provider's key allows" if plan.real_model else "demo model: no OPENAI_API_KEY"
@@ -183,7 +244,7 @@ def _port(environ: Mapping[str, str], variable: str, default: int) -> int:
     return port
 
 
-def _refuse_doubles(listeners: list[Listener]) -> None:
+def _require_distinct_ports(listeners: list[Listener]) -> None:
     taken: dict[int, Listener] = {}
     for listener in listeners:
         if other := taken.get(listener.port):

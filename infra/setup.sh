@@ -34,3 +34,10 @@ else
   echo "setup: $python can make no virtual environment; on Debian: apt-get install python3-venv" >&2
   exit 1
 fi
+
+# The command for authors of workflows and for operators, from whatever folder it is called.
+cat > .venv/bin/mozaiks <<COMMAND
+#!/bin/sh
+PYTHONPATH="$PWD\${PYTHONPATH:+:\$PYTHONPATH}" exec "$PWD/.venv/bin/python" -m services.orchestrator.cli "\$@"
+COMMAND
+chmod +x .venv/bin/mozaiks

@@ -1,4 +1,4 @@
-"""The whole product as processes of this machine: started in order, watched, stopped in order."""
+"""The product as processes of this machine: started in order, restarted when they end, stopped."""
 
 import fcntl
 import http.client
@@ -13,62 +13,64 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from infra.children import Asked, Child, StartError, StopAskedError
+from infra.child_process import Child, StartError, StopRequested, StopRequestedError
+from infra.nats_recovery import CHECK_SECONDS, NatsRecovery, Throttle, health_of
+from infra.nats_users import NatsUsers
 from infra.plan import (
     SERVICES,
     Plan,
     Service,
-    after_death,
+    backoff_after_exit,
     environment_of,
     environment_of_ensure,
 )
 from infra.ports import LOOPBACK, free_port, holder, is_free
 from infra.servers import MongoServer, NatsServer
-from infra.upkeep import LOOK_SECONDS, Sparse, Upkeep, health_of
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 60.0
-DEATHS_AT_START = 3
-"""So many ends of one process while the product starts are no accident."""
+MAX_EXITS_AT_START = 3
+"""After so many exits of one process while the product starts, the start fails."""
 STOP_SECONDS = 12.0
 ENSURE_SECONDS = 60.0
 WATCH_SECONDS = 0.1
-STREAMS_LOOK_SECONDS = 1.0
-"""Between two looks at what a service waits for, each time another one."""
+STREAMS_CHECK_SECONDS = 1.0
+"""Between two checks of what a service waits for, each time another one."""
 IS_MISSING = "is missing"
-"""How a service says that there is no such stream."""
+"""The text by which a service reports a missing stream."""
 ENSURE = (sys.executable, "-m", "services.chassis.streams", "ensure")
-"""Creates and upgrades the streams: a program, because what runs the services does not import them."""
+"""Creates and upgrades the streams: a program, because infra does not import the services."""
 
 Say = Callable[[str], None]
 
 
-class TakenError(Exception):
-    """A port or the data folder is somebody else's; says whose, and what to change."""
+class InUseError(Exception):
+    """A port or the data folder is in use; the message says by what, and what to change."""
 
 
 @dataclass(slots=True)
 class Part:
-    """A process that is kept running. `due`: when to start it again, on the monotonic clock."""
+    """A process to keep running. `due`: when to restart it, on the monotonic clock."""
 
     child: Child
     start: Callable[[], None]
     started: float
-    deaths: int = 0
+    exits: int = 0
     due: float | None = None
 
 
 @contextmanager
 def owning(data: Path) -> Iterator[None]:
-    """Hold the data folder for ourselves. Raises TakenError."""
+    """Lock the data folder. Raises InUseError."""
     data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)  # also one of an earlier version
     with (data / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             pid = lock.read().strip() or "unknown"
-            raise TakenError(
+            raise InUseError(
                 f"the data folder {data} is in use by another run (pid {pid}): "
                 "stop that one, or set DATA_DIR to another folder"
             ) from None
@@ -78,15 +80,15 @@ def owning(data: Path) -> Iterator[None]:
         yield
 
 
-def refuse_taken_ports(plan: Plan) -> None:
-    """Raises TakenError naming every taken port, its holder and the variable that moves ours."""
+def require_free_ports(plan: Plan) -> None:
+    """Raises InUseError with every port in use, the process that uses it and the variable to set."""
     taken = [
         f"port {one.port} for {one.name} is taken by {holder(one.port)}: set {one.variable}"
         for one in plan.listeners()
         if not is_free(one.port)
     ]
     if taken:
-        raise TakenError("\n".join(taken))
+        raise InUseError("\n".join(taken))
 
 
 def command_of(service: Service) -> list[str]:
@@ -94,7 +96,7 @@ def command_of(service: Service) -> list[str]:
 
 
 class Stack:
-    """Embedded servers where none were given, and the four services."""
+    """Embedded servers where none are given, and the four services."""
 
     def __init__(
         self,
@@ -112,11 +114,12 @@ class Stack:
         self._parts: list[Part] = []
         self._nats: NatsServer | None = None
         self._mongo: MongoServer | None = None
-        self._upkeep = Upkeep()
-        self._health_look = Sparse(LOOK_SECONDS)
-        self._streams_look = Sparse(STREAMS_LOOK_SECONDS)
-        self._looked_at = cycle(SERVICES)
+        self._upkeep = NatsRecovery()
+        self._health_check = Throttle(CHECK_SECONDS)
+        self._streams_check = Throttle(STREAMS_CHECK_SECONDS)
+        self._checked_service = cycle(SERVICES)
         self._ensuring: Child | None = None
+        self._users: NatsUsers | None = None
 
     @property
     def nats_url(self) -> str:
@@ -126,32 +129,32 @@ class Stack:
     def mongodb_uri(self) -> str:
         return self._plan.mongodb_uri or (self._mongo.uri if self._mongo else "")
 
-    def start(self, asked: Asked) -> None:
-        """Return once every service is ready. Raises StartError, MissingServerError, StopAskedError.
+    def start(self, stop_requested: StopRequested) -> None:
+        """Return once every service is ready. Raises StartError, MissingServerError, StopRequestedError.
 
         Whatever it raises, `stop` has to be called.
         """
-        self._start_servers(asked)
+        self._start_servers(stop_requested)
         if self._plan.ensure_streams:
-            self._ensure_streams(asked)
+            self._ensure_streams(stop_requested)
         for name in SERVICES:
             child = self._service(name)
             self._keep(child, child.start)
-        self._wait_until_ready(asked)
+        self._wait_until_ready(stop_requested)
 
-    def watch(self, asked: Asked) -> None:
-        """Start again what dies, until we are asked to stop. May raise StopAskedError."""
-        while not asked():
+    def watch(self, stop_requested: StopRequested) -> None:
+        """Restart what ends, until a stop is requested. May raise StopRequestedError."""
+        while not stop_requested():
             for part in self._parts:
-                self._look_after(part)
-            if self._nats is not None and self._health_look.is_due():
-                self._keep_storing(self._nats)
-            if self._plan.ensure_streams and self._streams_look.is_due():
-                self._keep_streams(next(self._looked_at))
+                self._restart_if_exited(part)
+            if self._nats is not None and self._health_check.is_due():
+                self._recover_nats(self._nats)
+            if self._plan.ensure_streams and self._streams_check.is_due():
+                self._restore_streams(next(self._checked_service))
             time.sleep(WATCH_SECONDS)
 
     def stop(self) -> None:
-        """Services first, so that they can still hand over what they hold; then the servers."""
+        """Stop the services first, so that they can hand over their work; then the servers."""
         if self._ensuring is not None:
             self._ensuring.kill()
         services = [part.child for part in self._parts if part.child.name in SERVICES]
@@ -166,49 +169,55 @@ class Stack:
         if self._nats:
             self._nats.stop()
 
-    def _start_servers(self, asked: Asked) -> None:
+    def _start_servers(self, stop_requested: StopRequested) -> None:
         plan = self._plan
         if plan.nats_url is None:
             log = plan.logs / "nats-server.log"
+            if plan.secure:
+                self._users = NatsUsers(plan.data / "nats-users")
             self._nats = NatsServer(
                 plan.data / "nats",
                 port=plan.nats_port,
                 sync_interval=plan.nats_sync_interval,
                 log=log,
                 monitor_port=free_port(),
+                options=self._users.config() if self._users else "",
             )
-            self._keep(self._nats.child, partial(self._nats.start, asked))
+            self._keep(self._nats.child, partial(self._nats.start, stop_requested))
         if plan.mongodb_uri is None:
             log = plan.logs / "mongod.log"
             self._mongo = MongoServer(plan.data / "mongodb", port=plan.mongo_port, log=log)
-            self._keep(self._mongo.child, partial(self._mongo.start, asked))
+            self._keep(self._mongo.child, partial(self._mongo.start, stop_requested))
 
-    def _ensure_streams(self, asked: Asked) -> None:
-        """Once, before the services: they start at the same time and would each do it."""
-        self._ensurer().run_to_end(ENSURE_SECONDS, asked)
+    def _ensure_streams(self, stop_requested: StopRequested) -> None:
+        """Once, before the services, which start at the same time."""
+        self._ensure_process().run_to_end(ENSURE_SECONDS, stop_requested)
 
-    def _ensurer(self) -> Child:
+    def _ensure_process(self) -> Child:
         return Child(
             "streams",
             self._ensure,
             (self._plan.logs / "streams.log").resolve(),
-            environment=environment_of_ensure(self._environ, nats_url=self.nats_url),
+            environment=environment_of_ensure(self._environ, nats_url=self.nats_url)
+            | self._sign_in("streams"),
             folder=ROOT,
         )
 
-    def _keep_streams(self, name: Service) -> None:
-        """Have streams made again that somebody deleted: the services only say that they miss them."""
+    def _restore_streams(self, name: Service) -> None:
+        """Create deleted streams again: the services only report that they are missing."""
         if self._ensuring is not None and self._ensuring.running:
             return
         why = waiting_for(self._plan.ports[name])
         if IS_MISSING in why:
             self._say(f"{name} waits for {why}: streams are made again")
-            self._ensuring = self._ensurer()
+            self._ensuring = self._ensure_process()
             self._ensuring.start()
 
-    def _keep_storing(self, nats: NatsServer) -> None:
+    def _recover_nats(self, nats: NatsServer) -> None:
         health = health_of(nats.monitor_port, nats.folder) if nats.child.running else None
-        if health is None:  # it starts, or is paused: what dies is started again as anything else
+        if (
+            health is None
+        ):  # it starts or is paused; after an exit it is restarted like any other process
             return
         restart, line = self._upkeep.decide(health, time.monotonic())
         if line:
@@ -222,26 +231,29 @@ class Stack:
         self._parts.append(Part(child, start, time.monotonic()))
 
     def _service(self, name: Service) -> Child:
-        told = environment_of(
+        variables = environment_of(
             name, self._plan, self._environ, nats_url=self.nats_url, mongodb_uri=self.mongodb_uri
         )
         return Child(
             name,
             self._command_of(name),
             (self._plan.logs / f"{name}.log").resolve(),
-            environment=told,
+            environment=variables | self._sign_in(name),
             folder=ROOT,
         )
 
-    def _wait_until_ready(self, asked: Asked) -> None:
-        """What dies meanwhile is started again, as it would be later, but not for ever."""
+    def _sign_in(self, user: str) -> dict[str, str]:
+        return {} if self._users is None else self._users.environment_of(user)
+
+    def _wait_until_ready(self, stop_requested: StopRequested) -> None:
+        """A process that ends meanwhile is restarted as later, but only MAX_EXITS_AT_START times."""
         waiting = [part for part in self._parts if part.child.name in SERVICES]
         while waiting:
-            if asked():
-                raise StopAskedError
+            if stop_requested():
+                raise StopRequestedError
             for part in self._parts:
-                _refuse_endless_deaths(part)
-                self._look_after(part)
+                _refuse_endless_exits(part)
+                self._restart_if_exited(part)
             waiting = [part for part in waiting if not self._is_ready(part)]
             time.sleep(WATCH_SECONDS)
 
@@ -255,17 +267,17 @@ class Stack:
             raise StartError(name, late, part.child.tail())
         return not why
 
-    def _look_after(self, part: Part) -> None:
+    def _restart_if_exited(self, part: Part) -> None:
         if part.child.running:
             return
         now = time.monotonic()
         if part.due is None:
-            self._note_death(part, now)
+            self._report_exit(part, now)
         elif now >= part.due:
             self._start_again(part)
 
-    def _note_death(self, part: Part, now: float) -> None:
-        part.deaths, pause = after_death(part.deaths, now - part.started)
+    def _report_exit(self, part: Part, now: float) -> None:
+        part.exits, pause = backoff_after_exit(part.exits, now - part.started)
         part.due = now + pause
         self._say(
             f"{part.child.name} {part.child.ending}; it is started again in {pause:g} s. "
@@ -276,22 +288,22 @@ class Stack:
         part.started, part.due = time.monotonic(), None
         try:
             part.start()
-        except StartError as trouble:
-            # Its end is noted at the next look, like that of any other.
-            self._say(str(trouble).splitlines()[0])
+        except StartError as error:
+            # The next check reports its end, as that of any other.
+            self._say(str(error).splitlines()[0])
         else:
             self._say(f"{part.child.name} runs again (pid {part.child.pid})")
 
 
-def _refuse_endless_deaths(part: Part) -> None:
-    died = not part.child.running and part.due is None
-    if died and part.deaths + 1 >= DEATHS_AT_START:
-        why = f"{part.child.ending}, {DEATHS_AT_START} times in a row while it started"
+def _refuse_endless_exits(part: Part) -> None:
+    exited = not part.child.running and part.due is None
+    if exited and part.exits + 1 >= MAX_EXITS_AT_START:
+        why = f"{part.child.ending}, {MAX_EXITS_AT_START} times in a row while it started"
         raise StartError(part.child.name, why, part.child.tail())
 
 
 def waiting_for(port: int) -> str:
-    """What a service says it is not ready for; empty when it is ready."""
+    """What a service reports to wait for; empty when it is ready."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
     try:
         connection.request("GET", "/ready")
@@ -304,7 +316,7 @@ def waiting_for(port: int) -> str:
     if answer.status == http.client.OK:
         return ""
     try:
-        troubles = json.loads(page)["waiting_for"]
-        return ", ".join(f"{name} ({why})" for name, why in troubles.items())
+        problems = json.loads(page)["waiting_for"]
+        return ", ".join(f"{name} ({why})" for name, why in problems.items())
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"something: /ready answers {answer.status}"

@@ -1,20 +1,32 @@
 """Real servers for the tests that need them; one of each kind per worker."""
 
 import os
-from collections.abc import Callable, Iterator
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn, TypeVar
 
+import certifi
 import hypothesis
 import pytest
+from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
 from infra.browser import find_browser
 from infra.nats_cluster import NatsCluster
 from infra.servers import MissingServerError, MongoServer, NatsServer
 
-hypothesis.settings.register_profile("unhurried", deadline=None)  # machines are shared
+hypothesis.settings.register_profile(  # machines are shared
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("unhurried")
 
+ROOM_IN_MEMORY = 2 * 1024**3
+"""Bytes: MongoDB takes 300 MB before the first write."""
 S = TypeVar("S", NatsServer, NatsCluster, MongoServer)
 
 
@@ -23,6 +35,94 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what}, and CI=true allows no skipping")
     pytest.skip(what)
+
+
+SLOWEST_FIRST = ("browser", "system", "infra", "chassis", "persistence", "orchestrator")
+"""Folders whose tests take long, at the end of which one worker would be left alone.
+
+Their files take turns, as some of them need processors and others wait.
+"""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", metavar="SEED", help="run files, and the tests of each, shuffled")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle where that is asked for; with several workers begin with what takes longest."""
+    if seed := config.getoption("shuffle"):
+        drawn = {item: Random(f"{seed} {item.nodeid}").random() for item in items}
+        items.sort(key=lambda item: (Random(f"{seed} {item.path}").random(), drawn[item]))
+    elif hasattr(config, "workerinput"):
+        turns: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        ranks = {item: _rank(item, turns) for item in items}
+        items.sort(key=lambda item: ranks[item])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape halves of surrogate pairs: a worker cannot send what a test logged with one, and ends."""
+    report = yield
+    report.sections = [(name, _escaped(text)) for name, text in report.sections]
+    if report.longrepr is not None and not _is_unicode(str(report.longrepr)):
+        report.longrepr = _escaped(str(report.longrepr))
+    return report
+
+
+def _escaped(text: str) -> str:
+    return text if _is_unicode(text) else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded; much faster than to encode it with a handler of errors."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _rank(item: pytest.Item, turns: dict[str, dict[str, int]]) -> tuple[int, int]:
+    """The turn of its group or file among those of its folder, and the place of the folder."""
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    if folder not in SLOWEST_FIRST:
+        return sys.maxsize, 0
+    group = item.get_closest_marker("xdist_group")
+    known = turns[folder]
+    turn = known.setdefault(str(group.args[0] if group else item.path), len(known))
+    return turn, SLOWEST_FIRST.index(folder)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: twice as many as processors, for tests wait half of their time."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+class _ByGroupOrFile(LoadGroupScheduling):  # type: ignore[misc]
+    """One worker has all tests of an `xdist_group`, or of a file where they are in none."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return nodeid.partition("::")[0] if scope == nodeid else scope
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadGroupScheduling | None:
+    return _ByGroupOrFile(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test asks a server beyond this machine, and each httpx client reads every authority.
+
+    Reading them all takes longer than most requests.
+    """
+    end = "-----END CERTIFICATE-----\n"
+    first = Path(certifi.where()).read_text(encoding="utf-8").partition(end)
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    file.write_text(first[0] + first[1], encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 def _started(build: Callable[[Path], S], folder: Path) -> Iterator[S]:
@@ -49,7 +149,22 @@ def nats_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsClust
 
 @pytest.fixture(scope="session")
 def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
-    yield from _started(MongoServer, tmp_path_factory.mktemp("mongo"))
+    with _folder_in_memory() as folder:
+        yield from _started(MongoServer, folder or tmp_path_factory.mktemp("mongo"))
+
+
+@contextmanager
+def _folder_in_memory() -> Iterator[Path | None]:
+    """Where MongoDB need not wait for a disk at each write; none where there is not room enough."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < ROOM_IN_MEMORY:
+        yield None
+        return
+    for left in memory.glob("mozaiks-test-*-*"):  # by a run that was killed
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=f"mozaiks-test-{os.getpid()}-", dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

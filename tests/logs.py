@@ -8,7 +8,7 @@ from contracts.codec import Origin
 from contracts.event_log import EMPTY, Decision, Head, StoredEvent, seal
 from contracts.events import Event
 from contracts.ids import ChatKey, RunnerId, StreamSeq, WorkflowName
-from services.chassis.direct_get import RawMessage
+from services.chassis.jetstream.direct_get import RawMessage
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

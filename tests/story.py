@@ -1,8 +1,9 @@
 """Chats as stories: `given(what happened).when(an order or an outcome)` is what becomes true next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from contracts.codec import Fact, Origin, seal
@@ -13,6 +14,7 @@ from contracts.commands import (
     Command,
     SendMessage,
     StartChat,
+    StopAnswer,
 )
 from contracts.events import Event
 from contracts.events.chat import ChatStarted, UserMessageReceived
@@ -37,9 +39,10 @@ from contracts.ids import (
     WorkflowName,
 )
 from contracts.subjects import question
-from services.orchestrator.decisions import conclude, decide
-from services.orchestrator.state import ChatState, replay
-from services.orchestrator.turns import Outcome
+from contracts.transcript import transcript
+from services.orchestrator.domain.decisions import conclude, decide
+from services.orchestrator.domain.state import ChatState, replay
+from services.orchestrator.domain.turn_steps import Outcome
 from services.orchestrator.workflows.spec import USER, Agent, Workflow
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -54,20 +57,29 @@ NEWSROOM = Workflow(
         EDITOR: Agent(EDITOR, "Edit."),
     },
     initial_agent=WRITER,
+    settable={"tone": (), "colour": ("palette",)},
 )
 """The writer writes, the editor edits, and that is it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Story:
     """What has happened in one chat so far."""
 
     facts: tuple[Fact, ...] = ()
     workflow: Workflow | None = NEWSROOM
+    known: tuple[int, ChatState] = field(default=(0, ChatState()), repr=False, compare=False)
+    """The state after so many of the facts: to fold all of a long story at each step takes long."""
+
+    @cached_property
+    def state(self) -> ChatState:
+        count, state = self.known
+        return replay(self.facts[count:], state)
 
     @property
-    def state(self) -> ChatState:
-        return replay(self.facts)
+    def transcript(self) -> list[dict[str, Any]]:
+        """In strict AG2 format."""
+        return [message.to_ag2() for message in transcript(fact.event for fact in self.facts)]
 
     def when(self, told: Command | Outcome) -> list[Event]:
         """What an order, or the outcome of the open turn, makes true."""
@@ -90,8 +102,9 @@ class Story:
         return replace(self, workflow=workflow)
 
     def _told(self, events: Sequence[Event], cause: str) -> "Story":
-        first = len(self.facts) + 1
-        return replace(self, facts=(*self.facts, *sealed(events, cause=cause, first=first)))
+        known = (len(self.facts), self.state) if "state" in vars(self) else self.known
+        facts = sealed(events, cause=cause, first=len(self.facts) + 1)
+        return replace(self, facts=(*self.facts, *facts), known=known)
 
 
 def given(*told: Event | Command) -> Story:
@@ -135,6 +148,10 @@ def reply(text: str, to: QuestionId | None = None) -> AnswerQuestion:
 
 def press(response: dict[str, Any], to: QuestionId | None = None) -> AnswerUiTool:
     return AnswerUiTool(**order("press"), question_id=to or asked().question_id, response=response)
+
+
+def stop_answer(turn: int | None = None, name: str = "stop") -> StopAnswer:
+    return StopAnswer(**order(name), turn=turn)
 
 
 CANCEL = CancelChat(**order("cancel"), reason="enough")

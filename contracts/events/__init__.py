@@ -1,4 +1,4 @@
-"""The union of all families: the list of everything that can happen."""
+"""The union of all events."""
 
 from typing import get_args
 
@@ -13,11 +13,15 @@ from contracts.events.chat import (
     CommandGivenUp,
     HistoryCompacted,
     ToolCodeChanged,
+    TurnLimitReported,
     UserMessageReceived,
+    UserMessageRefused,
+    UserMessagesConsumed,
 )
 from contracts.events.human import (
     HumanAnswered,
     HumanAsked,
+    QuestionEscalated,
     QuestionExpired,
     UiToolAnswered,
     UiToolRequested,
@@ -25,14 +29,19 @@ from contracts.events.human import (
 from contracts.events.run import RunClaimed
 from contracts.events.turn import (
     ConversationProcessed,
+    ModelCallFailed,
     ModelRequested,
     ModelResponded,
     OutputStructured,
     SpeakerSelected,
+    TextInterrupted,
+    ToolDispatched,
     ToolInvoked,
     ToolReturned,
     TurnCompleted,
     TurnFailed,
+    TurnStopped,
+    TurnStopRequested,
     UsageRecorded,
     VariablesChanged,
 )
@@ -40,19 +49,27 @@ from contracts.events.turn import (
 Event = (
     ChatStarted
     | UserMessageReceived
+    | UserMessagesConsumed
+    | UserMessageRefused
     | AttachmentUploaded
     | HistoryCompacted
     | ToolCodeChanged
     | CommandGivenUp
+    | TurnLimitReported
     | ChatCompleted
     | ChatFailed
     | ChatCancelled
     | SpeakerSelected
     | ConversationProcessed
     | ModelRequested
+    | ModelCallFailed
     | ModelResponded
     | ToolInvoked
+    | ToolDispatched
     | ToolReturned
+    | TextInterrupted
+    | TurnStopRequested
+    | TurnStopped
     | TurnCompleted
     | TurnFailed
     | VariablesChanged
@@ -60,6 +77,7 @@ Event = (
     | OutputStructured
     | HumanAsked
     | HumanAnswered
+    | QuestionEscalated
     | QuestionExpired
     | UiToolRequested
     | UiToolAnswered

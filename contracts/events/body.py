@@ -1,4 +1,4 @@
-"""What every event body has in common."""
+"""Base of event bodies."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from contracts.subjects import Category
 
 
 class EventBody(BaseModel):
-    """A fact. Frozen, tolerant of fields that a newer writer adds, and sure of its name and version."""
+    """An event body: frozen; fields that a newer release adds are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 

@@ -1,4 +1,4 @@
-"""What a workflow tells the rest of the company."""
+"""Business events: what workflows publish to other services."""
 
 from typing import Any, ClassVar, Literal
 
@@ -11,8 +11,8 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 class BusinessLogged(EventBody):
     """The seed's `emit_business_event(log_event_type, level, message, **metadata)`.
 
-    `occasion` names the place in a tool's run that it comes from, so that a tool which runs again
-    after a crash says it once.
+    `occasion` identifies the call in a tool's run, so that a tool which runs again after a crash
+    publishes it once.
     """
 
     type: ClassVar[str] = "business.logged"

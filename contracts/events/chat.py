@@ -1,9 +1,11 @@
-"""A chat begins, hears its user, and ends in exactly one way."""
+"""Events of a chat's life: start, user messages, files, and exactly one end."""
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from contracts.events.body import EventBody
-from contracts.ids import UserId
+from contracts.ids import AgentName, Seq, UserId
 from contracts.subjects import Category
 
 
@@ -13,7 +15,7 @@ class ChatStarted(EventBody):
     `workflow_version` pins the manifests that the chat goes on with, `tools_version` says with which
     tool code it began: both SHA-256 in hex; none where the workflow is not read from a folder.
     `before_chat` and `after_chat` name the tools that the runtime calls before the first turn and
-    when all is over: what a chat waits for is a property of its log alone.
+    after the last: what a chat waits for depends on its log alone.
     """
 
     type: ClassVar[str] = "chat.started"
@@ -28,7 +30,7 @@ class ChatStarted(EventBody):
 
 
 class ToolCodeChanged(EventBody):
-    """The chat goes on with its own manifests, but with newer tool code: SHA-256 in hex, each."""
+    """The chat continues with its own manifests and newer tool code; both SHA-256 in hex."""
 
     type: ClassVar[str] = "chat.tool_code_changed"
     before: str | None
@@ -55,9 +57,9 @@ class AttachmentUploaded(EventBody):
 
 
 class HistoryCompacted(EventBody):
-    """For models, `summary` stands for all that was said up to and including turn `through_turn`.
+    """For models, `summary` replaces all messages up to and including turn `through_turn`.
 
-    People and transcripts keep the whole conversation. `tokens_before` is the estimate that made it
+    Users and transcripts keep the whole conversation. `tokens_before` is the estimate that made it
     due.
     """
 
@@ -67,16 +69,57 @@ class HistoryCompacted(EventBody):
     tokens_before: int
 
 
+WhileRunning = Literal["queue", "steer", "interrupt", "reject"]
+"""What becomes of a message that the user sends while an answer is running.
+
+It waits for the end of the turn (`queue`), enters the turn before its next model call after a tool
+(`steer`), stops the answer and begins a new turn (`interrupt`), or is refused (`reject`).
+"""
+
+
 class UserMessageReceived(EventBody):
-    """The user said something of their own accord, not as the answer to a question."""
+    """A message of the user that answers no question.
+
+    `while_running` is there if an answer was running: the message waits, and
+    `chat.user_messages_consumed` or `chat.user_message_refused` says what has become of it.
+    """
 
     type: ClassVar[str] = "chat.user_message_received"
     user_id: UserId
     text: str
+    while_running: Literal["queue", "steer", "interrupt"] | None = Field(
+        default=None, exclude_if=lambda policy: policy is None
+    )
+
+
+class UserMessagesConsumed(EventBody):
+    """Messages that waited are read by turn `turn` from here on; `messages` are their positions.
+
+    `call` is the model call of a running turn that they enter, none where they begin a turn.
+    """
+
+    type: ClassVar[str] = "chat.user_messages_consumed"
+    turn: int
+    agent: AgentName
+    messages: list[Seq]
+    call: int | None = None
+
+
+class UserMessageRefused(EventBody):
+    """A message of the user that no agent reads.
+
+    `answer_running`: the workflow accepts none while an answer is running; the message is not in the
+    log. `chat_ended`: the chat ended before the message at position `message` could be read.
+    """
+
+    type: ClassVar[str] = "chat.user_message_refused"
+    user_id: UserId
+    reason: Literal["answer_running", "chat_ended"]
+    message: Seq | None = None
 
 
 class CommandGivenUp(EventBody):
-    """A command that failed again and again before it was taken in; it will not be taken in later.
+    """A command that failed on every attempt before it was applied; it will not be applied later.
 
     `command` is its kind: `send_message`, `answer_question`, ...
     """
@@ -86,8 +129,21 @@ class CommandGivenUp(EventBody):
     command: str
 
 
+class TurnLimitReported(EventBody):
+    """The user is warned that the chat nears `max_turns`, or the chat `waits` for the user there.
+
+    `turns` is how many turns of agents there are with the next one. A message of the user lets the
+    chat go on for as many turns again.
+    """
+
+    type: ClassVar[str] = "chat.turn_limit_reported"
+    turns: int
+    max_turns: int
+    waits: bool
+
+
 class ChatCompleted(EventBody):
-    """Ended as the workflow meant it to: `reason` is `terminate`, `max_turns`, ..."""
+    """The chat ended regularly: `reason` is `terminate`, `max_turns`, ..."""
 
     type: ClassVar[str] = "chat.completed"
     reason: str
@@ -95,7 +151,7 @@ class ChatCompleted(EventBody):
 
 
 class ChatFailed(EventBody):
-    """Ended by a fault: `code` for programs, `message` for the person who waits."""
+    """The chat ended by an error: `code` for programs, `message` for the user."""
 
     type: ClassVar[str] = "chat.failed"
     code: str

@@ -1,4 +1,4 @@
-"""The pieces that a model reads and writes: text, data, files, calls and token counts."""
+"""Parts of model messages: text, data, files, tool calls and token counts."""
 
 import json
 from collections.abc import Iterable
@@ -6,28 +6,35 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from contracts.large_values import ValueReference
 
-class Piece(BaseModel):
-    """A frozen piece of a message."""
+
+class MessagePart(BaseModel):
+    """Base of the parts of a message.
+
+    `whole` refers to the whole value where the part has only as much of it as a model gets; absent
+    where it has all.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     metadata: dict[str, Any] = {}
+    whole: ValueReference | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
-class TextPart(Piece):
+class TextPart(MessagePart):
     kind: Literal["text"] = "text"
     text: str
 
 
-class DataPart(Piece):
+class DataPart(MessagePart):
     """Structured data: stored as JSON, so that the model reads the same text after a reload."""
 
     kind: Literal["data"] = "data"
     data: Any = None
 
 
-class BinaryPart(Piece):
+class BinaryPart(MessagePart):
     """Bytes in base64; `form` is AG2's binary kind (`image`, `audio`, `document`, ...)."""
 
     kind: Literal["binary"] = "binary"
@@ -37,14 +44,14 @@ class BinaryPart(Piece):
     vendor_metadata: dict[str, Any] = {}
 
 
-class UrlPart(Piece):
+class UrlPart(MessagePart):
     kind: Literal["url"] = "url"
     url: str
     form: str
 
 
-class FilePart(Piece):
-    """A file that the provider already holds."""
+class FilePart(MessagePart):
+    """A file that the provider already stores."""
 
     kind: Literal["file"] = "file"
     file_id: str
@@ -55,7 +62,7 @@ Part = Annotated[TextPart | DataPart | BinaryPart | UrlPart | FilePart, Field(di
 
 
 def text_of(parts: Iterable[Part]) -> str:
-    """What a reader sees of a message's parts: its words, its data as JSON, its files by name."""
+    """A message's parts as text: data as JSON, files by name."""
     return "".join(_text_of(part) for part in parts)
 
 
@@ -74,10 +81,10 @@ def _text_of(part: Part) -> str:
 
 
 class ToolCall(BaseModel):
-    """A model's wish to call a tool.
+    """A call of a tool that a model asks for.
 
     `arguments` is the JSON object's text exactly as the model wrote it; text that is no JSON object
-    stands in one, under `malformed`.
+    is wrapped in one, under `malformed`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -88,8 +95,56 @@ class ToolCall(BaseModel):
     vendor_metadata: dict[str, Any] = {}
 
 
+class NativeText(BaseModel):
+    """Stands for the next `chars` characters of a response's text.
+
+    `own` are the members that its provider added, such as a thought signature.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["text"] = "text"
+    chars: int
+    own: dict[str, Any] = {}
+
+
+class NativeCall(BaseModel):
+    """Stands for the next of a response's tool calls; `id` is the provider's own, none without one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["call"] = "call"
+    id: str | None = None
+    own: dict[str, Any] = {}
+
+
+class NativeBlock(BaseModel):
+    """Something that only its provider understands, exactly as it sent it: signed thinking, for example."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["block"] = "block"
+    block: dict[str, Any]
+
+
+NativePart = Annotated[NativeText | NativeCall | NativeBlock, Field(discriminator="kind")]
+
+
+class NativeAnswer(BaseModel):
+    """An answer in the form of its provider's own API, which must get it back unchanged.
+
+    `api` names the API, `anthropic` for example. `parts` are in the provider's order; texts and calls
+    in them are those of the response. Other APIs get only the text and the calls.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    api: str
+    parts: list[NativePart]
+
+
 class Tokens(BaseModel):
-    """What a model call used, in tokens; none where the provider did not say."""
+    """Token counts of a model call; none where the provider reports none."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

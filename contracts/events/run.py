@@ -1,4 +1,4 @@
-"""Who runs a chat: said where the delivery of a command takes it over from another."""
+"""Ownership of a run: recorded where a delivery of a command takes it over from another."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ from contracts.ids import RunnerId
 
 
 class RunClaimed(EventBody):
-    """A delivery goes on with what an earlier one began, and fences it.
+    """A delivery continues what an earlier one began, and fences it.
 
     `runner` is the delivery that claims, `previous` the one whose events came last, none where a
     command was appended and nothing run.

@@ -1,4 +1,4 @@
-"""Print the business events of all workflows, each once, also those that came while we were away."""
+"""Print the business events of all workflows, each once, also those published while this program was stopped."""
 
 import asyncio
 import json
@@ -7,23 +7,23 @@ import sys
 import nats
 
 
-async def main(nats_url: str, how_many: int | None) -> None:
+async def main(nats_url: str, count: int | None) -> None:
     connection = await nats.connect(nats_url)
     events = await connection.jetstream().pull_subscribe(
         "mozaiks.evt.*.*.*.business", durable="printer-business", stream="EVENTS"
     )
-    seen = 0
-    while how_many is None or seen < how_many:
+    printed = 0
+    while count is None or printed < count:
         try:
             messages = await events.fetch(10, timeout=5)
         except TimeoutError:  # nothing new
             continue
         for message in messages:
-            event = json.loads(message.data)  # a business event has a message of its own
-            said = event["body"]
-            print(event["app_id"], event["chat_id"], said["log_event_type"], said["message"])
+            event = json.loads(message.data)  # a business event is a message of its own
+            body = event["body"]
+            print(event["app_id"], event["chat_id"], body["log_event_type"], body["message"])
             await message.ack()
-            seen += 1
+            printed += 1
     await connection.drain()
 
 

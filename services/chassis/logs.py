@@ -1,4 +1,4 @@
-"""Log lines that machines and people can read: JSON Lines or one aligned line each."""
+"""Logging: JSON Lines for machines, or one aligned line each for a terminal; repeats are limited."""
 
 import json
 import logging
@@ -7,30 +7,32 @@ import sys
 from datetime import UTC, datetime
 from time import monotonic
 
+from services.chassis.secrets import process_redactor
+
 REPEAT_SECONDS = 30.0
-"""How long the same trouble is not said again."""
+"""How long the same warning is not logged again."""
 
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
-_CHATTY = (
+_VERBOSE = (
     "httpx",
     "httpx2",
     "httpcore",
     "pymongo",
     "uvicorn.access",
-    "uvicorn.error",  # tells the whole address of each socket, and with it what is in the query
+    "uvicorn.error",  # logs the whole URL of each socket, with its query string
     "websockets",
     "faststream",
 )
 
 
 def configure(service: str, level: str, *, as_json: bool) -> None:
-    """Send every logger of the process to standard error in one form."""
+    """Send every logger of the process to standard error in one form, without secrets."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service) if as_json else Lines(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in _CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for verbose in _VERBOSE:
+        logging.getLogger(verbose).setLevel(logging.WARNING)
 
 
 def extras(record: logging.LogRecord) -> dict[str, object]:
@@ -56,7 +58,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return process_redactor().without_any(json.dumps(line, default=str))
 
 
 class Lines(logging.Formatter):
@@ -72,41 +74,41 @@ class Lines(logging.Formatter):
         line = f"{time} {record.levelname:<7} {self._service:<12} {record.getMessage()}{pairs}"
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
-        return line
+        return process_redactor().without_any(line)
 
 
-class Sparing:
-    """Decides that the same line is said at most once in `seconds`; remembers no older ones."""
+class RepeatLimiter:
+    """Decides that the same line is logged at most once in `seconds`; forgets older lines."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._said: dict[str, tuple[float, int]] = {}
+        self._logged: dict[str, tuple[float, int]] = {}
 
-    def lets(self, line: str, now: float) -> int | None:
-        """How often the line was held back since it was last said; none where it is held back now.
+    def suppressed(self, line: str, now: float) -> int | None:
+        """How often the line was suppressed since it was last logged; None: suppress it now.
 
         `now` is a time in seconds.
         """
-        at, silent = self._said.get(line, (-math.inf, 0))
+        at, count = self._logged.get(line, (-math.inf, 0))
         if now < at + self._seconds:
-            self._said[line] = (at, silent + 1)
+            self._logged[line] = (at, count + 1)
             return None
-        until = now - 2 * self._seconds  # what was held back of a line is said with its next
-        kept = {said: (at, n) for said, (at, n) in self._said.items() if at > until}
-        self._said = {**kept, line: (now, 0)}
-        return silent
+        oldest = now - 2 * self._seconds  # a suppressed line is reported with its next one
+        kept = {known: (at, n) for known, (at, n) in self._logged.items() if at > oldest}
+        self._logged = {**kept, line: (now, 0)}
+        return count
 
 
-class SparingLog:
-    """Warns of the same trouble at most once in REPEAT_SECONDS, then says how often it was silent."""
+class RateLimitedLog:
+    """Logs the same warning at most once in REPEAT_SECONDS, with the number of suppressed ones."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._sparing = Sparing(REPEAT_SECONDS)
+        self._limiter = RepeatLimiter(REPEAT_SECONDS)
 
     def warning(self, message: str, **extra: object) -> None:
-        """What differs from time to time belongs into `extra`: lines are told apart by `message`."""
-        silent = self._sparing.lets(message, monotonic())
-        if silent is not None:
-            told = {**extra, "not_repeated": silent} if silent else extra
-            self._log.warning(message, extra=told)
+        """Warnings are the same when `message` is: put what varies into `extra`."""
+        count = self._limiter.suppressed(message, monotonic())
+        if count is not None:
+            fields = {**extra, "not_repeated": count} if count else extra
+            self._log.warning(message, extra=fields)

@@ -1,4 +1,4 @@
-"""What every process is told by its environment; read once in `__main__`, handed down from there."""
+"""Settings that every service reads from its environment, once, in `__main__`."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,34 +22,49 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
 class Settings(BaseSettings):
     """Settings that every service has. Raises pydantic.ValidationError naming the variable."""
 
-    # What is wrong is named without what was given: that may hold a password.
+    # Errors name the variable without its value, which may hold a password. The text below each field
+    # is its description in the Configuration Reference.
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     nats_url: str = "nats://127.0.0.1:4222"
-    """One server or several, separated by commas: `nats://a:4222,nats://b:4222`, or `tls://`."""
+    """NATS servers, separated by commas: `nats://a:4222,nats://b:4222`, or `tls://`."""
     nats_user: Text = None
+    """NATS user. The ways to authenticate (URL, user, nkey, credentials file) exclude each other."""
     nats_password: Secret = None
+    """Password of `NATS_USER`."""
     nats_password_file: FilePath = None
+    """File with the password of `NATS_USER`, read at each connect."""
     nats_nkey_seed_file: FilePath = None
+    """File with the seed of an nkey."""
     nats_credentials_file: FilePath = None
-    """A `.creds` file: a user's JWT and seed. The ways to sign in exclude each other."""
+    """A `.creds` file with a user's JWT and seed."""
     nats_ca_file: FilePath = None
-    """Who signed the server's certificate, instead of the system's authorities; demands TLS."""
+    """PEM file with the certificate authority of the server, instead of the system's; requires TLS."""
     nats_cert_file: FilePath = None
+    """PEM file with the client certificate; goes with `NATS_KEY_FILE`."""
     nats_key_file: FilePath = None
+    """PEM file with the key of the client certificate."""
     nats_inbox_prefix: Text = None
-    """Where answers to this service arrive; by default `_INBOX_` and the name of the service."""
+    """Subject prefix of answers to this service; by default `_INBOX_` and the name of the service. Its
+    NATS user must be allowed to publish and subscribe below it."""
     host: str = "127.0.0.1"
+    """Address that the service listens on."""
+    allowed_hosts: str = ""
+    """Host names by which clients may call this service, separated by commas: `*.example.com` for its
+    subdomains, `*` for every name. IP addresses and `localhost` are always accepted. Unset: on a
+    loopback address without authentication no other name, else every name."""
     auth_allow_insecure: bool = False
-    """Something else keeps the door: listen to the network though nobody has to sign in here."""
+    """Listen on the network without authentication, because something else authenticates requests."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least level of log lines."""
     logs_as_json: bool = False
+    """Log JSON Lines instead of text."""
     stream_replicas: int = Field(default=1, ge=1, le=5)
-    """Replicas of each stream and bucket: 1 on a laptop, 3 on a NATS cluster."""
+    """Replicas of each stream, bucket and object store: 1 on one server, 3 on a NATS cluster."""
     ensure_streams: bool = True
-    """Create and upgrade streams at the start; false: only check them, and wait for missing ones."""
+    """Create and upgrade streams at the start. If false: only check them, and wait for missing ones."""
     drain_seconds: float = Field(default=10.0, gt=0)
-    """How long a stopping process may take to hand over what it has open."""
+    """Seconds that a stopping process may take to hand over what it has open."""
 
     @field_validator("nats_url")
     @classmethod
@@ -92,12 +107,28 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def hosts(self) -> frozenset[str]:
+        """The host names by which clients may call this service, in lower case."""
+        if names := comma_separated(self.allowed_hosts.lower()):
+            return names
+        return frozenset() if self.is_loopback and not self.authenticates else frozenset({"*"})
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether requests need a credential, which a page of another origin does not have."""
+        return False
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can come in."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+
+def comma_separated(text: str) -> frozenset[str]:
+    return frozenset(part for item in text.split(",") if (part := item.strip()))
 
 
 def nats_urls(given: str) -> list[SplitResult]:

@@ -1,78 +1,86 @@
-"""Settings and wiring of metrics: the only module here that knows concrete classes."""
+"""Wires the metrics service: the only module that names its concrete classes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Self
 
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 from prometheus_client import CollectorRegistry
-from pydantic import Field, SecretStr, model_validator
 
 from contracts import subjects
-from contracts.prices import Price, priced
-from services.chassis import settings as chassis
-from services.chassis.away import until_answered
-from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
-from services.metrics.board import Board
-from services.metrics.exposition import BoardCollector
-from services.metrics.guard import Guard, bearer_of
-from services.metrics.handlers import Counting
-from services.metrics.pages import build_pages, refuse
+from contracts.prices import with_own_prices
+from services.chassis.consumers.middlewares import delivery_metrics
+from services.chassis.consumers.subscribers import event_reader, stop_subscriber
+from services.chassis.jetstream.faststream_fetch import ReaderConfig
+from services.chassis.nats.unavailable import retry_until_available
+from services.chassis.process.asgi_front import Asgi
+from services.chassis.process.broker import build_broker, connected, nats_check
+from services.chassis.process.probes import Probes
+from services.metrics.auth import Guard, require_bearer
+from services.metrics.consumer import MetricsConsumer
+from services.metrics.metrics_state import MetricsState
+from services.metrics.nats_permissions import SERVICE
+from services.metrics.prometheus import MetricsCollector
+from services.metrics.routes import build_routes, error_response
+from services.metrics.settings import Settings
 
 NEEDS = (subjects.EVENTS, subjects.bucket_stream(subjects.PERF))
-
-
-class Settings(chassis.Settings):
-    metrics_port: int = Field(default=8001, ge=1, le=65535)
-    model_pricing_json: dict[str, Price] = Field(default_factory=dict)
-    """Beside the table of `contracts.prices`, for calls that do not say themselves what they cost."""
-    metrics_per_chat: bool = False
-    """Also the original's series with a `chat_id` label, for the tracked chats."""
-    metrics_token: SecretStr | None = None
-    """What those show who read the pages: they tell of all tenants."""
-
-    @model_validator(mode="after")
-    def _is_safe(self) -> Self:
-        if not (self.metrics_token or self.is_loopback or self.auth_allow_insecure):
-            raise ValueError(
-                f"HOST={self.host} would show every tenant's numbers to everyone: set "
-                "METRICS_TOKEN, or AUTH_ALLOW_INSECURE=true where something else keeps the door"
-            )
-        return self
+BATCH_SIZE = 500
+FILL_SECONDS = 0.5
+"""How long a batch may fill: limits how far the numbers trail the log."""
+INACTIVE_SECONDS = 10.0
+"""How long the server keeps the consumer of a process that is gone."""
 
 
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
-    board = Board(priced(settings.model_pricing_json))
+    state = MetricsState(with_own_prices(settings.model_pricing_json))
     registry = CollectorRegistry()
-    registry.register(BoardCollector(board, per_chat=settings.metrics_per_chat))
+    registry.register(MetricsCollector(state, per_chat=settings.metrics_per_chat))
     probes = Probes(registry)
-    broker = build_broker(settings, "metrics")
+    deliveries = delivery_metrics(registry)
+    broker = build_broker(settings, SERVICE)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with connected(broker, settings, probes, NEEDS) as bus:
-            bucket = await until_answered(partial(bus.bucket, subjects.PERF), "bucket perf")
-            counting = Counting(bus, bucket, board)
-            await until_answered(counting.start, "the saved board")
-            bus.refills |= {
-                subjects.EVENTS: counting.begin_anew,
-                subjects.bucket_stream(subjects.PERF): counting.save_again,
+        async with connected(broker, settings, probes, NEEDS) as gateway:
+            bucket = await retry_until_available(
+                partial(gateway.key_values.bucket, subjects.PERF), "bucket perf"
+            )
+            consumer = MetricsConsumer(gateway, bucket, state)
+            await retry_until_available(consumer.load, "the saved metrics state")
+            config = ReaderConfig(lambda: consumer.position, INACTIVE_SECONDS)
+            subscriber = event_reader(broker, config, BATCH_SIZE, FILL_SECONDS, [deliveries])
+            subscriber(consumer.on_events)
+
+            async def count_again() -> None:
+                await stop_subscriber(subscriber)
+                consumer.clear()
+                await subscriber.start()
+
+            gateway.refills |= {
+                subjects.EVENTS: count_again,
+                subjects.bucket_stream(subjects.PERF): consumer.save_again,
             }
-            probes.ready_when(nats=nats_check(bus), counting=lambda: counting.trouble)
+            await broker.start()
+            consumer.start_saving()
+            probes.ready_when(
+                nats=nats_check(gateway),
+                consumer=lambda: None if subscriber.running else "the consumer of events stopped",
+            )
             try:
                 yield
             finally:
                 probes.draining()
-                await counting.stop()
+                await stop_subscriber(subscriber)
+                await consumer.stop_saving()
 
     pages = Litestar(
-        build_pages(board, registry, now),
+        build_routes(state, registry, now),
         lifespan=[lifespan],
         guards=_guards(settings),
-        exception_handlers={HTTPException: refuse},
+        exception_handlers={HTTPException: error_response},
         openapi_config=None,
     )
     return pages, probes
@@ -80,7 +88,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
 
 def _guards(settings: Settings) -> list[Guard]:
     token = settings.metrics_token
-    return [bearer_of(token.get_secret_value())] if token else []
+    return [require_bearer(token.get_secret_value())] if token else []
 
 
 def now() -> datetime:

@@ -1,49 +1,42 @@
-"""Settings and wiring of the orchestrator: the only module here that knows concrete classes."""
+"""Wiring of the orchestrator: the only module that combines concrete classes."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from random import SystemRandom
 from secrets import randbelow
-from typing import Annotated
 
 from faststream.asgi import AsgiFastStream
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from pydantic import Field
 
 from contracts import subjects
 from contracts.ids import new_process_id
-from contracts.prices import Price, priced
-from services.chassis.away import until_answered
-from services.chassis.bus import Bus
+from services.chassis.consumers.queue_consumer import QueueConsumer
+from services.chassis.consumers.takeover import Takeover
+from services.chassis.consumers.work_queue import WorkQueue
 from services.chassis.dead_letters.queue import dead_letter_counter
-from services.chassis.ending import end
-from services.chassis.listening import Queue, QueueConsumer
-from services.chassis.process import Asgi, Probes, build_broker, connected, nats_check
-from services.chassis.publish import HEADER_BYTES
-from services.chassis.settings import Settings as ChassisSettings
-from services.orchestrator.agents.answers import Answers, recording
-from services.orchestrator.agents.asked import Manner
-from services.orchestrator.agents.catalogue import keep_fresh, publish
-from services.orchestrator.agents.models import (
-    Provider,
-    choose_models,
-    process_provider,
-    shared_client,
-)
-from services.orchestrator.agents.patience import Patience
-from services.orchestrator.agents.prints import prints_in_the_log
-from services.orchestrator.agents.shelf import Shelf
-from services.orchestrator.agents.windows import WINDOWS
-from services.orchestrator.handlers import Handlers
-from services.orchestrator.runner import Runner
-from services.orchestrator.workflows.archive import Archive
-from services.orchestrator.workflows.providers import ProviderName
-from services.orchestrator.workflows.watching import Watch
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.publish import HEADER_BYTES
+from services.chassis.nats.unavailable import retry_until_available
+from services.chassis.process.asgi_front import Asgi
+from services.chassis.process.broker import build_broker, connected, nats_check
+from services.chassis.process.probes import Probes
+from services.chassis.tasks import cancel_and_wait
+from services.orchestrator.agents.models.configured import configured_models
+from services.orchestrator.agents.models.http_client import shared_http_client
+from services.orchestrator.agents.models.response_cache import ResponseCache, cache_policy
+from services.orchestrator.agents.registry.publisher import follow_changes, publish
+from services.orchestrator.agents.registry.version_registry import VersionRegistry
+from services.orchestrator.agents.sandbox.stdout_capture import tool_output_to_log
+from services.orchestrator.nats_permissions import SERVICE
+from services.orchestrator.runtime.command_handler import CommandHandler
+from services.orchestrator.runtime.question_notices import QuestionNotices
+from services.orchestrator.runtime.runner import Runner
+from services.orchestrator.settings import Settings
+from services.orchestrator.workflows.code.bundle_store import BundleStore
+from services.orchestrator.workflows.watcher import FolderWatcher
 
 NEEDS = (
     subjects.COMMANDS,
@@ -51,114 +44,84 @@ NEEDS = (
     subjects.DELTAS,
     subjects.LOOKUPS,
     subjects.DEAD_LETTERS,
-    subjects.bucket_stream(subjects.TRIES),
+    subjects.bucket_stream(subjects.ATTEMPTS),
     subjects.bucket_stream(subjects.WORKFLOWS),
     subjects.bucket_stream(subjects.ANSWERS),
     subjects.object_stream(subjects.MANIFESTS),
+    subjects.object_stream(subjects.VALUES),
 )
 STORES = (
     subjects.COMMANDS,
     subjects.EVENTS,
     subjects.DEAD_LETTERS,
     subjects.object_stream(subjects.MANIFESTS),
+    subjects.object_stream(subjects.VALUES),
 )
 
 
-class Settings(ChassisSettings):
-    """What the orchestrator is told by its environment."""
-
-    orchestrator_port: int = 8002
-    workflows_path: Path = Path("workflows")
-    default_llm_provider: ProviderName = "openai"
-    """Whose key is read from its usual variable: OPENAI_API_KEY, MISTRAL_API_KEY, ..."""
-    default_llm_base_url: str | None = None
-    """Where the provider answers, instead of its usual address; it is sent the provider's key."""
-    openai_base_url: str | None = None
-    """The same for `openai` alone: any server that speaks its wire."""
-    default_llm_model: str = "gpt-4o-mini"
-    default_llm_temperature: float | None = Field(default=None, ge=0, le=2)
-    openai_model_fallback: str | None = None
-    """The model that is asked where the server does not know the first, or refuses it."""
-    model_retries: int = Field(default=4, ge=0, le=20)
-    """Of a model call that fails for now, with growing pauses or as long as the provider says."""
-    model_wait_seconds: float = Field(default=600.0, ge=0)
-    """How long one call waits in all for a provider that says how long; beyond it the chat fails."""
-    model_pricing_json: dict[str, Price] = Field(default_factory=dict)
-    """Per thousand tokens: {"gpt-4o-mini": {"prompt": 0.00015, "completion": 0.0006}}."""
-    model_context_json: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
-    """How many tokens a model takes: {"gpt-4o-mini": 128000}."""
-    llm_cache: bool | None = None
-    """Whether recorded answers are used; unset, where one of the next two names a seed for all chats."""
-    llm_default_cache_seed: int | None = None
-    """The seed under which all chats record their answers, instead of each its own."""
-    randomize_default_cache_seed: bool = False
-    """Without such a seed: one that this process draws when it starts."""
-    orchestrator_slots: int = Field(default=64, ge=1)
-    """Chats that run at the same time in this process."""
-    model_calls_per_turn: int = Field(default=25, ge=1)
-    demo_pause_seconds: float = Field(default=0.03, ge=0)
-    """The demo model's time between words."""
-    environment: str = "development"
-    clear_tool_cache_on_start: bool | None = None
-    """Whether workflows and their tools are loaded again when they change; by default yes, but in
-    production."""
-
-    @property
-    def follows_changes(self) -> bool:
-        if self.clear_tool_cache_on_start is None:
-            return self.environment.casefold() != "production"
-        return self.clear_tool_cache_on_start
-
-
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
+    """The ASGI app of the orchestrator, and its probes."""
     probes = Probes(CollectorRegistry())
     dead_letters = dead_letter_counter(probes.registry)
-    broker = build_broker(settings, "orchestrator")
-    listening: list[QueueConsumer] = []
+    broker = build_broker(settings, SERVICE)
+    notices = QuestionNotices(settings.answer_links())
+    commands: list[tuple[QueueConsumer, Takeover]] = []
 
     async def hand_over() -> None:
-        """Before the connection goes: what is open goes back to the queue."""
+        """Return commands in progress to the queue, before the connection is closed."""
         probes.draining()
-        for listener in listening:
-            await listener.stop(settings.drain_seconds)
+        for consumer, takeover in commands:
+            await consumer.stop(settings.drain_seconds)
+            await takeover.stop()
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         async with (
-            prints_in_the_log(),
-            connected(broker, settings, probes, NEEDS, STORES) as bus,
-            shared_client() as client,
+            tool_output_to_log(),
+            connected(broker, settings, probes, NEEDS, STORES) as gateway,
+            shared_http_client() as client,
         ):
-            models = choose_models(
-                _provider(settings, os.environ),
-                client,
-                settings.demo_pause_seconds,
-                os.environ,
-                _manner(settings, await _answers(bus, settings)),
-            )
+            process = new_process_id()
+            queue = _command_queue(settings)
+            takeover = Takeover(gateway, queue, process)
+            takeover.start()
+            cache = await _response_cache(gateway, settings)
+            models = configured_models(settings, os.environ, client, _now, cache)
             root = settings.workflows_path.resolve()
-            watch = await asyncio.to_thread(Watch, root)  # before the load: nothing is missed
-            archive = Archive(bus)
-            shelf = Shelf(root, models, os.environ, archive, settings.model_calls_per_turn)
-            offer = await shelf.load()
-            await until_answered(partial(publish, bus, offer), "the catalogue")
-            bus.refills |= {
-                subjects.bucket_stream(subjects.WORKFLOWS): lambda: publish(bus, shelf.offer),
-                subjects.object_stream(subjects.MANIFESTS): shelf.keep_all,
+            # Created before the first load, so that no change after the load is missed.
+            watcher = await asyncio.to_thread(FolderWatcher, root)
+            bundles = BundleStore(gateway)
+            registry = VersionRegistry(
+                root, models, os.environ, bundles, settings.max_model_calls_per_turn
+            )
+            catalogue = await registry.load()
+            await retry_until_available(
+                partial(publish, gateway.key_values, catalogue), "the catalogue"
+            )
+            gateway.refills |= {
+                subjects.bucket_stream(subjects.WORKFLOWS): lambda: publish(
+                    gateway.key_values, registry.catalogue
+                ),
+                subjects.object_stream(subjects.MANIFESTS): registry.store_all,
             }
-            listener = _listener(bus, shelf, settings, dead_letters)
-            _count_runs(probes.registry, listener)
-            listener.start()
-            listening.append(listener)
+            consumer = _command_consumer(gateway, registry, queue, process, dead_letters, notices)
+            _export_running_chats(probes.registry, consumer)
+            await takeover.join()
+            consumer.start()
+            commands.append((consumer, takeover))
             probes.details = lambda: {
-                "workflows": {c.name: c.problems for c in shelf.offer.cards},
-                "warnings": shelf.offer.warnings,
+                "workflows": {c.name: c.problems for c in registry.catalogue.cards},
+                "warnings": registry.catalogue.warnings,
             }
             probes.ready_when(
-                nats=nats_check(bus),
-                commands=lambda: None if listener.listening else "not taking commands",
+                nats=nats_check(gateway),
+                commands=lambda: None if consumer.is_running else "not taking commands",
             )
-            async with _following(bus, shelf, watch) if settings.follows_changes else nullcontext():
+            async with (
+                _reloading(gateway, registry, watcher)
+                if settings.reload_workflows
+                else nullcontext()
+            ):
                 yield
 
     app = AsgiFastStream(broker, lifespan=lifespan, on_shutdown=[hand_over], logger=None)
@@ -166,68 +129,64 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
 
 
 @asynccontextmanager
-async def _following(bus: Bus, shelf: Shelf, watch: Watch) -> AsyncIterator[None]:
-    following = asyncio.create_task(keep_fresh(bus, shelf, watch), name="workflows on disk")
+async def _reloading(
+    gateway: JetStreamGateway, registry: VersionRegistry, watcher: FolderWatcher
+) -> AsyncIterator[None]:
+    task = asyncio.create_task(
+        follow_changes(gateway.key_values, registry, watcher), name="reload workflows"
+    )
     try:
         yield
     finally:
-        await end(following)
+        await cancel_and_wait(task)
 
 
-def _listener(bus: Bus, shelf: Shelf, settings: Settings, dead_letters: Counter) -> QueueConsumer:
-    runner = Runner(
-        bus=bus,
-        repertoire=shelf,
-        clock=lambda: datetime.now(UTC),
-        process=new_process_id(),
-    )
-    handlers = Handlers(runner)
-    queue = Queue(
+def _command_queue(settings: Settings) -> WorkQueue:
+    return WorkQueue(
         stream=subjects.COMMANDS,
         subject=subjects.ALL_COMMANDS,
-        durable="orchestrator",
-        slots=settings.orchestrator_slots,
-    )
-    return QueueConsumer(bus, queue, handlers.on_command, handlers.on_given_up, dead_letters)
-
-
-def _provider(settings: Settings, environment: Mapping[str, str]) -> Provider | None:
-    """The real model, where a key says so; none for the demo model."""
-    name = settings.default_llm_provider
-    openais = settings.openai_base_url if name == "openai" else None
-    return process_provider(
-        name,
-        settings.default_llm_model,
-        environment,
-        base_url=settings.default_llm_base_url or openais,
-        temperature=settings.default_llm_temperature,
-        fallback=settings.openai_model_fallback,
+        durable=SERVICE,
+        concurrency=settings.max_concurrent_chats,
     )
 
 
-async def _answers(bus: Bus, settings: Settings) -> Answers | None:
-    how = recording(
-        wanted=settings.llm_cache,
+def _command_consumer(
+    gateway: JetStreamGateway,
+    registry: VersionRegistry,
+    queue: WorkQueue,
+    process: str,
+    dead_letters: Counter,
+    notices: QuestionNotices,
+) -> QueueConsumer:
+    runner = Runner(
+        gateway=gateway,
+        workflows=registry,
+        clock=_now,
+        process=process,
+        notices=notices,
+    )
+    handler = CommandHandler(runner)
+    return QueueConsumer(gateway, queue, handler.on_command, handler.on_given_up, dead_letters)
+
+
+async def _response_cache(gateway: JetStreamGateway, settings: Settings) -> ResponseCache | None:
+    policy = cache_policy(
+        enabled=settings.llm_cache_enabled,
         seed=settings.llm_default_cache_seed,
-        drawn=randbelow(2**32) if settings.randomize_default_cache_seed else None,
+        random_seed=randbelow(2**32) if settings.randomize_default_cache_seed else None,
     )
-    if how is None:
+    if policy is None:
         return None
-    bucket = await until_answered(partial(bus.bucket, subjects.ANSWERS), "bucket answers")
-    return Answers(bucket, how, bus.nc.max_payload - HEADER_BYTES)
-
-
-def _manner(settings: Settings, answers: Answers | None) -> Manner:
-    return Manner(
-        clock=lambda: datetime.now(UTC),
-        lot=SystemRandom().random,
-        patience=Patience(settings.model_retries, settings.model_wait_seconds),
-        prices=priced(settings.model_pricing_json),
-        windows={**WINDOWS, **settings.model_context_json},
-        answers=answers,
+    bucket = await retry_until_available(
+        partial(gateway.key_values.bucket, subjects.ANSWERS), "bucket answers"
     )
+    return ResponseCache(bucket, policy, gateway.nc.max_payload - HEADER_BYTES)
 
 
-def _count_runs(registry: CollectorRegistry, listener: QueueConsumer) -> None:
-    gauge = Gauge("mozaiks_orchestrator_runs", "Commands in hand", registry=registry)
-    gauge.set_function(lambda: listener.busy)
+def _export_running_chats(registry: CollectorRegistry, consumer: QueueConsumer) -> None:
+    gauge = Gauge("mozaiks_orchestrator_runs", "Commands in progress", registry=registry)
+    gauge.set_function(lambda: consumer.in_flight)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,10 +1,11 @@
-"""Whether every chat that waits for us has its owner's message: the invariant, over a live system.
+"""Check that every pending chat has the message of its owner in COMMANDS, in a running system.
 
     python -m services.orchestrator.audit [--app APP] [--repair] [--json]
 
-A pending chat always has an unacknowledged message in COMMANDS, its owner's: waiting, in hand, or on
-its way back. Where it is gone (a purged or restored stream), nobody will ever run the chat: the audit
-says so, and with `--repair` sends ResumeChat. It also lists what lies in chats' logs and does not count.
+A pending chat always has its owner's unacknowledged message in COMMANDS: waiting, in flight, or
+about to be redelivered. If the message is gone (the stream was purged or restored), no process will
+ever run the chat: the audit reports it as stalled, and with `--repair` sends ResumeChat. It also
+reports messages in the logs of chats that readers reject.
 """
 
 import argparse
@@ -20,21 +21,25 @@ from pydantic import ValidationError
 from contracts import subjects
 from contracts.commands import COMMAND, Command, ResumeChat
 from contracts.ids import AppId, ChatKey, CommandId, StreamSeq
-from services.chassis.bus import Bus
-from services.chassis.by_hand import bus_by_hand
-from services.chassis.direct_get import RawMessage, UnavailableError
+from services.chassis.jetstream.command_line_connection import one_shot_gateway
+from services.chassis.jetstream.direct_get import RawMessage
+from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.settings import Settings
-from services.orchestrator.state import ChatState, Owner, evolve, pending
+from services.orchestrator.domain.state import ChatState, Owner, evolve, pending
 
-AGAIN_SECONDS = 1.0
-"""Between the two looks at a chat that seems to be stalled: it may just have become quiet."""
+RECHECK_SECONDS = 1.0
+"""Delay before a chat that seems stalled is checked again: it may just have become quiet."""
+
+UNREACHABLE = 3
+"""The exit code if NATS does not answer; 2 is that of wrong arguments."""
 
 Kind = Literal["stalled", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it must be in one chat; `position` is that of a rejected message."""
+    """A fault in one chat; `position` is that of a rejected message in EVENTS."""
 
     kind: Kind
     app_id: str
@@ -44,24 +49,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Audited:
-    """A chat as the audit found it."""
+class AuditedChat:
+    """A chat's state and the faults that the audit found in it."""
 
     key: ChatKey
     state: ChatState
     findings: tuple[Finding, ...]
 
 
-def is_owners(owner: Owner, key: ChatKey, queued: Command | None) -> bool:
-    """Whether what lies in COMMANDS at the owner's place is the owner's message."""
+def is_owner_message(owner: Owner, key: ChatKey, queued: Command | None) -> bool:
+    """Whether the message at the owner's sequence in COMMANDS is the owner's."""
     return queued is not None and (queued.key, queued.command_id) == (key, owner.command)
 
 
-def resumption(key: ChatKey, state: ChatState, owner: Owner) -> ResumeChat:
-    """The command that runs a chat whose owner's message is gone; the same for the same standstill."""
-    place = f"{subjects.chat_tokens(key)}.{owner.message}.{state.seq}"
+def resume_command(key: ChatKey, state: ChatState, owner: Owner) -> ResumeChat:
+    """The command that resumes a stalled chat; its id is the same until the chat moves on."""
+    stalled_at = f"{subjects.chat_tokens(key)}.{owner.message}.{state.seq}"
     return ResumeChat(
-        command_id=CommandId(f"resume-{place}"),
+        command_id=CommandId(f"resume-{stalled_at}"),
         app_id=key.app,
         chat_id=key.chat,
         user_id=state.user,
@@ -69,52 +74,58 @@ def resumption(key: ChatKey, state: ChatState, owner: Owner) -> ResumeChat:
     )
 
 
-async def audit(bus: Bus, app: AppId | None = None) -> AsyncIterator[Audited]:
-    """Every chat of one app or of all, with what is wrong with it. Raises UnavailableError."""
-    async for key in bus.events.chats(app):
-        yield await audited(bus, key)
+async def audit(gateway: JetStreamGateway, app: AppId | None = None) -> AsyncIterator[AuditedChat]:
+    """Every chat of one app, or of all apps, with its faults. Raises NatsUnavailableError."""
+    async for key in gateway.events.chats(app):
+        yield await audit_chat(gateway, key)
 
 
-async def audited(bus: Bus, key: ChatKey) -> Audited:
-    """One chat. Raises UnavailableError."""
-    state, findings = await _folded(bus, key)
-    owner = await _missing_owner(bus, key, state)
+async def audit_chat(gateway: JetStreamGateway, key: ChatKey) -> AuditedChat:
+    """One chat with its faults. Raises NatsUnavailableError."""
+    state, findings = await _folded(gateway, key)
+    owner = await _missing_owner(gateway, key, state)
     if owner is not None:
-        await asyncio.sleep(AGAIN_SECONDS)
-        again, findings = await _folded(bus, key)
+        await asyncio.sleep(RECHECK_SECONDS)
+        again, findings = await _folded(gateway, key)
         if (again.seq, again.owner) == (state.seq, owner):
-            why = f"{pending(again)} waits, but message {owner.message} ({owner.command}) is gone"
+            why = (
+                f"{pending(again)} is pending,"
+                f" but message {owner.message} ({owner.command}) is not in COMMANDS"
+            )
             findings = [*findings, Finding("stalled", key.app, key.chat, why)]
         state = again
-    return Audited(key, state, tuple(findings))
+    return AuditedChat(key, state, tuple(findings))
 
 
-async def repair(bus: Bus, found: Audited) -> bool:
-    """Have a stalled chat run again; whether it was one. Raises UnavailableError, RefusedError."""
+async def repair(gateway: JetStreamGateway, found: AuditedChat) -> bool:
+    """Resume the chat if it is stalled; returns whether it was.
+
+    Raises NatsUnavailableError, NatsRejectedError.
+    """
     owner = found.state.owner
     if owner is None or all(finding.kind != "stalled" for finding in found.findings):
         return False
-    await bus.order(resumption(found.key, found.state, owner))
+    await gateway.commands.send(resume_command(found.key, found.state, owner))
     return True
 
 
-async def _folded(bus: Bus, key: ChatKey) -> tuple[ChatState, list[Finding]]:
+async def _folded(gateway: JetStreamGateway, key: ChatKey) -> tuple[ChatState, list[Finding]]:
     state, findings = ChatState(), []
-    async for commit in bus.events.read(key):
+    async for commit in gateway.events.read(key):
         for fact in commit.facts:
             state = evolve(state, fact)
         if commit.rejected is not None:
-            place = commit.place.position
-            findings.append(Finding("rejected", key.app, key.chat, commit.rejected, place))
+            position = commit.place.position
+            findings.append(Finding("rejected", key.app, key.chat, commit.rejected, position))
     return state, findings
 
 
-async def _missing_owner(bus: Bus, key: ChatKey, state: ChatState) -> Owner | None:
+async def _missing_owner(gateway: JetStreamGateway, key: ChatKey, state: ChatState) -> Owner | None:
     owner = state.owner
     if owner is None:
         return None
-    queued = await bus.reader.at(subjects.COMMANDS, StreamSeq(owner.message))
-    return None if is_owners(owner, key, _command(queued)) else owner
+    queued = await gateway.reader.at(subjects.COMMANDS, StreamSeq(owner.message))
+    return None if is_owner_message(owner, key, _command(queued)) else owner
 
 
 def _command(raw: RawMessage | None) -> Command | None:
@@ -129,7 +140,7 @@ def _command(raw: RawMessage | None) -> Command | None:
 
 @dataclass(slots=True)
 class Report:
-    """What a whole audit found."""
+    """Totals of an audit."""
 
     chats: int = 0
     pending: int = 0
@@ -139,21 +150,25 @@ class Report:
 
 
 async def run(settings: Settings, arguments: Sequence[str]) -> int:
-    """0 where no chat is stalled, or each was repaired; 1 otherwise; 2 where NATS does not answer."""
-    told = _parser().parse_args(arguments)
+    """Returns 0 if no chat is stalled or all were repaired, 1 otherwise, UNREACHABLE if NATS is unavailable."""
+    options = _parser().parse_args(arguments)
     report = Report()
     try:
-        async with bus_by_hand(settings, "audit") as bus:
-            async for found in audit(bus, told.app):
-                await _note(bus, found, report, repairs=told.repair, as_json=told.json)
-    except UnavailableError as away:
-        print(f"audit: {away}", file=sys.stderr)
-        return 2
-    print(json.dumps(asdict(report)) if told.json else _sentence(report))
+        async with one_shot_gateway(settings, "audit") as gateway:
+            async for found in audit(gateway, options.app):
+                await _print_findings(
+                    gateway, found, report, repairs=options.repair, as_json=options.json
+                )
+    except NatsUnavailableError as error:
+        print(f"audit: {error}", file=sys.stderr)
+        return UNREACHABLE
+    print(json.dumps(asdict(report)) if options.json else _summary(report))
     return 1 if report.stalled > report.repaired else 0
 
 
-async def _note(bus: Bus, found: Audited, report: Report, *, repairs: bool, as_json: bool) -> None:
+async def _print_findings(
+    gateway: JetStreamGateway, found: AuditedChat, report: Report, *, repairs: bool, as_json: bool
+) -> None:
     report.chats += 1
     report.pending += pending(found.state) is not None
     for finding in found.findings:
@@ -163,24 +178,24 @@ async def _note(bus: Bus, found: Audited, report: Report, *, repairs: bool, as_j
         line = f"{finding.kind}  {finding.app_id}/{finding.chat_id}{at}: {finding.detail}"
         print(json.dumps(asdict(finding)) if as_json else line)
     if repairs:
-        report.repaired += await repair(bus, found)
+        report.repaired += await repair(gateway, found)
 
 
-def _sentence(report: Report) -> str:
+def _summary(report: Report) -> str:
     return (
-        f"{report.chats} chats, {report.pending} of them wait for us, {report.stalled} stalled, "
-        f"{report.repaired} resumed, {report.rejected} messages that do not count"
+        f"{report.chats} chats, {report.pending} pending, {report.stalled} stalled, "
+        f"{report.repaired} resumed, {report.rejected} rejected messages"
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m services.orchestrator.audit",
-        description="Find chats that nobody will ever run, and messages that are no events.",
+        description="Find chats that no process will ever run, and messages that are not valid events.",
     )
     parser.add_argument("--app", type=AppId, help="the chats of this app only")
-    parser.add_argument("--repair", action="store_true", help="have stalled chats run again")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--repair", action="store_true", help="resume stalled chats")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     return parser
 
 

@@ -4,14 +4,17 @@ from argparse import ArgumentParser
 from functools import partial
 
 from contracts.ids import AppId, ChatId
-from services.persistence.app import Settings, run, tools
-from services.persistence.verifier import Verifier
+from services.persistence.maintenance.value_archive import ValueArchive
+from services.persistence.maintenance.verifier import Verifier
+from services.persistence.operator_commands import command_services, run
+from services.persistence.settings import Settings
 
 
 async def verify(app: AppId | None, chat: ChatId | None, settings: Settings) -> int:
-    """The exit code: 1 where something differs."""
-    async with tools(settings, "verify", reads_only=True) as used:
-        verifier = Verifier(used.store, used.sources, used.summaries, print)
+    """The exit code: 1 if there are differences."""
+    async with command_services(settings, "verify", reads_only=True) as services:
+        values = ValueArchive(services.store, services.gateway.values)
+        verifier = Verifier(services.store, services.sources, services.summaries, print, values)
         verified = await verifier.all(app, chat)
     print(
         f"{verified.chats} chats and {verified.events} events compared:"

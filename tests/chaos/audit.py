@@ -1,6 +1,6 @@
-"""What must hold when all is healed: rules over the collected facts, each a function of them alone."""
+"""The rules that must hold after healing: pure functions of the collected facts."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,25 +18,26 @@ from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered
 from contracts.events.turn import (
     ModelResponded,
     SpeakerSelected,
+    ToolDispatched,
     ToolReturned,
     TurnCompleted,
     TurnFailed,
     UsageRecorded,
 )
 from contracts.ids import ChatKey, delivery_of
-from services.orchestrator.state import ChatState, pending, replay
+from services.orchestrator.domain.state import ChatState, pending, replay
 from tests.chaos.facts import Accepted, Collected, Done, Execution, Logged, Watcher, shown_as
 from tests.chaos.schedule import TAKES_A_NODE
 from tests.chaos.workflow import TOOL
 
 BEFORE_SECONDS = 5.0
-"""A fault that ended so shortly before a call began may still be felt in it."""
+"""A fault that ended so shortly before a call may still affect it."""
 _OF_NATS = TAKES_A_NODE | {"stream full", "leader step-down"}
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What does not hold: its kind, where, and what was found."""
+    """A violation: its kind, where, and what was found."""
 
     kind: str
     where: str
@@ -54,18 +55,22 @@ def audit(collected: Collected) -> list[Violation]:
 
 
 def every_chat_is_quiet(collected: Collected) -> Iterator[Violation]:
-    """It has ended, or waits for its user."""
+    """The chat has ended, or waits for its user."""
     for key, log in collected.logs.items():
         state = _state(log)
         if (effect := pending(state)) is not None:
             where = f"owner {state.owner}, last event {log[-1].event.envelope.type}"
             yield Violation("pending chat", _name(key), f"{effect}: {where}")
-        elif not (state.ended or state.waits_for_user or (state.open and state.open.waits)):
+        elif not (
+            state.ended
+            or state.waits_for_user
+            or (state.open_turn and state.open_turn.is_suspended)
+        ):
             yield Violation("pending chat", _name(key), "waits for nobody and has not ended")
 
 
 def logs_are_whole(collected: Collected) -> Iterator[Violation]:
-    """Every message in EVENTS counts, and every `seq` follows the one before."""
+    """Every message in EVENTS is valid, and every `seq` follows the one before."""
     for sentence in collected.not_counted:
         yield Violation("message that does not count", "EVENTS", sentence)
     for key, log in collected.logs.items():
@@ -75,7 +80,7 @@ def logs_are_whole(collected: Collected) -> Iterator[Violation]:
 
 
 def one_runner_at_a_time(collected: Collected) -> Iterator[Violation]:
-    """Once a delivery of a message has taken over from another, that one appends nothing more."""
+    """After a delivery has taken over from another, that one appends nothing more."""
     for key, log in collected.logs.items():
         runs: dict[int, list[str]] = defaultdict(list)
         for one in log:
@@ -103,7 +108,7 @@ def nothing_is_recorded_twice(collected: Collected) -> Iterator[Violation]:
 
 
 def _step(event: Event | None) -> str:
-    """What can be true of a chat only once; empty for what may be said again."""
+    """The identity of an event that may occur once in a chat; empty if it may be repeated."""
     match event:
         case SpeakerSelected(turn=turn) | TurnCompleted(turn=turn) | TurnFailed(turn=turn):
             return f"{event.type} of turn {turn}"
@@ -141,7 +146,7 @@ def what_was_accepted_happened(collected: Collected) -> Iterator[Violation]:
 
 
 def open_questions_are_found(collected: Collected) -> Iterator[Violation]:
-    """A question that a user has been shown is not refused to the user who answers it."""
+    """The answer to a question that a user has received is not rejected."""
     for one in collected.accepted:
         if one.first_refused and not _ended_otherwise(collected.logs.get(one.chat, ())):
             found = f"the answer to {one.what} was refused at first"
@@ -181,7 +186,7 @@ def _ended_otherwise(log: Sequence[Logged]) -> bool:
 
 
 def watchers_saw_the_log(collected: Collected) -> Iterator[Violation]:
-    """Each was shown what the log holds: in order, without gap, double or phantom, to its end."""
+    """Each received the log: in order, without gaps, repeats or additions, to its end."""
     for watcher in collected.watchers:
         log = collected.logs.get(watcher.chat, ())
         where = f"{_name(watcher.chat)} {watcher.name}"
@@ -225,6 +230,21 @@ def finished_tools_ran_once(collected: Collected) -> Iterator[Violation]:
                 yield Violation("finished tool ran again", key, f"{found}, stored {stored:.3f}")
             elif not _in_doubt(first, again, collected.done):
                 yield Violation("tool ran twice without a fault", key, found)
+
+
+def no_tool_ran_without_a_dispatch(collected: Collected) -> Iterator[Violation]:
+    """Each run of a call follows an event of its own: no append, no call."""
+    dispatched = Counter(
+        one.event.event.idempotency_key
+        for log in collected.logs.values()
+        for one in log
+        if isinstance(one.event.event, ToolDispatched)
+    )
+    runs = Counter(execution.key for execution in collected.executions)
+    for key, count in runs.items():
+        if count > dispatched[key]:
+            found = f"{count} runs, {dispatched[key]} dispatches"
+            yield Violation("tool ran without a dispatch", key, found)
 
 
 def repeated_in_doubt(collected: Collected) -> int:
@@ -276,7 +296,7 @@ def nothing_is_left_over(collected: Collected) -> Iterator[Violation]:
 
 
 def processes_are_well(collected: Collected) -> Iterator[Violation]:
-    """They end only when they are ended, with code 0 where they were asked to, and become ready."""
+    """They exit only when they are stopped or killed, with 0 where stopped, and become ready."""
     for one in collected.endings:
         where = f"{one.service} (pid {one.pid})"
         if one.asked is None:
@@ -298,6 +318,7 @@ RULES: tuple[Rule, ...] = (
     open_questions_are_found,
     watchers_saw_the_log,
     finished_tools_ran_once,
+    no_tool_ran_without_a_dispatch,
     followers_equal_the_log,
     nothing_is_left_over,
     processes_are_well,

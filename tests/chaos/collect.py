@@ -1,4 +1,4 @@
-"""Read what a run has left: the log, what follows from it, and what is left over."""
+"""Read the results of a run: the log, what is derived from it, and what is left in the queues."""
 
 import asyncio
 import os
@@ -18,10 +18,10 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from contracts import event_log, subjects
 from contracts.event_log import EMPTY, Head, RejectedMessageError
 from contracts.ids import ChatKey, StreamSeq
-from contracts.prices import priced
-from services.chassis.bus import Bus
-from services.chassis.direct_get import NOWHERE, RawMessage
-from services.metrics.board import Board
+from contracts.prices import with_own_prices
+from services.chassis.jetstream.direct_get import BEFORE_FIRST, RawMessage
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.metrics.metrics_state import MetricsState
 from tests.chaos.facts import Letter, Logged
 from tests.chaos.product import Product
 
@@ -35,7 +35,7 @@ Logs = Mapping[ChatKey, tuple[Logged, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """All of EVENTS: what counts, by chat, and in words what does not."""
+    """All of EVENTS: valid messages by chat, and descriptions of the invalid ones."""
 
     logs: Logs
     not_counted: tuple[str, ...]
@@ -109,11 +109,13 @@ def tracebacks(logs: Path) -> dict[str, int]:
 
 async def commands_left(nc: Client) -> list[str]:
     """Commands that nobody has acknowledged; timers wait for their time and do not count."""
-    reader = Bus(nc).reader
+    reader = JetStreamGateway(nc).reader
     newest = await reader.last(subjects.COMMANDS, subjects.ALL_COMMANDS)
     if newest is None:
         return []
-    pages = reader.pages(subjects.COMMANDS, subjects.ALL_COMMANDS, NOWHERE, goal=newest.position)
+    pages = reader.pages(
+        subjects.COMMANDS, subjects.ALL_COMMANDS, BEFORE_FIRST, goal=newest.position
+    )
     return [message.subject async for message in pages]
 
 
@@ -131,7 +133,7 @@ async def dead_letters(nc: Client) -> tuple[Letter, ...]:
 
 
 async def said_by(module: str, product: Product) -> list[str]:
-    """What a command of the product finds wrong; nothing where it ends with code 0."""
+    """What a command line tool of the product reports; nothing if it exits with 0."""
     told = {"NATS_URL": ",".join(product.cluster.urls), "MONGODB_URI": product.mongo.uri}
     command = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module),
@@ -147,11 +149,11 @@ async def said_by(module: str, product: Product) -> list[str]:
 
 
 async def metrics_differences(port: int, messages: tuple[RawMessage, ...]) -> list[str]:
-    """Numbers that are not those of the log, counted here once more."""
-    board = Board(priced({}))
+    """Metrics that differ from the log, counted here again."""
+    state = MetricsState(with_own_prices({}))
     for message in messages:
-        board.record(message)
-    wanted = board.aggregate(datetime.now(UTC)).model_dump(mode="json")
+        state.record(message)
+    wanted = state.aggregate(datetime.now(UTC)).model_dump(mode="json")
     async with httpx.AsyncClient(timeout=10) as http:
         answer = await http.get(f"http://127.0.0.1:{port}/metrics/perf/aggregate")
     return differing(wanted, answer.json())

@@ -1,4 +1,4 @@
-"""All that is known of a run when it is over: what the audit judges."""
+"""All data of a finished run, as input of the audit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An event as a watcher was shown it; `digest` is that of the frame's data."""
+    """An event as a watcher received it; `digest` is that of the frame's data."""
 
     seq: int
     digest: str
@@ -41,7 +41,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """One viewer of a chat: what it was shown over all its connections, in the order of arrival.
+    """One viewer of a chat: what it received over all its connections, in order of arrival.
 
     `goal` is the seq that it should have come to, as its chat's user saw it.
     """
@@ -54,7 +54,7 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Something that a user asked for and was told that it is accepted.
+    """A request of a user that was accepted.
 
     `what` is the question's id for an answer, the text for a message, empty else. `first_refused`
     says that the first try was refused though nothing had been tried before.
@@ -77,7 +77,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A fault as it was executed: `target` is what it turned out to be, `pid` the process hit."""
+    """A fault as it was executed: `target` is its actual target, `pid` the process."""
 
     fault: Fault
     target: str
@@ -100,11 +100,11 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was found when all was healed and still; sentences where others have compared."""
+    """What was found after healing; text where tools of the product have compared."""
 
     logs: Mapping[ChatKey, tuple[Logged, ...]] = field(default_factory=dict)
     not_counted: tuple[str, ...] = ()
-    """Messages in EVENTS that are no event of their chat, and why."""
+    """Messages in EVENTS that are not events of their chat, and why."""
     watchers: tuple[Watcher, ...] = ()
     accepted: tuple[Accepted, ...] = ()
     executions: tuple[Execution, ...] = ()
@@ -121,7 +121,7 @@ class Collected:
     """What `services.orchestrator.audit` says of chats and their owners' messages."""
     metrics: tuple[str, ...] = ()
     tracebacks: Mapping[str, int] = field(default_factory=dict)
-    """How many there are in the log of each service that has some: for a reader, no violation."""
+    """How many there are in the log of each service: for information, not a violation."""
 
 
 def digest_of(data: Mapping[str, Any]) -> str:
@@ -130,6 +130,6 @@ def digest_of(data: Mapping[str, Any]) -> str:
 
 
 def shown_as(envelope: Envelope) -> Shown:
-    """The event as each watcher must be shown it."""
+    """The event as each watcher must receive it."""
     data = envelope.model_dump(mode="json", include=set(SHOWN))
     return Shown(envelope.seq, digest_of(data))

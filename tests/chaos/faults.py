@@ -1,4 +1,4 @@
-"""Do the faults of a schedule to the product, and undo them; note what was done to whom and when."""
+"""Inject the faults of a schedule into the product, and undo them; record target and time."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from random import Random
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
 
-from infra.children import Child
+from infra.child_process import Child
 from infra.nats_cluster import NoAnswerError, request
 from infra.servers import NatsServer
 from tests.chaos.facts import Done
@@ -22,14 +22,14 @@ from tests.chaos.users import Users
 CURRENT_SECONDS = 20.0
 ASK_SECONDS = 8.0
 UNDO_SECONDS = 300.0
-"""Long enough for whatever else is done to NATS at the same time: a fault must not outlast the run."""
+"""Long enough for other faults of NATS at the same time: a fault must not outlast the run."""
 UNLIMITED = {"max_bytes": -1, "discard": "old"}
 ROOM_BYTES = 4096
-"""What a stream takes before it is full."""
+"""How much a stream accepts before it is full."""
 
 
 class NotPossibleError(Exception):
-    """The product is not in a state to have this done to it; says why."""
+    """The fault is not possible in the present state of the product; the message says why."""
 
 
 class Faults:
@@ -123,7 +123,7 @@ class Faults:
         await asyncio.to_thread(self._cluster.start)
 
     async def _fill_disk(self, fault: Fault, hit: "Hit") -> None:
-        """No byte is free for one node; then there is room again, and the node is started anew."""
+        """The disk of one node is full; then it has space again, and the node is restarted."""
         if not self._product.disks:
             raise NotPossibleError("this machine lets us mount no small disk")
         node = await self._one_node(fault, hit)
@@ -135,7 +135,7 @@ class Faults:
         await asyncio.to_thread(node.start)
 
     async def _fill_stream(self, fault: Fault, hit: "Hit") -> None:
-        """The stream takes no more than a few bytes, as where its account's storage is used up."""
+        """The stream accepts only a few bytes, as if the storage of its account were exhausted."""
         info = await self._ask(f"$JS.API.STREAM.INFO.{fault.target}", {})
         config = dict(info["config"])
         most = int(info["state"]["bytes"]) + ROOM_BYTES
@@ -144,7 +144,7 @@ class Faults:
         try:
             await self._ask(update, {**config, "max_bytes": most, "discard": "new"})
             await asyncio.sleep(fault.seconds)
-        finally:  # also where it was not answered: it may have been done
+        finally:  # also without an answer: it may have been done
             await self._ask(update, {**config, **UNLIMITED}, UNDO_SECONDS)
 
     async def _step_down(self, fault: Fault, hit: "Hit") -> None:
@@ -153,7 +153,7 @@ class Faults:
         await self._ask(f"$JS.API.{kind}.LEADER.STEPDOWN.{fault.target.replace(' ', '.')}", {})
 
     async def _one_node(self, fault: Fault, hit: "Hit") -> NatsServer:
-        """The node of that role, when all are whole: two of three go on without it."""
+        """The node of that role, while all are healthy: two of three continue without it."""
         await self._current()
         role, _, stream = fault.target.partition(" of ")
         if role == "leader":
@@ -174,7 +174,7 @@ class Faults:
     async def _ask(
         self, subject: str, body: Mapping[str, object], seconds: float = ASK_SECONDS
     ) -> Mapping[str, Any]:
-        """Of whichever node answers. Raises NotPossibleError."""
+        """From whichever node answers. Raises NotPossibleError."""
         deadline, last = time.monotonic() + seconds, "no node answers"
         while time.monotonic() < deadline:
             for node in self._cluster.nodes:
@@ -216,7 +216,7 @@ class Faults:
 
 
 class Hit:
-    """What a fault turns out to hit."""
+    """The actual target of a fault."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -228,7 +228,7 @@ def _pid(child: Child) -> int:
 
 
 def _fill(filler: Path) -> None:
-    """Take all that is free on the file system. A page at the end, because that may be what is left."""
+    """Fill the file system, with single pages at the end, because that may be what is left."""
     with filler.open("wb", buffering=0) as file:
         left = os.statvfs(filler).f_bavail * os.statvfs(filler).f_frsize
         with contextlib.suppress(OSError):

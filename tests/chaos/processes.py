@@ -1,31 +1,21 @@
 """The services as processes of their own: forked from one that has imported them, restarted when they end."""
 
 import ctypes
-import multiprocessing
 import os
 import runpy
 import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-_CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-# AG2 takes seconds to import: once for all, then every process is a fork.
-_CONTEXT.set_forkserver_preload(
-    [
-        "services.orchestrator.app",
-        "services.transport.app",
-        "services.persistence.app",
-        "services.metrics.app",
-        "services.orchestrator.agents.demo",
-    ]
-)
+from tests.forked import CONTEXT
+
 PAUSE_SECONDS = 0.5
-"""Between the end of a service and its next start: what a supervisor would take."""
+"""Between the end of a service and its next start, as with a supervisor."""
 STOP_SECONDS = 20.0
-"""Within this time a service that was asked to stop has ended: its drain time, and as much again."""
+"""Within this time a stopped service has exited: its drain time, twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +58,7 @@ class ServiceProcess:
 
     def start(self) -> None:
         self._asked, self._written = None, self._log_bytes()
-        self._process = _CONTEXT.Process(
+        self._process = CONTEXT.Process(
             target=_run,
             args=(self._module, self._environment, str(self._log)),
             name=self.name,
@@ -89,17 +79,17 @@ class ServiceProcess:
         return pid
 
     def look(self) -> None:
-        """Note its end, and start it again after a pause."""
+        """Record its end, and start it again after a pause."""
         process, now = self._process, time.time()
         if process is not None and process.exitcode is not None:
             self._note(process, process.exitcode, now)
         elif process is None and now - self._ended > PAUSE_SECONDS:
             self.start()
         elif self._asked is not None and now - self._asked[1] > STOP_SECONDS and self.pid:
-            os.kill(self.pid, signal.SIGKILL)  # it never ended: its ending will tell
+            os.kill(self.pid, signal.SIGKILL)  # it never exited: its record will show that
 
     def end(self) -> None:
-        """For good, at the end of the run."""
+        """Finally, at the end of the run."""
         if self._process is not None:
             self._process.kill()
             self._process.join(10)

@@ -15,7 +15,7 @@ from infra.nats_cluster import NatsCluster
 from infra.ports import free_port
 from infra.servers import MongoServer
 from infra.stack import waiting_for
-from services.chassis.streams import ensure_streams
+from services.chassis.streams.ensure import ensure_streams
 from tests.chaos.processes import ServiceProcess
 from tests.chaos.workflow import write_workflows
 
@@ -28,8 +28,8 @@ DRAIN_SECONDS = 5
 
 
 class Product:
-    """Everything that runs. `disks` asks for a small disk for each nats-server, and then says
-    whether there are any: not every machine lets us mount one."""
+    """All processes. `disks` requests a small disk for each nats-server, and then says
+    whether there are any: not every machine allows to mount one."""
 
     def __init__(self, folder: Path, *, disks: bool) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ class Product:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Client]:
-        """A connection to the cluster that is not a service's."""
+        """A connection to the cluster for the harness."""
         nc = await nats.connect(self.cluster.urls, max_reconnect_attempts=-1)
         try:
             yield nc
@@ -89,7 +89,7 @@ class Product:
             await nc.close()
 
     async def stop(self) -> None:
-        """End everything and leave the logs."""
+        """Stop everything and keep the logs."""
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
@@ -114,7 +114,7 @@ class Product:
             "MONGODB_URI": self.mongo.uri,
             "WORKFLOWS_PATH": str(workflows),
             "SIDE_EFFECTS": str(self.effects),
-            "DEMO_PAUSE_SECONDS": "0.01",
+            "DEMO_WORD_DELAY_SECONDS": "0.01",
             "RATE_PER_USER": "0",
             "RATE_PER_APP": "0",
             "DRAIN_SECONDS": str(DRAIN_SECONDS),

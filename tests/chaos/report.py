@@ -67,7 +67,7 @@ def details(violations: Sequence[Violation]) -> str:
 
 
 def not_done(done: Sequence[Done]) -> str:
-    """The faults that the product, or the machine, did not let us do, or not wholly."""
+    """The faults that could not be made, or not completely."""
     return "\n".join(
         f"not done: fault {one.fault.number} ({one.fault.kind}, {one.target}): {one.trouble}"
         for one in done

@@ -19,12 +19,12 @@ from tests.chaos.workflow import read_executions
 
 HEAL_SECONDS = 90.0
 EQUAL_SECONDS = 60.0
-"""How long commands, archive, read models and metrics may trail a log that is still."""
+"""How long commands, archive, read models and metrics may trail a log without new events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`patience` is how many seconds a user gives one chat, whatever happens meanwhile."""
+    """`patience` is how many seconds a user waits for one chat, whatever happens."""
 
     seed: int
     faults: int
@@ -121,7 +121,7 @@ async def _collected(
 
 
 def _write(options: Options, collected: Collected, violations: Sequence[Violation]) -> None:
-    """What a reader needs who wants to know what happened: the faults, and the logs of the chats."""
+    """The data for an investigation: the faults, and the logs of the chats."""
     with (options.folder / "faults.jsonl").open("w") as lines:
         for one in collected.done:
             lines.write(json.dumps(asdict(one)) + "\n")

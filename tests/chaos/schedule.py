@@ -32,7 +32,7 @@ SERVICES = (
     "metrics",
 )
 ROLES = ("leader of EVENTS", "leader of COMMANDS", "follower of EVENTS", "follower of COMMANDS")
-"""Which NATS node, as the cluster stands at that moment."""
+"""Which NATS node, by its role at that moment."""
 ASSETS = (
     "EVENTS",
     "COMMANDS",
@@ -43,11 +43,11 @@ ASSETS = (
 )
 """Streams, and consumers as `stream durable`."""
 FULL = ("EVENTS",)
-"""COMMANDS holds timers: a stream with schedules cannot refuse what is beyond its limit."""
+"""COMMANDS has timers: a stream with schedules cannot reject messages beyond its limit."""
 TRANSPORTS = ("transport-1", "transport-2")
 
 _TARGETS: Mapping[Kind, Sequence[str]] = {
-    # The orchestrators decide: they are hit as often as all others together.
+    # Orchestrators decide: they are hit as often as all others together.
     "kill service": (*SERVICES, "orchestrator-1", "orchestrator-2"),
     "stop service": (*SERVICES, "orchestrator-1", "orchestrator-2"),
     "pause service": (*SERVICES, "orchestrator-1", "orchestrator-2"),
@@ -96,8 +96,8 @@ _LASTS: Mapping[Kind, tuple[float, float]] = {
     "pause MongoDB": (1.0, 6.0),
     "MongoDB away": (2.0, 8.0),
 }
-"""Seconds from the fault to its end; the others are over at once, and what they ended is started
-again by the harness."""
+"""Seconds from the fault to its end; the others are over at once, and processes are restarted
+by the harness."""
 
 KINDS: tuple[Kind, ...] = tuple(_WEIGHTS)
 TAKES_A_NODE: frozenset[Kind] = frozenset(
@@ -113,13 +113,13 @@ TAKES_A_NODE: frozenset[Kind] = frozenset(
 """At most one of these at a time: two nodes of three are the quorum."""
 TAKES_MONGODB: frozenset[Kind] = frozenset({"kill MongoDB", "pause MongoDB", "MongoDB away"})
 _RECOVERS: Mapping[str, float] = {"node": 12.0, "mongodb": 2.0, "full": 8.0}
-"""Seconds that what was hit is left alone afterwards, so that it is whole before the next hit: a
+"""Seconds without a fault of the same target afterwards, so that it is healthy before the next: a
 cluster elects the leaders of two dozen streams and consumers, which on a busy machine takes ten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is done to the product: `at` and `seconds` count from the run's beginning."""
+    """A fault of the product: `at` and `seconds` count from the beginning of the run."""
 
     number: int
     at: float
@@ -131,7 +131,7 @@ class Fault:
 def plan(
     seed: int, faults: int, seconds: float, kinds: Sequence[Kind] = KINDS
 ) -> tuple[Fault, ...]:
-    """So many faults within so many seconds, by their time; they overlap where they may."""
+    """So many faults within so many seconds, ordered by time; they overlap where that is allowed."""
     random = Random(seed)
     times = sorted(random.uniform(0, seconds) for _ in range(faults))
     free_from: dict[str, float] = {}
@@ -148,7 +148,7 @@ def plan(
 
 
 def _held(kind: Kind) -> str:
-    """What only one fault at a time may be done to; empty where any number may overlap."""
+    """The targets that only one fault at a time may have; empty if any number may overlap."""
     if kind in TAKES_A_NODE:
         return "node"
     if kind in TAKES_MONGODB:

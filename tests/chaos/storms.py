@@ -1,4 +1,4 @@
-"""Many viewers at once who leave in the middle of opening their socket."""
+"""Many viewers at once that disconnect while their WebSocket opens."""
 
 import asyncio
 import base64
@@ -6,11 +6,11 @@ from random import Random
 
 SOCKETS = 50
 LONGEST_SECONDS = 0.05
-"""How long after its request one of them may still be there."""
+"""How long after its request one of them may still be connected."""
 
 
 async def storm(port: int, path: str, random: Random) -> int:
-    """How many got as far as asking."""
+    """How many sent their request."""
     left = await asyncio.gather(
         *(_open_and_abort(port, path, random.uniform(0, LONGEST_SECONDS)) for _ in range(SOCKETS))
     )

@@ -1,4 +1,4 @@
-"""Each rule of the audit, with facts that keep it and facts that break it."""
+"""Each rule of the audit, with facts that satisfy it and facts that violate it."""
 
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +12,7 @@ from contracts.event_log import StoredEvent
 from contracts.events import Event
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
 from contracts.events.run import RunClaimed
-from contracts.events.turn import ToolReturned
+from contracts.events.turn import ToolDispatched, ToolReturned
 from contracts.ids import ChatKey, RunnerId
 from tests.chaos.audit import audit, repeated_in_doubt
 from tests.chaos.facts import (
@@ -39,6 +39,17 @@ ENDED: list[Event] = [*WAITS, answered(), done(), ChatCompleted(reason="terminat
 WHOLE: list[Event] = [*BEGAN, done(), ChatCompleted(reason="terminate", turns=1)]
 RESULT = ToolReturned(
     turn=1, call=0, agent=done().agent, tool_call_id="call-1", name=TOOL, status="ok"
+)
+DISPATCHED = ToolDispatched(
+    turn=1,
+    call=0,
+    agent=done().agent,
+    tool_call_id="call-1",
+    name=TOOL,
+    idempotency_key=f"{KEY.app}:{KEY.chat}:1:call-1",
+    arguments_digest="ab",
+    effect="idempotent",
+    attempt=1,
 )
 CALL = f"{KEY.app}:{KEY.chat}:1:call-1"
 
@@ -71,13 +82,13 @@ def test_a_chat_that_waits_for_us_is_pending(events: list[Event]) -> None:
     assert kinds(collected(events)) == {"pending chat": 1}
 
 
-def test_a_message_that_does_not_count_is_said() -> None:
+def test_an_invalid_message_is_reported() -> None:
     assert kinds(collected(not_counted=("message 7: no envelope",))) == {
         "message that does not count": 1
     }
 
 
-def test_a_log_with_a_hole_is_said() -> None:
+def test_a_log_with_a_gap_is_reported() -> None:
     log = log_of(ENDED)
     assert kinds(Collected(logs={KEY: (*log[:1], *log[2:])}))["log not contiguous"] == 1
 
@@ -97,7 +108,7 @@ def _by(one: Logged, runner: str) -> Envelope:
     return one.event.envelope.model_copy(update={"runner": runner})
 
 
-def test_a_runner_that_takes_over_may_go_on_and_others_may_append_commands() -> None:
+def test_a_runner_that_takes_over_may_continue_and_others_may_append_commands() -> None:
     log = taken_over("a:1:1", "a:1:1", "b:1:2", "c:2:1", "b:1:2", "b:1:2")
     assert kinds(Collected(logs={KEY: log})) == {}
 
@@ -109,17 +120,17 @@ def test_a_runner_that_comes_back_after_a_takeover_is_interleaved(back: str) -> 
 
 
 @pytest.mark.parametrize("again", [speaks(), calls("hurry"), asked(), answered(), done()])
-def test_a_step_that_is_recorded_twice_is_said(again: Event) -> None:
+def test_a_step_recorded_twice_is_reported(again: Event) -> None:
     once: list[Event] = [STARTED, speaks(), calls("hurry"), asked(), answered(), done()]
     assert kinds(collected([*once, again, ENDED[-1]])) == {"recorded twice": 1}
 
 
-def test_an_end_after_the_end_is_recorded_twice() -> None:
+def test_a_second_end_of_a_chat_is_reported() -> None:
     cancelled = ChatCancelled(user_id=STARTED.user_id)
     assert kinds(collected([*WHOLE, cancelled])) == {"recorded twice": 1}
 
 
-def test_a_failed_chat_is_said() -> None:
+def test_a_failed_chat_is_reported() -> None:
     failed = ChatFailed(code="GIVEN_UP", message="again and again")
     assert kinds(collected([*BEGAN, failed])) == {"chat failed": 1}
 
@@ -137,7 +148,9 @@ def test_a_failed_chat_is_said() -> None:
         (Accepted(KEY, "cancel"), WHOLE),
     ],
 )
-def test_what_was_accepted_and_happened_is_well(accepted: Accepted, events: list[Event]) -> None:
+def test_an_accepted_request_that_took_effect_is_correct(
+    accepted: Accepted, events: list[Event]
+) -> None:
     assert kinds(collected(events, accepted=(accepted,))) == {}
 
 
@@ -149,7 +162,7 @@ def test_what_was_accepted_and_happened_is_well(accepted: Accepted, events: list
         (Accepted(KEY, "cancel"), WAITS),
     ],
 )
-def test_what_was_accepted_and_never_happened_is_lost(
+def test_an_accepted_request_without_effect_is_lost(
     accepted: Accepted, events: list[Event]
 ) -> None:
     assert kinds(collected(events, accepted=(accepted,))) == {"accepted command lost": 1}
@@ -159,7 +172,7 @@ def test_a_chat_that_was_accepted_and_never_began_is_lost() -> None:
     assert kinds(Collected(accepted=(Accepted(KEY, "start"),))) == {"accepted command lost": 1}
 
 
-def test_an_answer_that_was_refused_at_first_is_said() -> None:
+def test_an_answer_that_was_rejected_at_first_is_reported() -> None:
     refused = Accepted(KEY, "answer", QUESTION, first_refused=True)
     assert kinds(collected(ENDED, accepted=(refused,))) == {"answer refused": 1}
 
@@ -176,7 +189,7 @@ def watched(*shown: Shown, goal: int = len(ENDED)) -> Collected:
     return collected(ENDED, watchers=(Watcher(KEY, "watcher-1", shown, goal),))
 
 
-def test_a_watcher_that_saw_the_whole_log_saw_all_of_it() -> None:
+def test_a_watcher_that_received_the_whole_log_is_correct() -> None:
     assert kinds(watched(*seen(*range(1, len(ENDED) + 1)))) == {}
 
 
@@ -191,7 +204,9 @@ def test_a_watcher_that_saw_the_whole_log_saw_all_of_it() -> None:
         ((*seen(*range(1, 8)), Shown(8, "beyond the log")), "phantom event"),
     ],
 )
-def test_a_watcher_that_saw_something_else_is_said(shown: tuple[Shown, ...], kind: str) -> None:
+def test_a_watcher_that_received_something_else_is_reported(
+    shown: tuple[Shown, ...], kind: str
+) -> None:
     assert kinds(watched(*shown)) == {kind: 1}
 
 
@@ -206,10 +221,18 @@ def hit(kind: Kind, began: float, ended: float, pid: int = 0) -> Done:
 
 
 def ran(*executions: Execution, done_to_it: tuple[Done, ...] = ()) -> Collected:
-    return collected(WITH_TOOL, executions=executions, done=done_to_it)
+    dispatches = [DISPATCHED] * len(executions)
+    return collected([*WITH_TOOL, *dispatches], executions=executions, done=done_to_it)
 
 
-def test_a_tool_that_ran_once_is_well() -> None:
+def test_a_tool_that_ran_without_a_dispatch_is_reported() -> None:
+    facts = collected([*WITH_TOOL, DISPATCHED], executions=(Execution(CALL, 1, 102.0),))
+    assert kinds(facts) == {}
+    undispatched = collected(WITH_TOOL, executions=(Execution(CALL, 1, 102.0),))
+    assert kinds(undispatched) == {"tool ran without a dispatch": 1}
+
+
+def test_a_tool_that_ran_once_is_correct() -> None:
     assert kinds(ran(Execution(CALL, 1, 102.0))) == {}
 
 
@@ -227,7 +250,7 @@ def test_a_tool_that_a_fault_interrupted_may_run_again_in_doubt(fault: Done) -> 
     assert repeated_in_doubt(facts) == 1
 
 
-def test_a_tool_that_runs_again_after_its_result_was_stored_is_said() -> None:
+def test_a_tool_that_runs_again_after_its_result_was_stored_is_reported() -> None:
     fault = hit("kill service", 102.1, 102.1, pid=1)
     facts = ran(Execution(CALL, 1, 102.0), Execution(CALL, 2, 103.5), done_to_it=(fault,))
     assert kinds(facts) == {"finished tool ran again": 1}
@@ -241,12 +264,12 @@ def test_a_tool_that_runs_again_after_its_result_was_stored_is_said() -> None:
         hit("kill MongoDB", 102.1, 102.3),
     ],
 )
-def test_a_tool_that_runs_twice_with_no_fault_in_between_is_said(fault: Done) -> None:
+def test_a_tool_that_runs_twice_without_a_fault_in_between_is_reported(fault: Done) -> None:
     facts = ran(Execution(CALL, 1, 102.0), Execution(CALL, 2, 102.8), done_to_it=(fault,))
     assert kinds(facts) == {"tool ran twice without a fault": 1}
 
 
-def test_a_result_of_a_tool_that_never_ran_is_said() -> None:
+def test_a_result_of_a_tool_that_never_ran_is_reported() -> None:
     assert kinds(ran()) == {"tool result without a run": 1}
 
 
@@ -271,7 +294,7 @@ def ended(code: int, asked_to: Signals | None, *, began: bool = True) -> Ending:
         ("endings", ended(-SIGTERM, SIGTERM), "unclean stop"),
     ],
 )
-def test_what_was_found_is_said(field: str, found: object, kind: str) -> None:
+def test_findings_are_formatted(field: str, found: object, kind: str) -> None:
     more: dict[str, Any] = {field: (found,)}
     assert kinds(collected(**more)) == {kind: 1}
 
@@ -284,5 +307,5 @@ def test_what_was_found_is_said(field: str, found: object, kind: str) -> None:
         ended(-SIGTERM, SIGTERM, began=False),
     ],
 )
-def test_a_process_that_ends_as_it_was_asked_to_is_well(ending: Ending) -> None:
+def test_a_process_that_exits_as_requested_is_correct(ending: Ending) -> None:
     assert kinds(collected(endings=(ending,))) == {}

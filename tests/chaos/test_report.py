@@ -10,7 +10,7 @@ DONE = (
 )
 
 
-def test_the_table_says_what_was_planned_and_done_and_its_seed() -> None:
+def test_the_table_has_the_planned_and_done_faults_and_the_seed() -> None:
     lines = table(42, [KILL, STORM], Collected(done=DONE)).splitlines()
     assert lines[0] == "seed 42"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[3:6]]
@@ -32,5 +32,5 @@ def test_violations_are_counted_by_kind_and_the_first_of_each_are_shown() -> Non
     assert violations_by_kind([]) == "violations: 0"
 
 
-def test_what_could_not_be_done_is_named_with_its_reason() -> None:
+def test_faults_that_could_not_be_made_are_named_with_their_reason() -> None:
     assert not_done(DONE) == "not done: fault 2 (viewer storm, transport-1): nobody listens"

@@ -23,7 +23,7 @@ def test_every_kind_of_fault_happens_in_a_long_run() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("alone", [TAKES_A_NODE, TAKES_MONGODB])
-def test_what_takes_a_node_or_mongodb_never_overlaps(seed: int, alone: frozenset[str]) -> None:
+def test_faults_of_a_node_or_of_mongodb_never_overlap(seed: int, alone: frozenset[str]) -> None:
     planned = [fault for fault in plan(seed, 800, 900) if fault.kind in alone]
     assert len(planned) > 20
     assert all(one.at + one.seconds < other.at for one, other in pairwise(planned))
@@ -34,6 +34,6 @@ def test_faults_overlap() -> None:
     assert any(one.at + one.seconds > other.at for one, other in pairwise(planned))
 
 
-def test_only_the_kinds_asked_for_happen() -> None:
+def test_only_the_requested_kinds_of_faults_happen() -> None:
     planned = plan(2, 40, 60, kinds=("kill service", "viewer storm"))
     assert {fault.kind for fault in planned} == {"kill service", "viewer storm"}

@@ -1,4 +1,4 @@
-"""Users: each has one chat after the other, answers what it is asked at once, and is watched."""
+"""Users: each has one chat after the other, answers questions at once, and has a watcher."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ APP = AppId("chaos")
 WATCHERS = 5
 TRIES = 400
 PAUSE_SECONDS = 0.25
-"""Between two tries of a request that was not answered, or not now."""
+"""The pause before a request is repeated."""
 REQUEST_SECONDS = 12.0
 REFUSED_TRIES = 40
 
@@ -26,7 +26,7 @@ Part = Literal["Generator", "HelloWorld"]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a user will do in a chat, drawn beforehand."""
+    """What a user will do in a chat, decided in advance."""
 
     workflow: Part
     messages: int
@@ -94,11 +94,11 @@ class Users:
         self._http = httpx.AsyncClient(timeout=REQUEST_SECONDS)
 
     def no_more(self) -> None:
-        """Begin no more chats; those in flight are brought to their end."""
+        """Begin no more chats; those in flight are finished."""
         self._open = False
 
     def an_address(self) -> str:
-        """The socket's path of a chat in flight, or of one that is not there."""
+        """The WebSocket path of a chat in flight, or of an unknown one."""
         chats = list(self.in_flight.values())
         if not chats:
             return f"/ws/Generator/{APP}/no-such-chat/nobody"
@@ -151,7 +151,7 @@ class Users:
         )
 
     async def _act(self, chat: Chat, random: Random) -> None:
-        """Do what the script says until the chat has ended, or waits and there is no more to say."""
+        """Follow the script until the chat has ended, or waits and the script is over."""
         answering = asyncio.create_task(self._answer_all(chat, random))
         cancelling = asyncio.create_task(self._cancel(chat))
         try:
@@ -205,7 +205,7 @@ class Users:
 
     async def _say(self, chat: Chat, text: str) -> None:
         path = f"/chat/{chat.key.app}/{chat.key.chat}/{chat.user}/input"
-        chat.is_my_turn = False  # the agent's answer may be heard before the page's
+        chat.is_my_turn = False  # the agent's answer may arrive before that of the request
         if await self._post(path, {"message": text}) == httpx.codes.OK:
             self.accepted.append(Accepted(chat.key, "message", text))
         else:
@@ -234,7 +234,7 @@ class Users:
         return (await self._post_counting(path, body))[0]
 
     async def _post_counting(self, path: str, body: dict[str, Any]) -> tuple[int, int]:
-        """The status that settles it, 0 for none, and how many tries that took."""
+        """The final status, 0 for none, and the number of attempts."""
         for tries in range(1, TRIES):
             answer = await self._try(path, body)
             if answer is not None and answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:

@@ -1,4 +1,4 @@
-"""A viewer of a chat over WebSocket that comes back from its cursor, and keeps what it was shown."""
+"""A viewer of a chat over WebSocket that resumes from its cursor, and keeps what it received."""
 
 import asyncio
 import contextlib
@@ -17,14 +17,14 @@ ENDINGS = frozenset({"chat.completed", "chat.failed", "chat.cancelled"})
 PATIENCE_SECONDS = (0.1, 0.6)
 """Between two connections."""
 STAYS_SECONDS = (1.0, 8.0)
-"""How long one that likes to reconnect stays."""
+"""How long a watcher that reconnects often stays connected."""
 OPEN_SECONDS = 10.0
 
 Event = dict[str, Any]
 
 
 class Watching:
-    """`hear` is told each event that is new to this watcher."""
+    """`hear` is called with each event that is new to this watcher."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ SHIPPED = Path(__file__).parents[2] / "workflows"
 TOOL = "estimate_effort"
 
 _NOTING_TOOL = '''
-"""The planner's arithmetic, noting each time it is done."""
+"""The planner's arithmetic; records each execution."""
 
 import os
 import time

@@ -4,26 +4,27 @@ from pathlib import Path
 import pytest
 
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
-from tests.chassis.story import Chat, bus_of
+from services.chassis.jetstream.gateway import JetStreamGateway
+from tests.chassis.story import Chat
 from tests.disks import disk as disk
 from tests.disks import disk_nats as disk_nats
+from tests.gateway import connected_gateway
 
 
 @pytest.fixture
-async def bus(nats: NatsServer) -> AsyncIterator[Bus]:
-    async with bus_of(nats) as bus:
-        yield bus
+async def gateway(nats: NatsServer) -> AsyncIterator[JetStreamGateway]:
+    async with connected_gateway(nats.url) as gateway:
+        yield gateway
 
 
 @pytest.fixture
-def chat(bus: Bus) -> Chat:
-    return Chat(bus)
+def chat(gateway: JetStreamGateway) -> Chat:
+    return Chat(gateway)
 
 
 @pytest.fixture
 def own_nats(nats: NatsServer, tmp_path: Path) -> Iterator[NatsServer]:  # noqa: ARG001
-    """A server to kill, or to have for oneself; `nats` decides what happens where there is none."""
+    """A server of its own, for example to kill; `nats` decides what happens without nats-server."""
     server = NatsServer(tmp_path / "nats")
     server.start()
     yield server
@@ -31,6 +32,6 @@ def own_nats(nats: NatsServer, tmp_path: Path) -> Iterator[NatsServer]:  # noqa:
 
 
 @pytest.fixture
-async def own_bus(own_nats: NatsServer) -> AsyncIterator[Bus]:
-    async with bus_of(own_nats) as bus:
-        yield bus
+async def own_gateway(own_nats: NatsServer) -> AsyncIterator[JetStreamGateway]:
+    async with connected_gateway(own_nats.url) as gateway:
+        yield gateway

@@ -1,4 +1,4 @@
-"""Certificates, nkeys and JWTs that a test makes for itself."""
+"""Certificates, nkeys and JWTs for tests."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
-from services.chassis.nkeys import encoded, user_seed
+from services.chassis.nats.nkeys import encoded, user_seed
 
 OPERATOR, ACCOUNT, USER = 14 << 3, 0, 20 << 3
 
@@ -78,7 +78,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 @dataclass(frozen=True)
 class Identity:
-    """A key of an operator, an account or a user, and what it is called by."""
+    """A key of an operator, an account or a user, and its public name."""
 
     kind: int
     secret: bytes
@@ -92,7 +92,7 @@ class Identity:
         return encoded(bytes([self.kind]) + self._private.public_key().public_bytes_raw())
 
     def says(self, of: "Identity", **nats: object) -> str:
-        """A NATS JWT: what this one states of another."""
+        """A NATS JWT that this key signs about another."""
         claims = {
             "jti": "none",
             "iat": 1_700_000_000,

@@ -17,6 +17,7 @@ from nats.js.errors import NotFoundError
 
 from contracts import subjects
 from contracts.commands import SendMessage
+from contracts.deltas import TextStreamed
 from contracts.event_log import EMPTY, Decision, Head, StoredEvent
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
@@ -34,13 +35,12 @@ from contracts.ids import (
     new_chat_id,
     new_command_id,
 )
-from contracts.live import TextStreamed
-from infra.children import Child
+from infra.child_process import Child
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
-from services.chassis.direct_get import RawMessage
-from services.chassis.event_log import START, Commit, Place
-from services.chassis.process import build_broker, connected
+from services.chassis.jetstream.direct_get import RawMessage
+from services.chassis.jetstream.event_log import START, Commit, Place
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.process.broker import build_broker, connected
 from services.chassis.settings import Settings
 from tests.logs import decisions
 
@@ -48,7 +48,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ACME = AppId("acme.corp")
 ANA = UserId("ana")
 PATIENCE = 20.0
-"""Seconds until a test that waits for something to happen gives up."""
+"""Seconds until a test that waits for something fails."""
 
 
 def new_chat(app: AppId = ACME) -> ChatKey:
@@ -60,7 +60,7 @@ def said(text: str) -> UserMessageReceived:
 
 
 def many(count: int) -> list[Event]:
-    """Events of the two categories that one decision may hold, in turn."""
+    """Events of the two categories that one decision may have, alternating."""
     return [
         (
             said(f"{number}"),
@@ -81,7 +81,7 @@ def decided(key: ChatKey, *events: Event, after: Head = EMPTY) -> Decision:
 
 
 def texts(stored: Sequence[StoredEvent]) -> list[str]:
-    """What the messages among stored events say."""
+    """The texts of the messages among stored events."""
     return [one.event.text for one in stored if isinstance(one.event, UserMessageReceived)]
 
 
@@ -91,20 +91,20 @@ def seqs(stored: Sequence[StoredEvent]) -> list[int]:
 
 @dataclass
 class Chat:
-    """A chat on a real stream: `append` is what an orchestrator would have done."""
+    """A chat on a real stream: `append` does what an orchestrator does."""
 
-    bus: Bus
+    gateway: JetStreamGateway
     key: ChatKey = field(default_factory=new_chat)
     place: Place = START
 
     async def append(self, *events: Event) -> StreamSeq:
         decision = decided(self.key, *events, after=self.place.head)
-        position = await self.bus.events.append(decision, after=self.place.position)
+        position = await self.gateway.events.append(decision, after=self.place.position)
         self.place = Place(position, decision.head)
         return position
 
     async def append_each(self, count: int) -> None:
-        """Events in a message each."""
+        """Events, each in a message of its own."""
         for event in many(count):
             await self.append(event)
 
@@ -113,21 +113,21 @@ class Chat:
         return self.place.head.seq
 
     async def messages(self) -> list[RawMessage]:
-        """What the stream holds of it."""
-        found = self.bus.reader.pages(
+        """Its messages in the stream."""
+        found = self.gateway.reader.pages(
             subjects.EVENTS, subjects.events_of(self.key), StreamSeq(0), goal=self.place.position
         )
         return [message async for message in found]
 
     async def commits(self) -> list[Commit]:
-        return [commit async for commit in self.bus.events.read(self.key)]
+        return [commit async for commit in self.gateway.events.read(self.key)]
 
     async def stored(self) -> list[StoredEvent]:
         return events_of(await self.commits())
 
     async def past(self, cursor: int) -> list[StoredEvent]:
-        """What is read from a client's cursor, by somebody who knows the whole."""
-        found = self.bus.events.read_from(self.key, Seq(cursor), known=self.place)
+        """What is read from a client's cursor, by a reader that knows the whole log."""
+        found = self.gateway.events.read_from(self.key, Seq(cursor), known=self.place)
         read = events_of([commit async for commit in found])
         return [one for one in read if one.envelope.seq > cursor]
 
@@ -148,33 +148,33 @@ def message(key: ChatKey, text: str = "Hello") -> SendMessage:
     )
 
 
-async def letter_about(bus: Bus, service: str, subject: str) -> Msg | None:
-    """The newest dead letter of a service about a subject, as the stream holds it."""
+async def letter_about(gateway: JetStreamGateway, service: str, subject: str) -> Msg | None:
+    """The newest dead letter of a service about a subject, as the stream stores it."""
     letter = subjects.dead_letter(service, subject)
     try:
-        found = await bus.js.get_last_msg(subjects.DEAD_LETTERS, letter)
+        found = await gateway.js.get_last_msg(subjects.DEAD_LETTERS, letter)
     except NotFoundError:
         return None
-    return Msg(bus.nc, subject=letter, data=found.data or b"", headers=found.headers)
+    return Msg(gateway.nc, subject=letter, data=found.data or b"", headers=found.headers)
 
 
-async def count_of(bus: Bus, stream: str, subject: str) -> int:
-    """How many messages a stream holds under a subject."""
-    info = await bus.js.stream_info(stream, subjects_filter=subject)
+async def count_of(gateway: JetStreamGateway, stream: str, subject: str) -> int:
+    """How many messages a stream has under a subject."""
+    info = await gateway.js.stream_info(stream, subjects_filter=subject)
     return sum((info.state.subjects or {}).values())
 
 
 @asynccontextmanager
-async def no_room(bus: Bus, how: str) -> AsyncIterator[None]:
-    """DEAD_LETTERS takes nothing: it is "full", or it is "deleted"; it is well again afterwards."""
-    sound = (await bus.js.stream_info(subjects.DEAD_LETTERS)).config
+async def no_room(gateway: JetStreamGateway, how: str) -> AsyncIterator[None]:
+    """DEAD_LETTERS accepts nothing: it is "full" or "deleted", and restored afterwards."""
+    sound = (await gateway.js.stream_info(subjects.DEAD_LETTERS)).config
     if how == "full":
         full = replace(sound, max_bytes=1, discard=DiscardPolicy.NEW)
-        await bus.js.update_stream(full)
+        await gateway.js.update_stream(full)
     else:
-        await bus.js.delete_stream(subjects.DEAD_LETTERS)
+        await gateway.js.delete_stream(subjects.DEAD_LETTERS)
     yield
-    await (bus.js.update_stream if how == "full" else bus.js.add_stream)(sound)
+    await (gateway.js.update_stream if how == "full" else gateway.js.add_stream)(sound)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -184,14 +184,14 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def bus_of(server: NatsServer) -> AsyncIterator[Bus]:
+async def gateway_of(server: NatsServer) -> AsyncIterator[JetStreamGateway]:
     settings = Settings(nats_url=server.url, drain_seconds=2)
-    async with connected(build_broker(settings, "test"), settings) as bus:
-        yield bus
+    async with connected(build_broker(settings, "test"), settings) as gateway:
+        yield gateway
 
 
 def fill(nc: Client) -> None:
-    """Write more than the buffers of a socket take."""
+    """Write more than the buffers of a socket hold."""
     assert nc._transport is not None
     for _ in range(40):
         nc._transport.write(b"PUB x 1000000\r\n" + bytes(1_000_000) + b"\r\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.logs import JsonLines, Lines, Sparing, configure
+from services.chassis.logs import JsonLines, Lines, RepeatLimiter, configure
 
 
 def record(message: str = "said %s", *told: object, **extra: Any) -> logging.LogRecord:
@@ -76,19 +76,19 @@ def test_every_logger_of_the_process_writes_to_standard_error_in_one_form(
     assert written.out == ""
 
 
-def test_the_same_is_said_again_only_after_a_time_and_then_how_often_it_was_not() -> None:
-    sparing = Sparing(30.0)
+def test_a_repeated_warning_is_logged_again_after_a_time_with_the_number_suppressed() -> None:
+    limiter = RepeatLimiter(30.0)
     said = {
         (line, at): silent
         for at in range(0, 70, 5)
         for line in "ab"
-        if (silent := sparing.lets(line, at)) is not None
+        if (silent := limiter.suppressed(line, at)) is not None
     }
     assert said == {(line, at): (5 if at else 0) for at in (0, 30, 60) for line in "ab"}
 
 
-def test_lines_that_are_over_are_forgotten() -> None:
-    sparing = Sparing(1.0)
+def test_old_lines_are_forgotten() -> None:
+    limiter = RepeatLimiter(1.0)
     for number in range(1000):
-        assert sparing.lets(f"line {number}", number) == 0
-    assert len(sparing._said) <= 2
+        assert limiter.suppressed(f"line {number}", number) == 0
+    assert len(limiter._logged) <= 2

@@ -22,7 +22,7 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("DRAIN_SECONDS", "-1"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(
+def test_an_invalid_setting_is_rejected_by_name(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -35,7 +35,7 @@ def test_settings_cannot_be_changed() -> None:
         Settings().host = "0.0.0.0"  # type: ignore[misc]  # the point of the test
 
 
-def test_a_refused_setting_shows_no_secret_of_the_others() -> None:
+def test_the_error_of_a_setting_contains_no_secret_of_another() -> None:
     with pytest.raises(ValidationError, match="stream_replicas") as broken:
         Settings(nats_url="nats://user:sesame@far", stream_replicas=9)
     assert "sesame" not in str(broken.value)
@@ -45,5 +45,7 @@ def test_a_refused_setting_shows_no_secret_of_the_others() -> None:
     ("host", "is_ours_alone"),
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("", False)],
 )
-def test_only_loopback_is_this_machine_alone(host: str, *, is_ours_alone: bool) -> None:
+def test_only_loopback_addresses_are_limited_to_this_machine(
+    host: str, *, is_ours_alone: bool
+) -> None:
     assert Settings(host=host).is_loopback is is_ours_alone

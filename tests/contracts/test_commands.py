@@ -31,6 +31,7 @@ ORDERS: dict[str, dict[str, Any]] = {
     "answer_question": {"question_id": "q", "text": ""},
     "answer_ui_tool": {"question_id": "q", "response": {"approved": True}},
     "expire_question": {"question_id": "q"},
+    "escalate_question": {"question_id": "q"},
     "set_variables": {"variables": {"colour": "red"}},
     "attach_file": {
         "attachment_id": "att_1",
@@ -40,6 +41,7 @@ ORDERS: dict[str, dict[str, Any]] = {
         "digest": "00",
     },
     "cancel_chat": {"reason": "enough"},
+    "stop_answer": {"turn": 3},
     "resume_chat": {"owner": 17},
 }
 

@@ -283,3 +283,16 @@ def test_without_a_history_there_is_nothing_to_compare_with(
     assert main() == 0
     monkeypatch.setattr(compatibility, "FOLDER", tmp_path_factory.mktemp("unpacked"))
     assert main() == 0
+
+
+def test_a_schema_inside_an_asyncapi_document_is_compared_too() -> None:
+    def document(**fields: str) -> str:
+        properties = {name: {"type": type_} for name, type_ in fields.items()}
+        schemas = {"Frame": {"type": "object", "properties": properties}}
+        return json.dumps({"asyncapi": "3.0.0", "channels": {}, "components": {"schemas": schemas}})
+
+    old = {"socket.json": document(text="string")}
+    assert breaks(old, {"socket.json": document(text="string", more="integer")}) == []
+    assert breaks(old, {"socket.json": document(more="integer")}) == [
+        "socket.json: Frame.text: removed"
+    ]

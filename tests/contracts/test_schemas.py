@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
 
 from contracts import commands, schema, subjects
-from contracts.asyncapi import document
+from contracts.asyncapi_nats import document
 from contracts.events import EVENT_TYPES, Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCompleted

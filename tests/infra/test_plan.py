@@ -2,14 +2,16 @@ from pathlib import Path
 
 import pytest
 
+from infra.__main__ import with_free_ports
 from infra.plan import (
     PlanError,
-    after_death,
+    backoff_after_exit,
     build_plan,
     environment_of,
     environment_of_ensure,
     summary,
 )
+from infra.ports import is_free
 
 ADDRESSES = {"nats_url": "nats://n", "mongodb_uri": "mongodb://m"}
 
@@ -42,6 +44,21 @@ def test_port_moves_all_four_and_a_services_own_variable_moves_one() -> None:
     }
 
 
+def test_port_0_takes_free_ports_for_what_has_none_of_its_own() -> None:
+    environ = with_free_ports({"PORT": "0", "NATS_PORT": "0", "METRICS_PORT": "9100"})
+    plan = build_plan(environ)
+    assert plan.ports["metrics"] == 9100
+    chosen = [plan.nats_port, *(port for name, port in plan.ports.items() if name != "metrics")]
+    assert len(set(chosen)) == 4
+    assert all(is_free(port) for port in chosen)
+
+
+def test_ports_that_are_given_stay() -> None:
+    given = {"PORT": "9000", "NATS_PORT": "4223"}
+    assert with_free_ports(given) == given
+    assert with_free_ports({}) == {}
+
+
 @pytest.mark.parametrize("given", ["0", "x", "-1", "65536", "8000.0", "٣"])
 def test_a_port_that_is_none_is_refused_by_its_variable(given: str) -> None:
     with pytest.raises(PlanError, match="METRICS_PORT"):
@@ -63,7 +80,10 @@ def test_servers_that_are_given_need_no_port_of_ours() -> None:
     ]
 
 
-@pytest.mark.parametrize("key", ["OPENAI_API_KEY", "MISTRAL_API_KEY", "XAI_API_KEY"])
+@pytest.mark.parametrize(
+    "key",
+    ["OPENAI_API_KEY", "MISTRAL_API_KEY", "XAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY"],
+)
 def test_a_model_key_goes_to_the_orchestrator_alone(key: str) -> None:
     environ = {key: "secret", "OPENAI_BASE_URL": "u", "PATH": "p"}
     plan = build_plan(environ)
@@ -138,11 +158,11 @@ def test_a_setting_that_is_wrong_is_refused_by_its_variable(variable: str, given
 def test_pauses_grow_to_a_bound_and_a_steady_life_starts_them_anew() -> None:
     deaths, pauses = 0, []
     for _ in range(20):
-        deaths, pause = after_death(deaths, lived=0.1)
+        deaths, pause = backoff_after_exit(deaths, lived=0.1)
         pauses.append(pause)
     assert pauses[:4] == [0.25, 0.5, 1.0, 2.0]
     assert pauses[-1] == max(pauses) == 15.0
-    assert after_death(deaths, lived=60.0) == (1, 0.25)
+    assert backoff_after_exit(deaths, lived=60.0) == (1, 0.25)
 
 
 def test_a_provider_without_a_key_is_no_demo_model() -> None:

@@ -42,10 +42,12 @@ def product(tmp_path: Path) -> Path:
 
 @contextmanager
 def run(product: Path, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    # The services of the folder, not those that PYTHONPATH may name.
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     process = subprocess.Popen(
         [sys.executable, "-m", "infra"],
         cwd=product,
-        env={**os.environ, **environ},
+        env={**ours, **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -90,6 +92,11 @@ def test_ctrl_c_stops_everything_and_the_next_run_starts_on_the_same_data(
         assert "everything is kept in .data" in rest
         assert process.returncode == 0
         assert all(is_free(int(port)) for port in environ.values())
+        data = product / ".data"
+        files = [file for file in data.rglob("*") if not file.is_symlink() and file.exists()]
+        assert any(file.suffix == ".log" for file in files)
+        for file in (data, *files):  # what users wrote, and logs of it
+            assert file.stat().st_mode & 0o077 == 0, file
 
 
 def test_a_second_run_is_refused_and_the_first_goes_on(product: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nats as nats_client
@@ -6,7 +7,7 @@ import pytest
 from nats.js import JetStreamContext
 from pymongo import MongoClient, WriteConcern
 
-from infra.children import StartError
+from infra.child_process import StartError
 from infra.nats_cluster import request
 from infra.servers import MongoServer, NatsServer, Routes, nats_config
 
@@ -116,3 +117,19 @@ def test_mongo_keeps_its_port_and_its_documents(
 def test_mongo_on_a_taken_port_fails_by_name(mongo: MongoServer, tmp_path: Path) -> None:
     with pytest.raises(StartError, match="mongod ended"):
         MongoServer(tmp_path / "second", port=mongo.port).start()
+
+
+@pytest.mark.mongo
+def test_mongo_takes_the_operations_of_hundreds_of_connections_at_a_time(
+    mongo: MongoServer,
+) -> None:
+    many = 300
+    with (
+        MongoClient[dict[str, int]](mongo.uri, maxPoolSize=many) as client,
+        ThreadPoolExecutor(many) as threads,
+    ):
+        numbers = client.hundreds.c
+        list(threads.map(lambda number: numbers.insert_one({"_id": number}), range(many)))
+        found = list(threads.map(lambda number: numbers.find_one({"_id": number}), range(many)))
+        client.drop_database("hundreds")
+    assert found == [{"_id": number} for number in range(many)]

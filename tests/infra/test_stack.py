@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.children import StartError, StopAskedError
+from infra.child_process import StartError, StopRequestedError
 from infra.nats_cluster import request
 from infra.plan import Plan, Service, build_plan
 from infra.ports import free_port, is_free
 from infra.servers import MongoServer, NatsServer
-from infra.stack import Stack, TakenError, owning, refuse_taken_ports, waiting_for
+from infra.stack import InUseError, Stack, owning, require_free_ports, waiting_for
 
 READY = """
 import http.server, os
@@ -52,7 +52,7 @@ def test_a_second_run_on_the_same_data_is_refused_by_pid(tmp_path: Path) -> None
     second = (
         "import sys; from pathlib import Path; from infra.stack import *\n"
         f"try:\n  with owning(Path({str(tmp_path)!r})): pass\n"
-        "except TakenError as refusal: print(refusal)"
+        "except InUseError as refusal: print(refusal)"
     )
     with owning(tmp_path):
         told = subprocess.run(
@@ -68,8 +68,8 @@ def test_a_taken_port_is_told_by_holder_and_variable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         plan = plan_for(tmp_path, METRICS_PORT=str(port))
-        with pytest.raises(TakenError, match=rf"port {port} for metrics .*: set METRICS_PORT"):
-            refuse_taken_ports(plan)
+        with pytest.raises(InUseError, match=rf"port {port} for metrics .*: set METRICS_PORT"):
+            require_free_ports(plan)
 
 
 def test_a_service_that_dies_is_started_again_and_we_say_so(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_service_that_is_not_ready_says_what_it_waits_for(tmp_path: Path) -> N
     stack = Stack(plan, os.environ, print, lambda name: stand_in(name, status=503), NOTHING)
     assert waiting_for(port) == "an answer on its port"
     try:
-        with pytest.raises(StopAskedError):
+        with pytest.raises(StopRequestedError):
             stack.start(lambda: waiting_for(port) == "nats (away)")
     finally:
         stack.stop()

@@ -9,12 +9,12 @@ from contracts.events.chat import ChatCompleted, ChatStarted
 from contracts.events.parts import Tokens
 from contracts.events.turn import SpeakerSelected, ToolReturned, TurnCompleted, UsageRecorded
 from contracts.ids import AgentName, AppId, ChatId, ChatKey, StreamSeq, UserId
-from services.chassis.bus import Bus
-from services.chassis.direct_get import RawMessage
+from services.chassis.jetstream.direct_get import RawMessage
+from services.chassis.jetstream.gateway import JetStreamGateway
 from tests import logs
 from tests.logs import decisions, messages
 
-BEGAN = logs.BEGAN + timedelta(microseconds=123456)
+BEGAN = logs.BEGAN + timedelta(milliseconds=123)
 """A second before a chat's first event."""
 AGENT = AgentName("Planner")
 ANN = UserId("ann")
@@ -54,7 +54,7 @@ def chat() -> list[Event]:
     ]
 
 
-def told(
+def decisions_of(
     events: Sequence[Event], key: ChatKey = KEY, workflow: str = "Generator"
 ) -> list[Decision]:
     """Each event as a decision of its own, a second apart."""
@@ -66,9 +66,11 @@ def log_of(*histories: Sequence[Decision]) -> list[RawMessage]:
     return messages(decision for history in histories for decision in history)
 
 
-async def append(bus: Bus, history: Sequence[Decision], *, after: int = 0) -> StreamSeq:
+async def append(
+    gateway: JetStreamGateway, history: Sequence[Decision], *, after: int = 0
+) -> StreamSeq:
     """The position of the last one, where the chat's log ended at position `after`."""
     position = StreamSeq(after)
     for decision in history:
-        position = await bus.events.append(decision, after=position)
+        position = await gateway.events.append(decision, after=position)
     return position

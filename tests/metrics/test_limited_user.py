@@ -11,13 +11,14 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
-from services.chassis.streams import ensure_streams
-from services.metrics.app import Settings, build_app
-from tests.metrics.story import append, chat, told
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.streams.ensure import ensure_streams
+from services.metrics.app import build_app
+from services.metrics.settings import Settings
+from tests.metrics.story import append, chat, decisions_of
 
 pytestmark = [pytest.mark.broker]
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 ALLOWED = [
     *("$JS.API.STREAM.INFO.EVENTS", "$JS.API.STREAM.INFO.KV_perf"),
     *("$JS.API.CONSUMER.CREATE.EVENTS.>", "$JS.API.CONSUMER.INFO.EVENTS.*"),
@@ -49,24 +50,24 @@ def guarded(nats: NatsServer, tmp_path: Path) -> Iterator[NatsServer]:  # noqa: 
 
 
 @pytest.fixture
-async def operator(guarded: NatsServer) -> AsyncIterator[Bus]:
+async def operator(guarded: NatsServer) -> AsyncIterator[JetStreamGateway]:
     nc = await nats_client.connect(url_of(guarded, "operator"))
     await ensure_streams(nc, replicas=1)
-    yield Bus(nc)
+    yield JetStreamGateway(nc)
     await nc.close()
 
 
-async def test_with_no_right_to_make_streams_it_starts_and_counts(
-    operator: Bus, guarded: NatsServer
+async def test_without_permission_to_create_streams_it_starts_and_counts(
+    operator: JetStreamGateway, guarded: NatsServer
 ) -> None:
-    await append(operator, told(chat()))
+    await append(operator, decisions_of(chat()))
     settings = Settings(nats_url=url_of(guarded, "metrics"), ensure_streams=False, drain_seconds=2)
     app, _ = build_app(settings)
-    async with AsyncTestClient[Litestar](app) as client, asyncio.timeout(PATIENCE):  # type: ignore[arg-type]
+    async with AsyncTestClient[Litestar](app) as client, asyncio.timeout(TIMEOUT_SECONDS):  # type: ignore[arg-type]
         while (await client.get("/metrics/perf/aggregate")).json()["total_agent_turns"] < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     # Its last save, too, went through:
-    assert (await (await operator.bucket("perf")).get("board")).value
+    assert (await (await operator.key_values.bucket("perf")).get("state")).value
 
 
 @pytest.mark.parametrize("verb", ["CREATE", "UPDATE", "DELETE", "PURGE"])
@@ -79,7 +80,7 @@ async def test_the_same_user_may_not_change_a_stream(guarded: NatsServer, verb: 
     nc = await nats_client.connect(url_of(guarded, "metrics"), error_cb=hear)
     try:
         await nc.publish(f"$JS.API.STREAM.{verb}.EVENTS", b"")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert "permissions violation" in (await refusals.get()).lower()
     finally:
         await nc.close()

@@ -1,6 +1,7 @@
 """The whole service on a real log: its pages, and its numbers after a kill."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,26 +23,27 @@ from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
 from contracts.prices import PRICES, Price
 from infra.ports import free_port
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
-from services.chassis.streams import ensure_streams
-from services.metrics import app
-from services.metrics.app import Settings, build_app
-from services.metrics.board import Board
-from tests.foreign import FOREIGN
-from tests.metrics.story import BEGAN, KEY, append, chat, log_of, told
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.streams.ensure import ensure_streams
+from services.metrics import app, consumer
+from services.metrics.app import build_app
+from services.metrics.metrics_state import MetricsState
+from services.metrics.settings import Settings
+from tests.foreign_messages import FOREIGN
+from tests.metrics.story import BEGAN, KEY, append, chat, decisions_of, log_of
 
 pytestmark = [pytest.mark.broker]
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 THEIRS = ChatKey(AppId("other corp"), KEY.chat)
 ODD = ChatKey(AppId("acme"), ChatId("a/b c.d*ü"))
 Client = AsyncTestClient[Litestar]
 
 
 @pytest.fixture
-async def bus(empty_nats: NatsServer) -> AsyncIterator[Bus]:
+async def gateway(empty_nats: NatsServer) -> AsyncIterator[JetStreamGateway]:
     nc = await nats_client.connect(empty_nats.url, max_reconnect_attempts=-1, reconnect_time_wait=1)
     await ensure_streams(nc, replicas=1)
-    yield Bus(nc)
+    yield JetStreamGateway(nc)
     await nc.close()
 
 
@@ -53,7 +55,7 @@ async def running(server: NatsServer, **more: Any) -> AsyncIterator[Client]:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not await holds():  # noqa: ASYNC110  # a page sets no event
             await asyncio.sleep(0.05)
 
@@ -63,9 +65,11 @@ async def counted(client: Client, turns: int) -> bool:
     return bool(page["total_agent_turns"] >= turns)
 
 
-async def test_the_pages_say_what_the_log_holds(bus: Bus, empty_nats: NatsServer) -> None:
+async def test_the_routes_answer_what_the_log_has(
+    gateway: JetStreamGateway, empty_nats: NatsServer
+) -> None:
     for key in (KEY, THEIRS, ODD):
-        await append(bus, told(chat(), key))
+        await append(gateway, decisions_of(chat(), key))
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 6))
         aggregate = (await client.get("/metrics/perf/aggregate")).json()
@@ -79,27 +83,27 @@ async def test_the_pages_say_what_the_log_holds(bus: Bus, empty_nats: NatsServer
         assert datetime.fromisoformat(odd.json()["started_at"]) == BEGAN + timedelta(seconds=1)
 
 
-async def test_a_bucket_and_a_log_that_were_made_anew_are_saved_and_counted_again(
-    bus: Bus, empty_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+async def test_a_recreated_bucket_is_saved_and_a_recreated_log_counted_again(
+    gateway: JetStreamGateway, empty_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.chassis.monitor.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("services.chassis.streams.monitor.CHECK_SECONDS", 0.1)
     perf = subjects.bucket_stream(subjects.PERF)
 
     async def is_saved() -> bool:
         try:
-            return (await bus.js.stream_info(perf)).state.messages == 1
+            return (await gateway.js.stream_info(perf)).state.messages == 1
         except NotFoundError:
             return False
 
-    await append(bus, told(chat()))
+    await append(gateway, decisions_of(chat()))
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 2))
         await until(is_saved)
-        await bus.js.delete_stream(perf)
+        await gateway.js.delete_stream(perf)
         await until(is_saved)
-        await bus.js.delete_stream(subjects.EVENTS)
+        await gateway.js.delete_stream(subjects.EVENTS)
         await until(lambda: nothing_counted(client))
-        await append(bus, told(chat(), THEIRS))
+        await append(gateway, decisions_of(chat(), THEIRS))
         await until(lambda: counted(client, 2))
         (known,) = (await client.get("/metrics/perf/chats")).json()
         assert known["app_id"] == THEIRS.app
@@ -111,25 +115,29 @@ async def nothing_counted(client: Client) -> bool:
 
 
 async def test_an_unknown_or_ambiguous_chat_is_refused_with_a_reason(
-    bus: Bus, empty_nats: NatsServer
+    gateway: JetStreamGateway, empty_nats: NatsServer
 ) -> None:
     for key in (KEY, THEIRS):
-        await append(bus, told(chat(), key))
+        await append(gateway, decisions_of(chat(), key))
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 4))
         unknown = await client.get("/metrics/perf/chats/nobody")
         assert unknown.status_code == 404
-        assert unknown.json() == {"detail": "chat_id: no such chat is tracked"}
+        assert unknown.json() == {"detail": "chat_id: this chat is not tracked"}
         ambiguous = await client.get("/metrics/perf/chats/chat%201")
         assert ambiguous.status_code == 409
-        assert ambiguous.json() == {"detail": "app_id: needed, several apps have a chat of this id"}
+        assert ambiguous.json() == {
+            "detail": "app_id: required, because several apps have a chat with this id"
+        }
         named = await client.get("/metrics/perf/chats/chat%201", params={"app_id": THEIRS.app})
         assert named.json()["app_id"] == THEIRS.app
         assert set((await client.get("/metrics/nothing")).json()) == {"detail"}
 
 
-async def test_prometheus_reads_the_text_format(bus: Bus, empty_nats: NatsServer) -> None:
-    await append(bus, told(chat()))
+async def test_prometheus_reads_the_text_format(
+    gateway: JetStreamGateway, empty_nats: NatsServer
+) -> None:
+    await append(gateway, decisions_of(chat()))
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 2))
         page = await client.get("/metrics/prometheus")
@@ -137,7 +145,7 @@ async def test_prometheus_reads_the_text_format(bus: Bus, empty_nats: NatsServer
         assert 'mozaiks_agent_turns_total{app="acme",workflow="Generator"} 2.0' in page.text
 
 
-def test_a_price_table_that_makes_no_sense_is_refused_by_name(
+def test_an_invalid_price_table_is_rejected_by_the_name_of_the_setting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MODEL_PRICING_JSON", '{"m": {"prompt": -1, "completion": 0}}')
@@ -150,49 +158,66 @@ def test_the_price_table_comes_from_the_environment(monkeypatch: pytest.MonkeyPa
     assert Settings().model_pricing_json == {"m": Price(prompt=1, completion=2)}
 
 
-async def test_counting_goes_on_after_nats_was_killed(bus: Bus, empty_nats: NatsServer) -> None:
-    await append(bus, told(chat()))
+async def test_counting_continues_after_nats_was_killed(
+    gateway: JetStreamGateway, empty_nats: NatsServer
+) -> None:
+    await append(gateway, decisions_of(chat()))
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 2))
         empty_nats.kill()
         empty_nats.start()
-        await append(bus, told(chat(), THEIRS))
+        await append(gateway, decisions_of(chat(), THEIRS))
         await until(lambda: counted(client, 4))
         aggregate = (await client.get("/metrics/perf/aggregate")).json()
         assert (aggregate["total_agent_turns"], aggregate["total_errors"]) == (4, 2)
 
 
-async def test_killed_in_mid_history_it_ends_with_the_numbers_of_one_that_was_not(
-    bus: Bus, empty_nats: NatsServer
+async def test_after_being_killed_it_has_the_same_numbers_as_without(
+    gateway: JetStreamGateway, empty_nats: NatsServer
 ) -> None:
     keys = [ChatKey(AppId(f"app {n % 2}"), ChatId(str(n))) for n in range(9)]
-    histories = [told(chat(), key) for key in keys]
+    histories = [decisions_of(chat(), key) for key in keys]
     places = {key: StreamSeq(0) for key in keys}
     got: dict[str, Any] = {}
     for start, stop, tokens in ((0, 4, 9_000), (4, 7, 18_000), (7, 11, 27_000)):
         async with killed_at_the_end(empty_nats) as client:
             for key, history in zip(keys, histories, strict=True):
-                places[key] = await append(bus, history[start:stop], after=places[key])
+                places[key] = await append(gateway, history[start:stop], after=places[key])
             await until(partial(_saw, client, tokens))
             await until(partial(_saw_all, client, ended=9 if stop == 11 else 0))
             got = await _page(client)
-    straight = Board(PRICES)
+    straight = MetricsState(PRICES)
     for message in log_of(*histories):
         straight.record(message)
     want = straight.aggregate(BEGAN).model_dump(mode="json")
     assert {**got, "chats": _by_name(got)} == {**want, "chats": _by_name(want)}
 
 
-async def test_foreign_messages_change_no_number_also_of_a_chat_that_was_forgotten(
-    bus: Bus, empty_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+def messages_of(log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The messages that are logged from now on, wherever the service's handlers send them."""
+    logged: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged.append(record.getMessage())
+
+    monkeypatch.setattr(log, "handlers", [Collector()])
+    return logged
+
+
+async def test_messages_that_are_not_events_change_no_number_also_of_an_evicted_chat(
+    gateway: JetStreamGateway,
+    empty_nats: NatsServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(app, "Board", partial(Board, chats=1))
-    history, subject = told(chat()), subjects.event(KEY, "runtime")
-    position = await append(bus, history[:5])
-    await append(bus, told(chat(), THEIRS))  # and the board forgets the first
+    logged = messages_of(consumer.log, monkeypatch)
+    monkeypatch.setattr(app, "MetricsState", partial(MetricsState, chats=1))
+    history, subject = decisions_of(chat()), subjects.event(KEY, "runtime")
+    position = await append(gateway, history[:5])
+    await append(gateway, decisions_of(chat(), THEIRS))  # and the first is evicted
     for bytes_of in FOREIGN.values():
-        position = StreamSeq((await bus.js.publish(subject, bytes_of(history[4]))).seq)
-    await append(bus, history[5:], after=position)
+        position = StreamSeq((await gateway.js.publish(subject, bytes_of(history[4]))).seq)
+    await append(gateway, history[5:], after=position)
     async with running(empty_nats) as client:
         await until(lambda: counted(client, 4))
         aggregate = (await client.get("/metrics/perf/aggregate")).json()
@@ -200,6 +225,9 @@ async def test_foreign_messages_change_no_number_also_of_a_chat_that_was_forgott
         assert aggregate["total_prompt_tokens"] == 6000
         page = (await client.get("/metrics/prometheus")).text
         assert f"mozaiks_rejected_messages_total {len(FOREIGN)}.0" in page
+    assert logged.count(
+        "a message in a chat's log is not an event of it and is not counted"
+    ) == len(FOREIGN)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A bus on a real NATS whose command queue is empty."""
+"""A gateway to a real NATS with an empty command queue, and strict checks of every model call."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -8,25 +8,28 @@ from nats.js.errors import NotFoundError
 
 from contracts import subjects
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
-from tests.orchestrator.world import bus_to
+from services.chassis.jetstream.gateway import JetStreamGateway
+from tests.gateway import connected_gateway
+from tests.strict_model_calls import strict_model_calls
+
+__all__ = ["strict_model_calls"]
 
 
 @pytest.fixture
-async def bus(nats: NatsServer) -> AsyncIterator[Bus]:
-    async with bus_to(nats.url) as bus:
-        yield bus
+async def gateway(nats: NatsServer) -> AsyncIterator[JetStreamGateway]:
+    async with connected_gateway(nats.url) as gateway:
+        yield gateway
 
 
 @pytest.fixture
-async def queue(bus: Bus) -> AsyncIterator[Bus]:
-    """The bus with nothing and nobody at the command queue, before and after."""
-    await _empty(bus)
-    yield bus
-    await _empty(bus)
+async def queue(gateway: JetStreamGateway) -> AsyncIterator[JetStreamGateway]:
+    """The gateway with an empty command queue without consumers, before and after the test."""
+    await _empty(gateway)
+    yield gateway
+    await _empty(gateway)
 
 
-async def _empty(bus: Bus) -> None:
+async def _empty(gateway: JetStreamGateway) -> None:
     with contextlib.suppress(NotFoundError):
-        await bus.js.delete_consumer(subjects.COMMANDS, "orchestrator")
-    await bus.js.purge_stream(subjects.COMMANDS)
+        await gateway.js.delete_consumer(subjects.COMMANDS, "orchestrator")
+    await gateway.js.purge_stream(subjects.COMMANDS)

@@ -6,12 +6,13 @@ import nats as nats_client
 import pytest
 
 from infra.servers import MongoServer, NatsServer
-from services.chassis.bus import Bus
-from services.chassis.streams import ensure_streams
-from services.persistence.app import Settings
-from services.persistence.memory import MemoryStore
-from services.persistence.mongo import MongoStore, build_client, open_store
-from services.persistence.store import Store
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.streams.ensure import ensure_streams
+from services.persistence.settings import Settings
+from services.persistence.store.interface import Store
+from services.persistence.store.memory import MemoryStore
+from services.persistence.store.mongo.client import build_client
+from services.persistence.store.mongo.store import MongoStore, open_store
 
 
 @pytest.fixture
@@ -46,10 +47,10 @@ def empty_nats(nats: NatsServer, tmp_path: Path) -> Iterator[NatsServer]:  # noq
 
 
 @pytest.fixture
-async def bus(empty_nats: NatsServer) -> AsyncIterator[Bus]:
+async def gateway(empty_nats: NatsServer) -> AsyncIterator[JetStreamGateway]:
     nc = await nats_client.connect(empty_nats.url)
     await ensure_streams(nc, replicas=1)
-    yield Bus(nc)
+    yield JetStreamGateway(nc)
     await nc.close()
 
 

@@ -11,13 +11,15 @@ from contracts import subjects
 from contracts.catalogue import ChatSummary
 from contracts.event_log import Decision
 from contracts.ids import ChatKey, StreamSeq
-from services.chassis.bus import Bus
-from services.chassis.direct_get import NOWHERE, UnavailableError
-from services.chassis.process import Probes
-from services.persistence.app import Settings, build_app
+from services.chassis.jetstream.direct_get import BEFORE_FIRST
+from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.process.probes import Probes
+from services.persistence.app import build_app
+from services.persistence.settings import Settings
 from tests.persistence.story import ANN, KEY
 
-PATIENCE = 40.0
+TIMEOUT_SECONDS = 40.0
 
 
 @asynccontextmanager
@@ -27,29 +29,31 @@ async def running(settings: Settings) -> AsyncIterator[Probes]:
         yield probes
 
 
-async def append(bus: Bus, decisions: Sequence[Decision], place: StreamSeq = NOWHERE) -> StreamSeq:
+async def append(
+    gateway: JetStreamGateway, decisions: Sequence[Decision], place: StreamSeq = BEFORE_FIRST
+) -> StreamSeq:
     """The position of the last."""
     for decision in decisions:
-        place = await bus.events.append(decision, after=place)
+        place = await gateway.events.append(decision, after=place)
     return place
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not await holds():  # noqa: ASYNC110  a database sets no event
             await asyncio.sleep(0.05)
 
 
-async def shown(bus: Bus, key: ChatKey = KEY) -> ChatSummary | None:
+async def published_summary(gateway: JetStreamGateway, key: ChatKey = KEY) -> ChatSummary | None:
     prefix = subjects.user_summaries_prefix(key.app, ANN)
     try:
-        values = await bus.values_under(subjects.CHATS, prefix)
-    except UnavailableError:  # as while there is no bucket
+        values = await gateway.key_values.list_values(subjects.CHATS, prefix)
+    except NatsUnavailableError:  # as while there is no bucket
         return None
     summaries = [ChatSummary.model_validate_json(value) for value in values]
     return next((one for one in summaries if one.chat_id == key.chat), None)
 
 
-async def is_shown(bus: Bus, key: ChatKey, last_seq: int) -> bool:
-    summary = await shown(bus, key)
+async def is_published(gateway: JetStreamGateway, key: ChatKey, last_seq: int) -> bool:
+    summary = await published_summary(gateway, key)
     return summary is not None and summary.last_seq == last_seq

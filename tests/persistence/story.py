@@ -16,13 +16,15 @@ from contracts.events.turn import (
     ModelRequested,
     ModelResponded,
     SpeakerSelected,
+    ToolDispatched,
+    ToolEffect,
     ToolReturned,
     TurnCompleted,
     UsageRecorded,
 )
 from contracts.ids import AgentName, AppId, ChatId, ChatKey, StreamSeq, UserId
 from contracts.subjects import question
-from services.persistence.store import Archived
+from services.persistence.store.interface import ArchivedEvent
 from tests import logs
 
 INTERVIEWER = AgentName("InterviewAgent")
@@ -91,6 +93,52 @@ def usage(turn: int, call: int, agent: AgentName) -> UsageRecorded:
     )
 
 
+def charges(count: int, key: ChatKey = KEY) -> list[Event]:
+    """A chat in which so many calls of a tool had an effect, and one of another only read."""
+    calls = [f"c{number}" for number in range(count)]
+    events: list[Event] = [
+        ChatStarted(user_id=ANN, seed=7),
+        SpeakerSelected(turn=1, agent=INTERVIEWER, by="initial"),
+        ModelResponded(
+            turn=1,
+            call=0,
+            agent=INTERVIEWER,
+            tool_calls=[
+                ToolCall(id=call, name="charge", arguments='{"cents": 5}') for call in calls
+            ],
+        ),
+        dispatched("look", key, effect="read"),
+    ]
+    for call in calls:
+        events += [
+            dispatched(call, key),
+            ToolReturned(
+                turn=1,
+                call=0,
+                agent=INTERVIEWER,
+                tool_call_id=call,
+                name="charge",
+                status="ok",
+                receipt={"charge": call},
+            ),
+        ]
+    return events
+
+
+def dispatched(call: str, key: ChatKey = KEY, effect: ToolEffect = "once") -> ToolDispatched:
+    return ToolDispatched(
+        turn=1,
+        call=0,
+        agent=INTERVIEWER,
+        tool_call_id=call,
+        name="charge",
+        idempotency_key=f"{key.app}:{key.chat}:1:{call}",
+        arguments_digest="ab",
+        effect=effect,
+        attempt=1,
+    )
+
+
 def hello() -> list[Event]:
     """A chat that waits for its user."""
     return [
@@ -103,17 +151,17 @@ def hello() -> list[Event]:
     ]
 
 
-def told(
+def decisions_of(
     events: Sequence[Event], key: ChatKey = KEY, workflow: str = "Generator"
 ) -> list[Decision]:
     """The events, each as a decision of its own, a second apart."""
     return logs.decisions(events, key, workflow=workflow)
 
 
-def kept(decisions: Iterable[Decision]) -> list[Archived]:
+def archived_events(decisions: Iterable[Decision]) -> list[ArchivedEvent]:
     """The decisions as a stream of this chat alone would hold them, one event a message."""
     return [
-        Archived(one, StreamSeq(one.envelope.seq))
+        ArchivedEvent(one, StreamSeq(one.envelope.seq))
         for decision in decisions
         for one in decision.events
     ]

@@ -1,284 +1,228 @@
-"""What workflows may ask of data elsewhere, and what they are told: memory and MongoDB alike."""
+"""A workflow's variables from a database: asked over a real log, answered from a real MongoDB."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from bson import Decimal128, ObjectId
-from nats.aio.msg import Msg
 
 from contracts import subjects
-from contracts.ids import AppId, ChatId, ChatKey
+from contracts.codec import Fact
+from contracts.events.turn import RUNTIME, ModelRequested, ToolReturned, VariablesChanged
+from contracts.ids import AppId, ChatKey, WorkflowName, new_chat_id
 from contracts.lookups import DataFound, DataRequested
-from infra.servers import MongoServer
-from services.chassis.listening import Delivery, UnworkableError
-from services.persistence.lookups import (
-    MAX_CONDITIONS,
-    MAX_VALUE_BYTES,
-    Answers,
-    Asked,
-    Finder,
-    UnaskableError,
-    allowed_places,
-    judged,
-    told,
-)
-from services.persistence.memory import MemoryFinder
-from services.persistence.mongo import MongoFinder, build_client
+from infra.servers import MongoServer, NatsServer
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.orchestrator.agents.execution.effect_executor import AgentExecutor
+from services.orchestrator.agents.models import demo
+from services.orchestrator.agents.models.providers import ModelFactory
+from services.orchestrator.agents.registry.catalogue import Catalogue, build_catalogue
+from services.orchestrator.runtime import data_lookup
+from services.orchestrator.runtime.data_lookup import look_up
+from services.persistence.settings import Settings
+from services.persistence.store.mongo.client import Client, build_client
+from tests.gateway import connected_gateway
+from tests.orchestrator.chat_harness import ChatUser, deliver, event_types, history, runner
+from tests.persistence.live import running
+from tests.strict_model_calls import strict_model_calls
+
+__all__ = ["strict_model_calls"]
+
+pytestmark = [pytest.mark.broker, pytest.mark.mongo]
 
 ACME = AppId("acme")
-OURS = "MozaiksAI"
-
-Put = Callable[..., Awaitable[None]]
-Kept = tuple[Finder, Put, str]
+TOOL = '''
+"""Looks at the stock."""
 
 
-@pytest.fixture(params=["memory", pytest.param("mongo", marks=pytest.mark.mongo)])
-async def kept(request: pytest.FixtureRequest, database: str) -> AsyncIterator[Kept]:
-    """A finder, what puts documents into its collection `menus`, and the name of the database."""
-    if request.param == "memory":
-        finder = MemoryFinder()
+async def stock(runtime) -> str:
+    before = runtime.context_variables["stock"]
+    return f"{before} then {await runtime.refresh('stock')}"
 
-        async def remember(*documents: dict[str, Any]) -> None:
-            finder.documents.setdefault(f"{database}.menus", []).extend(documents)
 
-        yield finder, remember, database
-        return
-    server: MongoServer = request.getfixturevalue("mongo")
-    client = build_client(server.uri)
+async def wrong(runtime) -> str:
+    return str(await runtime.refresh("absent"))
+'''
 
-    async def insert(*documents: dict[str, Any]) -> None:
-        for document in documents:
-            await client[database]["menus"].insert_one(dict(document))
 
-    yield MongoFinder(client), insert, database
+@pytest.fixture
+async def gateway(empty_nats: NatsServer) -> AsyncIterator[JetStreamGateway]:
+    async with connected_gateway(empty_nats.url) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def shop(mongo: MongoServer, database: str) -> AsyncIterator[tuple[Client, str]]:
+    """A client and the name of a database that workflows may read."""
+    client, name = build_client(mongo.uri), f"{database}_shop"
+    yield client, name
+    await client.drop_database(name)
     await client.drop_database(database)
     await client.close()
 
 
-def asked(database: str, *roots: str, app: AppId = ACME, **equal: Any) -> Asked:
-    return Asked(app, database, "menus", equal, roots)
-
-
-async def test_the_newest_document_whose_fields_are_equal_is_found(kept: Kept) -> None:
-    finder, put, database = kept
-    await put(
-        {"app_id": "acme", "day": "monday", "soup": "old"},
-        {"app_id": "acme", "day": "monday", "soup": "new"},
-        {"app_id": "acme", "day": "tuesday", "soup": "other"},
+@pytest.fixture
+def settings(
+    empty_nats: NatsServer, mongo: MongoServer, database: str, shop: tuple[Client, str]
+) -> Settings:
+    return Settings(
+        nats_url=empty_nats.url,
+        mongodb_uri=mongo.uri,
+        mongodb_database=database,
+        data_reference_databases=shop[1],
+        drain_seconds=2,
     )
-    found = await finder.newest(asked(database, day="monday"))
-    assert found is not None
-    assert found["soup"] == "new"
-    assert await finder.newest(asked(database, day="sunday")) is None
 
 
-async def test_an_apps_documents_are_its_own_whatever_it_asks(kept: Kept) -> None:
-    finder, put, database = kept
-    await put({"app_id": "other", "day": "monday", "soup": "secret"}, {"day": "monday"})
-    assert await finder.newest(asked(database, day="monday")) is None
-    assert await finder.newest(asked(database, app_id="other")) is None
-    theirs = await finder.newest(asked(database, app=AppId("other"), day="monday"))
-    assert theirs is not None
+def load_catalogue(root: Path, database: str) -> Catalogue:
+    place = root / "Kitchen"
+    place.mkdir()
+    (place / "stock.py").write_text(TOOL)
+    reference = {"type": "data_reference", "database_name": database}
+    sections: dict[str, Any] = {
+        "workflow": {"workflow_name": "Kitchen", "orchestration_pattern": "DefaultPattern"},
+        "agents": {"agents": [{"name": "Cook"}]},
+        "tools": {
+            "tools": [
+                {"agent": "Cook", "file": "stock.py", "function": name}
+                for name in ("stock", "wrong")
+            ]
+        },
+        "context_variables": {
+            "definitions": {
+                "day": {"source": {"type": "static", "value": "monday"}},
+                "soup": {
+                    "source": {
+                        **reference,
+                        "collection": "menus",
+                        "query_template": {"day": "{{var.day}}"},
+                        "fields": ["soup"],
+                        "default": "water",
+                    }
+                },
+                "stock": {
+                    "source": {
+                        **reference,
+                        "collection": "stocks",
+                        "fields": ["left"],
+                        "default": 0,
+                        "refresh_strategy": "on_demand",
+                    }
+                },
+            },
+            "agents": {"Cook": {"variables": ["soup"]}},
+        },
+        "demo": {
+            "agents": {
+                "Cook": {
+                    "lines": [
+                        {"calls": [{"tool": "stock"}, {"tool": "wrong"}]},
+                        {"say": "Served."},
+                    ]
+                }
+            }
+        },
+    }
+    for name, section in sections.items():
+        (place / f"{name}.json").write_text(json.dumps(section))
+    models = ModelFactory(
+        demo.MODEL, demo=True, config_for=lambda script, _: demo.DemoConfig(script, 0)
+    )
+    return build_catalogue(root, models)
 
 
-async def test_fields_inside_of_documents_and_lists_are_compared(kept: Kept) -> None:
-    finder, put, database = kept
-    await put({"app_id": "acme", "chef": {"name": "Ann"}, "tags": ["hot", "new"], "n": 1})
-    for equal in ({"chef.name": "Ann"}, {"tags": "hot"}, {"chef": {"name": "Ann"}}):
-        assert await finder.newest(Asked(ACME, database, "menus", equal)) is not None, equal
-    assert await finder.newest(Asked(ACME, database, "menus", {"chef.name": "Bob"})) is None
+async def run_chat(gateway: JetStreamGateway, catalogue: Catalogue) -> list[Fact]:
+    user = ChatUser(WorkflowName("Kitchen"), ChatKey(ACME, new_chat_id()))
+    worker = runner(gateway, AgentExecutor(catalogue, 25), catalogue.workflows)
+    async with asyncio.timeout(40):
+        await deliver(worker, user.start_chat())
+    return await history(gateway, user.key)
 
 
-HOSTILE: list[Any] = [
-    {"$gt": ""},
-    {"$ne": None},
-    {"$where": "sleep(1000) || true"},
-    {"$regex": ".*"},
-    {"$in": ["monday"]},
-]
+def of(facts: list[Fact], kind: type[Any]) -> list[Any]:
+    return [fact.event for fact in facts if isinstance(fact.event, kind)]
 
 
-@pytest.mark.parametrize("value", HOSTILE, ids=json.dumps)
-async def test_an_operator_in_a_value_is_data_that_nothing_equals(kept: Kept, value: Any) -> None:
-    finder, put, database = kept
-    await put({"app_id": "acme", "day": "monday"})
-    assert await finder.newest(asked(database, day=value)) is None
-
-
-async def test_only_the_wanted_fields_are_fetched(kept: Kept) -> None:
-    finder, put, database = kept
-    await put({"app_id": "acme", "soup": {"name": "leek", "price": 3}, "cake": "no"})
-    found = await finder.newest(asked(database, "soup"))
-    assert found is not None
-    assert {name for name in found if name != "_id"} == {"soup"}
-
-
-@pytest.mark.mongo
-async def test_what_mongodb_cannot_compare_is_refused_and_no_fault(
-    mongo: MongoServer, database: str
+async def test_variables_are_found_before_the_first_turn_and_again_when_a_tool_wants_them(
+    gateway: JetStreamGateway, settings: Settings, shop: tuple[Client, str], tmp_path: Path
 ) -> None:
-    client = build_client(mongo.uri)
-    finder = MongoFinder(client)
-    deep: Any = "bottom"
-    for _ in range(300):
-        deep = {"a": deep}
-    for odd in (asked(database, n=2**70), asked(database, n=deep), asked("a b", n=1)):
-        with pytest.raises(UnaskableError, match="MongoDB does not take this question"):
-            await finder.newest(odd)
-    await client.close()
+    client, name = shop
+    await client[name]["menus"].insert_many(
+        [
+            {"app_id": "acme", "day": "monday", "soup": "leek"},
+            {"app_id": "acme", "day": "tuesday", "soup": "fish"},
+            {"app_id": "other", "day": "monday", "soup": "secret"},
+        ]
+    )
+    await client[name]["stocks"].insert_one({"app_id": "acme", "left": 7})
+    async with running(settings):
+        facts = await run_chat(gateway, load_catalogue(tmp_path, name))
+    first, second = of(facts, VariablesChanged)
+    assert (first.turn, first.agent, first.changed) == (0, RUNTIME, {"soup": "leek"})
+    assert event_types(facts).index("turn.variables_changed") < event_types(facts).index(
+        "turn.model_requested"
+    )
+    assert '- soup: "leek"' in of(facts, ModelRequested)[0].prompt[0]
+    assert second.changed == {"stock": 7}
+    stock, wrong = sorted(of(facts, ToolReturned), key=lambda one: str(one.name))
+    assert stock.parts[0].text == "0 then 7"
+    assert wrong.error == (
+        "ValueError: name: absent is no variable with a data_reference (accepted: soup, stock)"
+    )
 
 
-# -- what may be asked ----------------------------------------------------------------------------
+async def test_without_an_answer_the_default_is_the_value_and_it_is_logged(
+    gateway: JetStreamGateway,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(data_lookup, "TIMEOUT_SECONDS", 0.2)
+    facts = await run_chat(gateway, load_catalogue(tmp_path, "elsewhere"))
+    first, *_ = of(facts, VariablesChanged)
+    assert first.changed == {"soup": "water"}
+    assert event_types(facts)[-1] == "chat.completed"
+    whys = {vars(record)["why"] for record in caplog.records if "lookup failed" in record.message}
+    assert whys == {"no response within 0.2 s"}
 
 
-def question(database: str = "shop", collection: str = "menus", **more: Any) -> DataRequested:
-    return DataRequested(
+async def test_a_database_that_is_not_allowed_is_rejected_at_once_and_by_name(
+    gateway: JetStreamGateway, settings: Settings, database: str
+) -> None:
+    async with running(settings):
+        for forbidden in ("elsewhere", database):
+            question = DataRequested(
+                request_id="r1",
+                app_id=ACME,
+                chat_id=new_chat_id(),
+                database=forbidden,
+                collection="chat_events",
+            )
+            async with asyncio.timeout(4):
+                found = await look_up(gateway.lookups, question)
+            assert found.problem == (
+                f"{forbidden}.chat_events is not among DATA_REFERENCE_DATABASES"
+            )
+
+
+async def test_a_request_that_was_sent_before_persistence_started_is_answered_in_time(
+    gateway: JetStreamGateway, settings: Settings, shop: tuple[Client, str]
+) -> None:
+    client, name = shop
+    await client[name]["menus"].insert_one({"app_id": "acme", "soup": "leek"})
+    question = DataRequested(
         request_id="r1",
         app_id=ACME,
-        chat_id=ChatId("chat 1"),
-        database=database,
-        collection=collection,
-        **more,
+        chat_id=new_chat_id(),
+        database=name,
+        collection="menus",
+        fields=["soup"],
     )
-
-
-PLACES = allowed_places("shop, crm.customers,MozaiksAI , admin", OURS)
-
-
-@pytest.mark.parametrize(
-    ("database", "collection", "allowed"),
-    [
-        ("shop", "menus", True),
-        ("crm", "customers", True),
-        ("crm", "secrets", False),
-        ("elsewhere", "menus", False),
-        (OURS, "chat_events", False),
-        ("admin", "users", False),
-        ("shop", "system.users", False),
-        ("", "", False),
-    ],
-)
-def test_only_what_the_settings_name_is_asked_and_never_our_own(
-    database: str, collection: str, *, allowed: bool
-) -> None:
-    if allowed:
-        assert judged(question(database, collection), PLACES).app == ACME
-        return
-    with pytest.raises(UnaskableError, match="is not among DATA_REFERENCE_DATABASES"):
-        judged(question(database, collection), PLACES)
-
-
-def test_with_no_settings_nothing_may_be_asked() -> None:
-    with pytest.raises(UnaskableError):
-        judged(question(), allowed_places("", OURS))
-
-
-@pytest.mark.parametrize("name", ["$where", "day.$gt", "", "a..b", "a\0b", "$or"])
-def test_an_operator_is_no_field(name: str) -> None:
-    with pytest.raises(UnaskableError, match="is no field"):
-        judged(question(query={name: 1}), PLACES)
-    with pytest.raises(UnaskableError, match="is no field"):
-        judged(question(fields=[name]), PLACES)
-
-
-def test_conditions_have_a_bound() -> None:
-    many = {f"f{n}": n for n in range(MAX_CONDITIONS + 1)}
-    with pytest.raises(UnaskableError, match="more than 50 conditions"):
-        judged(question(query=many), PLACES)
-
-
-# -- what is told ---------------------------------------------------------------------------------
-
-DOCUMENT = {
-    "_id": ObjectId("0123456789abcdef01234567"),
-    "at": datetime(2026, 11, 25, tzinfo=UTC),
-    "price": Decimal128("3.50"),
-    "picture": b"\xff\x00",
-    "odds": float("nan"),
-    "chef": {"name": "Ann", "dishes": [{"name": "leek"}, {"name": "fish"}]},
-}
-
-
-def test_a_document_is_told_as_json_has_it() -> None:
-    value = told(DOCUMENT, [])
-    assert json.loads(json.dumps(value, allow_nan=False)) == value
-    assert value["_id"] == "0123456789abcdef01234567"
-    assert (value["price"], value["at"]) == ("3.50", "2026-11-25T00:00:00Z")
-
-
-def test_one_field_is_its_value_and_several_are_an_object() -> None:
-    assert told(DOCUMENT, ["chef.name"]) == "Ann"
-    assert told(DOCUMENT, ["chef.dishes.name"]) == ["leek", "fish"]
-    assert told(DOCUMENT, ["chef.name", "absent"]) == {"chef.name": "Ann", "absent": None}
-
-
-def test_a_value_that_is_too_large_is_not_told() -> None:
-    with pytest.raises(UnaskableError, match="200000 are taken"):
-        told({"text": "x" * MAX_VALUE_BYTES}, ["text"])
-
-
-# -- the queue ------------------------------------------------------------------------------------
-
-
-class Desk:
-    """Answers over a memory, and what was answered."""
-
-    def __init__(self, *documents: dict[str, Any]) -> None:
-        finder = MemoryFinder()
-        finder.documents["shop.menus"] = list(documents)
-        self.told: list[tuple[ChatKey, DataFound]] = []
-        self.answers = Answers(finder, PLACES, self._tell)
-
-    async def _tell(self, key: ChatKey, found: DataFound) -> None:
-        self.told.append((key, found))
-
-
-def delivered(data: bytes, subject: str) -> Delivery:
-    message: Any = Msg(_client=None, subject=subject, data=data)  # type: ignore[arg-type]
-    return Delivery(message, attempt=1, sequence=1)
-
-
-def delivery(asked: DataRequested) -> Delivery:
-    subject = subjects.lookup(asked.key, asked.request_id)
-    return delivered(asked.model_dump_json().encode(), subject)
-
-
-async def test_every_question_is_answered_found_or_not_or_refused() -> None:
-    desk = Desk({"app_id": "acme", "soup": "leek"})
-    for one in (
-        question(fields=["soup"]),
-        question(query={"soup": "fish"}),
-        question("elsewhere"),
-    ):
-        await desk.answers.on_question(delivery(one))
-    assert [found for _, found in desk.told] == [
-        DataFound(request_id="r1", found=True, value="leek"),
-        DataFound(request_id="r1"),
-        DataFound(request_id="r1", problem="elsewhere.menus is not among DATA_REFERENCE_DATABASES"),
-    ]
-    assert {key for key, _ in desk.told} == {ChatKey(ACME, ChatId("chat 1"))}
-
-
-async def test_a_question_in_another_chats_name_is_buried() -> None:
-    desk = Desk()
-    forged = subjects.lookup(ChatKey(AppId("other"), ChatId("chat 1")), "r1")
-    with pytest.raises(UnworkableError, match="is not what its subject says"):
-        await desk.answers.on_question(delivered(question().model_dump_json().encode(), forged))
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"request_id": 1}'])
-async def test_what_is_no_question_is_buried_and_nobody_waits(data: bytes) -> None:
-    desk = Desk()
-    with pytest.raises(UnworkableError, match="no question"):
-        await desk.answers.on_question(delivered(data, "mozaiks.lookup.acme.chat.r1"))
-    await desk.answers.on_given_up(delivered(data, "mozaiks.lookup.acme.chat.r1"), "no question")
-    assert desk.told == []
-
-
-async def test_who_asked_in_vain_is_told() -> None:
-    desk = Desk()
-    await desk.answers.on_given_up(delivery(question()), "given up after 3 tries")
-    assert desk.told[0][1].problem == "it could not be asked"
+    async with gateway.lookups.response(question, DataFound) as answer:
+        await gateway.lookups.request(question)
+        async with running(settings), asyncio.timeout(20):
+            assert (await answer).value == "leek"
+    letters = await gateway.js.stream_info(subjects.DEAD_LETTERS)
+    assert letters.state.messages == 0

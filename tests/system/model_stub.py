@@ -1,11 +1,14 @@
 """An OpenAI-compatible model on the loopback whose answers depend on the request alone."""
 
 import json
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.strict_provider import refusals
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
@@ -15,12 +18,15 @@ Answer = dict[str, Any]
 class ModelStub:
     """Answers `POST /<chat>/v1/chat/completions` by `script`, streaming; keeps every body as sent.
 
+    What a strict provider refuses is answered with 400, and is in `refused`.
+
     `hold` is called before each chunk with the chat's name and the chunk's number: a test may wait
     in it, to have the stream stand still.
     """
 
     def __init__(self, script: Callable[[Request], Answer]) -> None:
         self.bodies: dict[str, list[bytes]] = defaultdict(list)
+        self.refused: list[str] = []
         self.hold: Callable[[str, int], None] = lambda _chat, _chunk: None
         self._script = script
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -31,9 +37,11 @@ class ModelStub:
         self._thread.start()
 
     def stop(self) -> None:
+        """Raises AssertionError if a request was refused."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
+        assert not self.refused
 
     def base_url(self, chat: str) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/{chat}/v1"
@@ -48,6 +56,10 @@ class ModelStub:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 chat = self.path.split("/")[1]
                 stub.bodies[chat].append(body)
+                if found := refusals(json.loads(body)):
+                    stub.refused += found
+                    self._refuse(found)
+                    return
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Connection", "close")
@@ -62,6 +74,13 @@ class ModelStub:
                     pass  # whoever asked was killed
                 self.close_connection = True
 
+            def _refuse(self, found: list[str]) -> None:
+                error = json.dumps({"error": {"message": str(found)}}).encode()
+                self.send_response(400)
+                self.send_header("Content-Length", str(len(error)))
+                self.end_headers()
+                self.wfile.write(error)
+
             def log_message(self, *_: Any) -> None:
                 pass
 
@@ -69,8 +88,8 @@ class ModelStub:
 
 
 def _chunks(answer: Answer) -> Iterator[Answer]:
-    for word in answer["content"].split(" "):
-        yield _chunk({"content": word + " "})
+    for word in re.findall(r"\s*\S+\s*", answer["content"]):
+        yield _chunk({"content": word})
     calls = [
         {
             "index": place,
@@ -117,7 +136,7 @@ def one_tool_at_a_time(request: Request) -> Answer:
 
 _LINES: dict[str, list[tuple[str, list[tuple[str, dict[str, Any]]]]]] = {
     "You interview": [
-        ("Let me ask you one thing.", [("ask_person", {"question": "What shall we build?"})]),
+        ("Let me ask you one thing.", [("ask_user", {"question": "What shall we build?"})]),
         ("Thank you very much.", [("transfer_to_Planner", {"reason": "The idea is known."})]),
     ],
     "You turn": [

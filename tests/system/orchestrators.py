@@ -1,30 +1,28 @@
 """Orchestrator processes for tests: the real one, and one that ends itself at a chosen point."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Mapping
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 
 from nats.aio.client import Client
 
+from contracts.deltas import Delta, TextStreamed
 from contracts.event_log import Decision
 from contracts.ids import ChatKey, StreamSeq
-from contracts.live import Delta
-from services.chassis import process
-from services.chassis.bus import Bus
-from services.chassis.event_log import EventLog
-from services.chassis.process import serve
-from services.orchestrator.app import Settings, build_app
-
-_CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-# AG2 takes seconds to import: once for all, then every process is a fork.
-_CONTEXT.set_forkserver_preload(["tests.system.orchestrators"])
+from services.chassis.jetstream.event_log import EventLog
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.live_channel import LiveChannel
+from services.chassis.process import broker as chassis_broker
+from services.chassis.process.server import serve
+from services.orchestrator.app import build_app
+from services.orchestrator.settings import Settings
+from tests.forked import CONTEXT
 
 
 def start(environment: Mapping[str, str], kill_at: str = "") -> ForkServerProcess:
-    """An orchestrator process with these variables; `kill_at` is a point of KillingBus."""
-    started = _CONTEXT.Process(target=_run, args=(dict(environment), kill_at), daemon=True)
+    """An orchestrator process with these variables; `kill_at` is a point of KillingGateway."""
+    started = CONTEXT.Process(target=_run, args=(dict(environment), kill_at), daemon=True)
     started.start()
     return started
 
@@ -32,18 +30,18 @@ def start(environment: Mapping[str, str], kill_at: str = "") -> ForkServerProces
 def _run(environment: Mapping[str, str], kill_at: str) -> None:
     os.environ.update(environment)
     if kill_at:
-        KillingBus.point = kill_at
-        setattr(process, "Bus", KillingBus)  # noqa: B010  what `connected` makes
+        KillingGateway.point = kill_at
+        setattr(chassis_broker, "JetStreamGateway", KillingGateway)  # noqa: B010  what `connected` makes
     settings = Settings()
     serve("orchestrator", *build_app(settings), settings, settings.orchestrator_port)
 
 
 class KillingLog(EventLog):
-    """Ends its process before or after an append that holds the event of its bus's point."""
+    """Ends its process before or after an append that holds the event of its gateway's point."""
 
     async def append(self, decision: Decision, *, after: StreamSeq) -> StreamSeq:
         seqs = {one.envelope.seq for one in decision.events}
-        when, _, number = KillingBus.point.partition(":")
+        when, _, number = KillingGateway.point.partition(":")
         if when == "before" and int(number) in seqs:
             die()
         reached = await super().append(decision, after=after)
@@ -52,23 +50,33 @@ class KillingLog(EventLog):
         return reached
 
 
-class KillingBus(Bus):
+class KillingLive(LiveChannel):
+    """Ends its process after the delta that holds the n-th word where the point is `word:n`."""
+
+    _words = 0
+
+    async def publish_delta(self, key: ChatKey, delta: Delta) -> None:
+        await super().publish_delta(key, delta)
+        if not isinstance(delta, TextStreamed):
+            return
+        before = self._words
+        type(self)._words += len(delta.text.split())
+        when, _, number = KillingGateway.point.partition(":")
+        if when == "word" and before < int(number) <= self._words:
+            await self._nc.flush()
+            die()
+
+
+class KillingGateway(JetStreamGateway):
     """Ends its process with SIGKILL: `before:n` or `after:n` an append that holds event n, or at
-    `chunk:n`, the n-th piece of streamed text."""
+    `word:n`, the delta that holds the n-th word of streamed text."""
 
     point = ""
-    _streamed = 0
 
     def __init__(self, nc: Client) -> None:
         super().__init__(nc)
         self.events = KillingLog(nc, self.storage)
-
-    async def show(self, key: ChatKey, delta: Delta) -> None:
-        await super().show(key, delta)
-        type(self)._streamed += 1
-        if self.point == f"chunk:{self._streamed}":
-            await self.nc.flush()
-            die()
+        self.live = KillingLive(nc, self.reader)
 
 
 def die() -> None:

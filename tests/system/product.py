@@ -1,17 +1,21 @@
 """The whole product as `make run` starts it, on free ports, with a way to kill each of its processes."""
 
 import os
+import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra.children import Child
+from infra.child_process import Child
+from infra.nats_users import OPERATOR, NatsUsers
 from infra.ports import free_port
 from infra.stack import waiting_for
+from tests.system.demo_provider import demo_provider
 from tests.system.stage import ROOT
 
+_VIOLATION = re.compile(r" - \"\$G/")
 SERVICES = ("transport", "metrics", "orchestrator", "persistence")
 
 
@@ -21,6 +25,7 @@ class Product:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.ports = {name: free_port() for name in SERVICES}
         self.nats_port = free_port()
+        self._data = folder / "data"
         given = {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "PYTHONPATH")}
         self._run = Child(
@@ -31,7 +36,8 @@ class Product:
                 **kept,
                 **given,
                 "NATS_PORT": str(self.nats_port),
-                "DATA_DIR": str(folder / "data"),
+                "DATA_DIR": str(self._data),
+                "SECURE": "true",
                 **environment,
             },
             folder=ROOT,
@@ -39,7 +45,15 @@ class Product:
 
     @property
     def nats_url(self) -> str:
-        return f"nats://127.0.0.1:{self.nats_port}"
+        """With the operator's password."""
+        password = NatsUsers(self._data / "nats-users").password_file(OPERATOR).read_text()
+        return f"nats://{OPERATOR}:{password}@127.0.0.1:{self.nats_port}"
+
+    @property
+    def violations(self) -> list[str]:
+        """What services were not permitted to do in NATS so far, each subject once."""
+        lines = (self._data / "logs" / "nats-server.log").read_text().splitlines()
+        return sorted({_VIOLATION.split(line)[-1] for line in lines if "Violation" in line})
 
     @property
     def address(self) -> str:
@@ -53,6 +67,13 @@ class Product:
     def start(self) -> None:
         self._run.start()
         self.wait_until_whole()
+
+    def ensure_whole(self) -> None:
+        """The same where it runs already: whatever became of it in an earlier test is over."""
+        if self._run.running:
+            self.wait_until_whole()
+        else:
+            self.start()
 
     def wait_until_whole(self) -> None:
         """Raises StartError, with the end of its log, when it takes too long."""
@@ -82,9 +103,23 @@ def _children(pid: int) -> list[int]:
 
 @contextmanager
 def running(folder: Path, **environment: str) -> Iterator[Product]:
-    product = Product(folder, **environment)
-    product.start()
-    try:
-        yield product
-    finally:
-        product.stop()
+    """With a model that answers by the lines of `demo.json`, where the environment names no other."""
+    with _provider(environment) as named:
+        product = Product(folder, **named, **environment)
+        product.start()
+        try:
+            yield product
+        finally:
+            product.stop()
+        assert not product.violations, "infra/nats_permissions.json lacks what a service does"
+
+
+@contextmanager
+def _provider(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    if "OPENAI_API_KEY" in environment:
+        yield {}
+        return
+    workflows = Path(environment.get("WORKFLOWS_PATH", ROOT / "workflows"))
+    delay = float(environment.get("DEMO_WORD_DELAY_SECONDS", "0.02"))
+    with demo_provider(workflows, delay) as stub:
+        yield {"OPENAI_API_KEY": "sk-not-a-key", "OPENAI_BASE_URL": stub.base_url("demo")}

@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,26 @@ from contracts.codec import Fact
 from contracts.commands import AnswerQuestion, StartChat
 from contracts.events.human import HumanAnswered, HumanAsked
 from contracts.events.run import RunClaimed
-from contracts.events.turn import ToolReturned, VariablesChanged
-from contracts.ids import AppId, ChatId, ChatKey, CommandId, EventId, UserId, WorkflowName
+from contracts.events.turn import (
+    TextInterrupted,
+    ToolDispatched,
+    ToolReturned,
+    VariablesChanged,
+)
+from contracts.ids import (
+    AppId,
+    ChatId,
+    ChatKey,
+    CommandId,
+    EventId,
+    StreamSeq,
+    UserId,
+    WorkflowName,
+)
 from infra.ports import free_port
-from services.chassis.bus import Bus
-from services.chassis.direct_get import UnavailableError
-from services.chassis.streams import ensure_streams
+from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.streams.ensure import ensure_streams
 
 ROOT = Path(__file__).parents[2]
 USER = UserId("56132")
@@ -47,16 +61,24 @@ def estimate_effort(
         effects.flush()
     if os.environ.get("KILL_IN_TOOL") == runtime.idempotency_key:
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.05 * len(steps))  # so that the shorter plan is always done first
+    if "STOP_IN_TOOL" in os.environ:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    seconds = float(os.environ.get("TOOL_SECONDS", 0.05))
+    time.sleep(seconds * len(steps))  # so that the shorter plan is always done first
     context_variables["effort_days"] = 7
     return f"{len(steps)} days"
 '''
 
 
-def workflows_with_counted_effects(folder: Path) -> Path:
-    """The shipped workflows, the planner's tool replaced by one whose effects can be counted."""
+def workflows_with_counted_effects(folder: Path, *names: str) -> Path:
+    """The shipped workflows, the planner's tool replaced by one whose effects can be counted.
+
+    `names` are those that are wanted beside the planner's, each of which takes a start longer.
+    """
     root = folder / "workflows"
-    shutil.copytree(ROOT / "workflows", root, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Generator", *names):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "workflows" / name, root / name, ignore=ignored)
     (root / "Generator" / "tools" / "planning.py").write_text(_COUNTED_TOOL)
     return root
 
@@ -75,11 +97,11 @@ def environment(nats_url: str, model_url: str, workflows: Path, effects: Path) -
 
 
 @asynccontextmanager
-async def bus_at(url: str) -> AsyncIterator[Bus]:
+async def bus_at(url: str) -> AsyncIterator[JetStreamGateway]:
     nc = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     try:
         await ensure_streams(nc, replicas=1)
-        yield Bus(nc)
+        yield JetStreamGateway(nc)
     finally:
         await nc.close()
 
@@ -88,8 +110,8 @@ def chat_key(name: str) -> ChatKey:
     return ChatKey(AppId("acme.corp"), ChatId(name))
 
 
-async def order_start(bus: Bus, key: ChatKey) -> None:
-    await bus.order(
+async def order_start(gateway: JetStreamGateway, key: ChatKey) -> None:
+    await gateway.commands.send(
         StartChat(
             command_id=CommandId(f"start-{key.chat}"),
             app_id=key.app,
@@ -100,16 +122,16 @@ async def order_start(bus: Bus, key: ChatKey) -> None:
     )
 
 
-async def history(bus: Bus, key: ChatKey) -> list[Fact]:
-    return [fact async for commit in bus.events.read(key) for fact in commit.facts]
+async def history(gateway: JetStreamGateway, key: ChatKey) -> list[Fact]:
+    return [fact async for commit in gateway.events.read(key) for fact in commit.facts]
 
 
-async def answer_open_questions(bus: Bus, key: ChatKey, facts: list[Fact]) -> None:
+async def answer_open_questions(gateway: JetStreamGateway, key: ChatKey, facts: list[Fact]) -> None:
     answered = {f.event.question_id for f in facts if isinstance(f.event, HumanAnswered)}
     for fact in facts:
         if isinstance(fact.event, HumanAsked) and fact.event.question_id not in answered:
             question = fact.event
-            await bus.order(
+            await gateway.commands.send(
                 AnswerQuestion(
                     command_id=CommandId(f"answer-{question.question_id}"),
                     app_id=key.app,
@@ -121,34 +143,37 @@ async def answer_open_questions(bus: Bus, key: ChatKey, facts: list[Fact]) -> No
             )
 
 
-async def play_until(bus: Bus, key: ChatKey, *types: str) -> list[Fact]:
+async def play_until(gateway: JetStreamGateway, key: ChatKey, *types: str) -> list[Fact]:
     """Wait, without answering anything, until the newest event is of one of these types."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            facts = await history(bus, key)
+            facts = await history(gateway, key)
             if facts and facts[-1].envelope.type in types:
                 return facts
             await asyncio.sleep(0.05)
 
 
-async def play_to_the_end(bus: Bus, key: ChatKey) -> list[Fact]:
+async def play_to_the_end(gateway: JetStreamGateway, key: ChatKey) -> list[Fact]:
     """Answer what is asked until the chat has ended."""
+    seen: StreamSeq | None = None
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            try:
-                facts = await history(bus, key)
-                if facts and facts[-1].envelope.type in ENDINGS:
-                    return facts
-                await answer_open_questions(bus, key, facts)
-            except UnavailableError:
-                pass  # the server is being killed: look again
+            with suppress(NatsUnavailableError):  # the server is being killed: look again
+                position = await gateway.events.last_position(key)
+                if position != seen:  # to read a whole chat takes longer than to ask for its end
+                    facts = await history(gateway, key)
+                    if facts and facts[-1].envelope.type in ENDINGS:
+                        return facts
+                    await answer_open_questions(gateway, key, facts)
+                    seen = position
             await asyncio.sleep(0.05)
 
 
 def told(facts: list[Fact]) -> list[Any]:
     """What a history says, without what two equal runs may differ in: instants, who ran it, and in
-    which order tools came back that were called side by side."""
-    lasting = [fact for fact in facts if not isinstance(fact.event, RunClaimed)]
+    which order tools came back that were called side by side; and without what a killed process had
+    shown of a call that is made again."""
+    lasting = [fact for fact in facts if not _of_one_run(fact)]
     decisions = [list(one) for _, one in groupby(lasting, lambda fact: fact.envelope.time)]
     in_order = [
         fact
@@ -164,6 +189,17 @@ def told(facts: list[Fact]) -> list[Any]:
         )
         for place, fact in enumerate(in_order, 1)
     ]
+
+
+def _of_one_run(fact: Fact) -> bool:
+    """Whether a repeated run may have an event that another one has not.
+
+    That are takeovers, attempts, and what a killed process had shown.
+    """
+    event = fact.event
+    return isinstance(event, RunClaimed | TextInterrupted) or (
+        isinstance(event, ToolDispatched) and event.attempt > 1
+    )
 
 
 def _results_of(fact: Fact) -> tuple[int, int] | EventId:

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
 
-from tests.system.product import Product, running
+from mozaiks_client import Client
+from tests.system.product import Product
 from tests.transport.chat_ui import ChatUi, open_page
 
 pytestmark = [
@@ -17,13 +18,10 @@ pytestmark = [
     pytest.mark.xdist_group("product"),
 ]
 
-WHO = {"user_id": "ana", "client_request_id": "beside"}
 
-
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    with running(tmp_path_factory.mktemp("beside")) as started:
-        yield started
+@pytest.fixture
+def product(demo_product: Product) -> Product:
+    return demo_product
 
 
 async def until(page: ChatUi, reached: Callable[[ChatUi], bool]) -> None:
@@ -41,20 +39,19 @@ async def answer(page: ChatUi) -> str:
 
 
 async def test_a_file_is_given_a_question_asked_and_the_workflow_goes_on(product: Product) -> None:
-    async with httpx.AsyncClient(base_url=product.address, timeout=30) as http:
-        begun = (await http.post("/api/chats/acme/HelloWorld/start", json=WHO)).json()
-        chat = begun["chat_id"]
-        page = await open_page(
-            product.address.removeprefix("http://"), chat, begun["websocket_url"]
-        )
+    async with (
+        httpx.AsyncClient(base_url=product.address, timeout=30) as http,
+        Client(product.address, app="acme", user="ana") as client,
+    ):
+        chat = await client.start("HelloWorld", client_request_id="beside")
+        path = f"/ws/HelloWorld/acme/{chat.id}/ana"
+        page = await open_page(product.address.removeprefix("http://"), chat.id, path)
         await page.submit("Hello there")
         assert "Hello there" in await answer(page)
 
-        form = {"appId": "acme", "userId": "ana", "chatId": chat, "intent": "context"}
-        sent = await http.post("/api/chat/upload", data=form, files={"file": ("a.csv", b"rye,3\n")})
+        attachment = await chat.upload("a.csv", b"rye,3\n")
         await until(page, lambda page: bool(page.ignored.get("attachment_uploaded")))
-        stored = {"file_path": sent.json()["attachment"]["stored_path"], "user_id": "ana"}
-        assert (await http.get("/api/download/workflow-file", params=stored)).content == b"rye,3\n"
+        assert await chat.download(attachment) == b"rye,3\n"
 
         await page.submit("What is sourdough?", conversation_mode="ask")
         assert "What is sourdough?" in await answer(page)
@@ -62,7 +59,11 @@ async def test_a_file_is_given_a_question_asked_and_the_workflow_goes_on(product
         listed = await http.get("/api/general_chats/list/acme/ana")
         assert [one["label"] for one in listed.json()["sessions"]] == ["General Chat #1"]
 
-        back = {"type": "chat.switch_workflow", "chat_id": chat, "frontend_context": {"route": "/"}}
+        back = {
+            "type": "chat.switch_workflow",
+            "chat_id": chat.id,
+            "frontend_context": {"route": "/"},
+        }
         await page.socket.send(json.dumps(back))
         await until(page, lambda page: page.mode == "workflow" and page.dividers == 2)
         await page.submit("And now?")

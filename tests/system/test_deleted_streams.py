@@ -1,7 +1,7 @@
 """Streams, buckets, object stores and consumers deleted below the running product."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -9,9 +9,9 @@ from nats.js.errors import NotFoundError
 
 from contracts import subjects
 from contracts.ids import ChatKey
-from services.chassis.bus import Bus
-from services.chassis.streams import definitions
-from tests.system.product import Product, running
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.streams.definitions import definitions
+from tests.system.product import Product
 from tests.system.stage import bus_at, chat_key, order_start, play_to_the_end, play_until
 
 pytestmark = [
@@ -26,78 +26,81 @@ LOGS = (subjects.EVENTS, subjects.COMMANDS)
 OTHERS = sorted(str(one["name"]) for one in definitions(1) if one["name"] not in LOGS)
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    with running(tmp_path_factory.mktemp("product")) as started:
-        yield started
+@pytest.fixture
+def product(demo_product: Product) -> Product:
+    return demo_product
 
 
 @pytest.fixture
-async def bus(product: Product) -> AsyncIterator[Bus]:
-    async with bus_at(product.nats_url) as bus:
-        yield bus
+async def gateway(product: Product) -> AsyncIterator[JetStreamGateway]:
+    async with bus_at(product.nats_url) as gateway:
+        yield gateway
 
 
-async def test_whatever_is_deleted_but_the_logs_costs_no_chat(product: Product, bus: Bus) -> None:
+async def test_whatever_is_deleted_but_the_logs_costs_no_chat(
+    product: Product, gateway: JetStreamGateway
+) -> None:
     ended, key = chat_key("has ended"), chat_key("goes on")
-    await order_start(bus, ended)
-    before = await play_to_the_end(bus, ended)
+    await order_start(gateway, ended)
+    before = await play_to_the_end(gateway, ended)
     await listed(product, ended, len(before))
-    await order_start(bus, key)
-    await play_until(bus, key, "human.asked")
+    await order_start(gateway, key)
+    await play_until(gateway, key, "human.asked")
     for stream in OTHERS:
-        await bus.js.delete_stream(stream)
-    await delete_consumers(bus)
-    facts = await play_to_the_end(bus, key)
+        await gateway.js.delete_stream(stream)
+    await delete_consumers(gateway)
+    facts = await play_to_the_end(gateway, key)
     assert facts[-1].envelope.type == "chat.completed"
-    await are_there(bus, *OTHERS)
+    await are_there(gateway, *OTHERS)
     await asyncio.to_thread(product.wait_until_whole)
     assert "streams are made again" in product.said
     await listed(product, key, len(facts))
     await listed(product, ended, len(before))
-    await holds_values(bus, subjects.bucket_stream(subjects.PERF))
-    await holds_values(bus, subjects.object_stream(subjects.MANIFESTS))
+    await holds_values(gateway, subjects.bucket_stream(subjects.PERF))
+    await holds_values(gateway, subjects.object_stream(subjects.MANIFESTS))
     async with httpx.AsyncClient(base_url=product.address) as client, asyncio.timeout(30):
         while "HelloWorld" not in (await client.get("/api/workflows")).json():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
-async def test_with_a_lost_log_the_product_begins_anew(product: Product, bus: Bus) -> None:
+async def test_with_a_lost_log_the_product_begins_anew(
+    product: Product, gateway: JetStreamGateway
+) -> None:
     for stream in LOGS:
-        await bus.js.delete_stream(stream)
-    await are_there(bus, *LOGS)
+        await gateway.js.delete_stream(stream)
+    await are_there(gateway, *LOGS)
     await asyncio.to_thread(product.wait_until_whole)
     key = chat_key("begins")
-    await order_start(bus, key)
-    facts = await play_to_the_end(bus, key)
+    await order_start(gateway, key)
+    facts = await play_to_the_end(gateway, key)
     assert facts[-1].envelope.type == "chat.completed"
     await listed(product, key, len(facts))
     await counted(product, key)
 
 
-async def delete_consumers(bus: Bus) -> None:
+async def delete_consumers(gateway: JetStreamGateway) -> None:
     for stream in (*LOGS, subjects.LOOKUPS):
         try:
-            for consumer in await bus.js.consumers_info(stream):
-                await bus.js.delete_consumer(stream, consumer.name)
+            for consumer in await gateway.js.consumers_info(stream):
+                await gateway.js.delete_consumer(stream, consumer.name)
         except NotFoundError:
             continue
 
 
-async def are_there(bus: Bus, *streams: str) -> None:
+async def are_there(gateway: JetStreamGateway, *streams: str) -> None:
     async with asyncio.timeout(60):
         for stream in streams:
             while True:
                 try:
-                    await bus.js.stream_info(stream)
+                    await gateway.js.stream_info(stream)
                     break
                 except NotFoundError:
                     await asyncio.sleep(0.1)
 
 
-async def holds_values(bus: Bus, stream: str) -> None:
+async def holds_values(gateway: JetStreamGateway, stream: str) -> None:
     async with asyncio.timeout(30):
-        while not (await bus.js.stream_info(stream)).state.messages:  # noqa: ASYNC110
+        while not (await gateway.js.stream_info(stream)).state.messages:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 

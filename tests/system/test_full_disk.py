@@ -21,13 +21,12 @@ from tests.system.stage import (
     play_to_the_end,
     workflows_with_counted_effects,
 )
-from tests.system.viewer import Viewer
+from tests.system.viewer import events_shown
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.mongo,
     pytest.mark.timeout(240),
-    pytest.mark.xdist_group("product"),
 ]
 
 MEGABYTES = 96
@@ -59,7 +58,7 @@ def product(tmp_path: Path, disk: SmallDisk, model: ModelStub, effects: Path) ->
         OPENAI_API_KEY="sk-not-a-key",
         OPENAI_BASE_URL=model.base_url("all"),
         DEFAULT_LLM_MODEL="stub-model",
-        WORKFLOWS_PATH=str(workflows_with_counted_effects(tmp_path)),
+        WORKFLOWS_PATH=str(workflows_with_counted_effects(tmp_path, "HelloWorld")),
         SIDE_EFFECTS=str(effects),
     )
     started.start()
@@ -74,9 +73,9 @@ async def test_a_full_disk_is_said_and_a_freed_one_is_gone_on_with(
     product: Product, disk: SmallDisk, model: ModelStub, effects: Path
 ) -> None:
     undisturbed, key = chat_key("there is room"), chat_key("the disk is full")
-    async with bus_at(product.nats_url) as bus:
-        await order_start(bus, undisturbed)
-        expected = kinds(await play_to_the_end(bus, undisturbed))
+    async with bus_at(product.nats_url) as gateway:
+        await order_start(gateway, undisturbed)
+        expected = kinds(await play_to_the_end(gateway, undisturbed))
         reached, go_on = threading.Event(), threading.Event()
         held = iter([False, False, False, True])
 
@@ -86,10 +85,9 @@ async def test_a_full_disk_is_said_and_a_freed_one_is_gone_on_with(
                 go_on.wait(60)
 
         model.hold = hold
-        await order_start(bus, key)
-        viewer = Viewer(product.address, key)
-        watching = asyncio.create_task(viewer.watch_to_the_end())
-        playing = asyncio.create_task(play_to_the_end(bus, key))
+        await order_start(gateway, key)
+        watching = asyncio.create_task(events_shown(product.address, key))
+        playing = asyncio.create_task(play_to_the_end(gateway, key))
         await asyncio.to_thread(reached.wait, 60)
         disk.fill()
         go_on.set()
@@ -101,7 +99,7 @@ async def test_a_full_disk_is_said_and_a_freed_one_is_gone_on_with(
             start = f"{product.address}/api/chats/acme.corp/HelloWorld/start"
             refused = await client.post(start, json={"user_id": "u", "client_request_id": "r"})
             assert refused.status_code == 503
-            assert "nothing can be stored now" in refused.json()["detail"]
+            assert "nothing can be stored at the moment" in refused.json()["detail"]
             assert "no space left" not in refused.text
             assert "it is started again once there is room" in product.said
             disk.free()
@@ -111,10 +109,10 @@ async def test_a_full_disk_is_said_and_a_freed_one_is_gone_on_with(
             assert begun.status_code in (200, 202)
         facts = await playing
         async with asyncio.timeout(60):
-            await watching
+            shown = await watching
     assert kinds(facts) == expected
     assert [fact.envelope.seq for fact in facts] == list(range(1, len(facts) + 1))
-    assert [event["seq"] for event in viewer.seen] == list(range(1, len(facts) + 1))
+    assert [event.seq for event in shown] == list(range(1, len(facts) + 1))
     done = done_by_tools(effects)
     assert len(done) == len(set(done)) > 0
 

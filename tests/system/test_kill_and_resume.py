@@ -2,27 +2,38 @@
 
 import asyncio
 import itertools
+import json
+import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
+from contracts import subjects
 from contracts.codec import Fact
 from contracts.events.run import RunClaimed
 from contracts.events.turn import ModelResponded, ToolReturned
+from contracts.ids import delivery_of
 from infra.ports import free_port
 from infra.servers import NatsServer
-from services.chassis.listening import Queue
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.redelivery import list_unacknowledged, return_messages
 from tests.system import orchestrators
 from tests.system.model_stub import ModelStub, generator_script
 from tests.system.stage import (
+    PATIENCE_SECONDS,
     bus_at,
     chat_key,
     distinct,
     environment,
+    history,
     order_start,
     play_to_the_end,
     play_until,
@@ -30,9 +41,10 @@ from tests.system.stage import (
     workflows_with_counted_effects,
 )
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400), pytest.mark.xdist_group("forked")]
 
-SIDE_BY_SIDE = 8
+SIDE_BY_SIDE = 12
+RETURNED = "$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED"
 NOWHERE = "nowhere"
 SIDE_BY_SIDE_TOOLS = 2
 """Tools that the script calls in one response: so many may be open when a process is killed."""
@@ -73,9 +85,9 @@ async def run_killed_at(point: str, folder: Path, model: ModelStub) -> Run:
     in_tool = {"KILL_IN_TOOL": where} if kind == "tool" else {}
     processes = [orchestrators.start({**variables, **in_tool}, "" if in_tool else point)]
     try:
-        async with bus_at(server.url) as bus:
-            await order_start(bus, CHAT_KEY)
-            playing = asyncio.create_task(play_to_the_end(bus, CHAT_KEY))
+        async with bus_at(server.url) as gateway:
+            await order_start(gateway, CHAT_KEY)
+            playing = asyncio.create_task(play_to_the_end(gateway, CHAT_KEY))
             while not playing.done():
                 if not processes[-1].is_alive():
                     processes.append(orchestrators.start(variables))
@@ -125,7 +137,7 @@ async def test_a_chat_ends_the_same_wherever_its_orchestrator_is_killed(
     assert whole.facts[-1].envelope.type == "chat.completed"
     assert [f.envelope.seq for f in whole.facts] == list(range(1, len(whole.facts) + 1))
     words = sum(len(said.split()) for said in texts(whole.facts))
-    points = points_of(whole.facts) + [f"chunk:{n}" for n in range(1, words + 1)]
+    points = points_of(whole.facts) + [f"word:{n}" for n in range(1, words + 1)]
 
     room = asyncio.Semaphore(SIDE_BY_SIDE)
 
@@ -148,16 +160,33 @@ async def test_an_orchestrator_that_runs_already_takes_over_from_a_killed_one(
     server = NatsServer(tmp_path / "both" / "nats")
     await asyncio.to_thread(server.start)
     variables = environment(server.url, model.base_url("both"), workflows, effects)
-    first = orchestrators.start(variables, "chunk:9")
+    first = orchestrators.start(variables, "word:9")
     processes = [first]
+    returned: list[dict[str, Any]] = []
+    probed: set[str] = set()
+    knows_first = asyncio.Event()
+
+    async def on_returned(advisory: Msg) -> None:
+        returned.append(json.loads(advisory.data))
+
+    async def on_probe(probe: Msg) -> None:
+        if probe.subject != subjects.peers("orchestrator"):
+            probed.add(probe.subject)
+        if len(probed) > 1:  # the second probes itself, and the first
+            knows_first.set()
+
     try:
-        async with bus_at(server.url) as bus:
-            await order_start(bus, CHAT_KEY)
-            playing = asyncio.create_task(play_to_the_end(bus, CHAT_KEY))
-            await play_until(bus, CHAT_KEY, "human.asked", "human.answered")
+        async with bus_at(server.url) as gateway:
+            await gateway.nc.subscribe(f"{RETURNED}.COMMANDS.orchestrator", cb=on_returned)
+            await order_start(gateway, CHAT_KEY)
+            await play_until(gateway, CHAT_KEY, "human.asked")
+            probes = await gateway.nc.subscribe(subjects.peer("orchestrator", "*"), cb=on_probe)
             other_port = {"ORCHESTRATOR_PORT": str(free_port())}
             processes.append(orchestrators.start({**variables, **other_port}))
-            facts = await playing
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await knows_first.wait()
+            await probes.unsubscribe()  # a probe with a subscriber finds its process alive
+            facts = await play_to_the_end(gateway, CHAT_KEY)
     finally:
         for process in processes:
             process.kill()
@@ -168,7 +197,84 @@ async def test_an_orchestrator_that_runs_already_takes_over_from_a_killed_one(
     assert claimed.attempt == 2
     assert claimed.previous is not None
     assert claimed.previous != claimed.runner
-    assert Queue("", "", "", slots=1).ack_seconds <= 3  # the takeover's one wait
+    (message,) = {advisory["stream_seq"] for advisory in returned}  # not by its ack wait
+    runner = delivery_of(claimed.runner)
+    assert runner is not None
+    assert runner.message == message
+
+
+@asynccontextmanager
+async def two_orchestrators(
+    folder: Path, model: ModelStub, first: Mapping[str, str]
+) -> AsyncIterator[tuple[JetStreamGateway, ForkServerProcess, Path]]:
+    """A chat runs in the first, and the second is there: the gateway, the first, tools' effects."""
+    workflows, effects = await asyncio.to_thread(set_up, folder)
+    server = NatsServer(folder / "nats")
+    await asyncio.to_thread(server.start)
+    variables = environment(server.url, model.base_url(folder.name), workflows, effects)
+    processes = [orchestrators.start({**variables, **first})]
+    try:
+        async with bus_at(server.url) as gateway:
+            await order_start(gateway, CHAT_KEY)
+            await play_until(gateway, CHAT_KEY, "human.asked")
+            other_port = {"ORCHESTRATOR_PORT": str(free_port())}
+            processes.append(orchestrators.start({**variables, **other_port}))
+            yield gateway, processes[0], effects
+    finally:
+        for process in processes:
+            process.kill()
+            await asyncio.to_thread(process.join, 10)
+        await asyncio.to_thread(server.kill)
+
+
+async def test_a_paused_orchestrator_is_taken_over_and_fenced_once_it_goes_on(
+    tmp_path: Path, model: ModelStub
+) -> None:
+    whole = await run_killed_at(NOWHERE, tmp_path / "whole", model)
+    pausing = two_orchestrators(tmp_path / "both", model, {"STOP_IN_TOOL": "yes"})
+    async with pausing as (gateway, first, _):
+        playing = asyncio.create_task(play_to_the_end(gateway, CHAT_KEY))
+        await claimed_in(gateway)
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGCONT)
+        facts = await playing
+        await asyncio.sleep(1)
+        assert told(await history(gateway, CHAT_KEY)) == told(facts) == told(whole.facts)
+        assert first.is_alive()
+    assert len([fact for fact in facts if isinstance(fact.event, RunClaimed)]) == 1
+
+
+async def test_a_message_that_is_returned_by_mistake_repeats_what_was_open_and_nothing_else(
+    tmp_path: Path, model: ModelStub
+) -> None:
+    whole = await run_killed_at(NOWHERE, tmp_path / "whole", model)
+    slow = two_orchestrators(tmp_path / "both", model, {"TOOL_SECONDS": "1"})
+    async with slow as (gateway, first, effects):
+        playing = asyncio.create_task(play_to_the_end(gateway, CHAT_KEY))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await asyncio.to_thread(effects.read_text):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await return_everything(gateway)
+        facts = await playing
+        assert first.is_alive()
+    assert told(facts) == told(whole.facts)
+    (claimed,) = [fact.event for fact in facts if isinstance(fact.event, RunClaimed)]
+    assert claimed.attempt == 2
+
+
+async def return_everything(gateway: JetStreamGateway) -> None:
+    queue = subjects.COMMANDS, "orchestrator"
+    found = await list_unacknowledged(gateway, *queue, subjects.ALL_COMMANDS)
+    await return_messages(gateway, *queue, found.positions, found.consumer_sequence)
+
+
+async def claimed_in(gateway: JetStreamGateway) -> None:
+    """Return once somebody has taken the chat over."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not any(  # noqa: ASYNC110  # another process appends it
+            isinstance(fact.event, RunClaimed) for fact in await history(gateway, CHAT_KEY)
+        ):
+            await asyncio.sleep(0.05)
 
 
 def texts(facts: list[Fact]) -> list[str]:

@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -22,18 +22,19 @@ from contracts.events.human import HumanAsked
 from contracts.ids import AppId, ChatKey, new_chat_id
 from infra.nats_cluster import NatsCluster
 from infra.servers import NatsServer
-from services.chassis.bus import Bus
-from services.chassis.direct_get import UnavailableError
-from services.chassis.event_log import decision_of
-from services.chassis.listening import Queue, QueueConsumer
-from services.chassis.process import build_broker, connected
+from services.chassis.consumers.queue_consumer import QueueConsumer
+from services.chassis.consumers.work_queue import WorkQueue
+from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.event_log import decision_of
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.process.broker import build_broker, connected
 from services.chassis.settings import Settings
-from services.orchestrator.chatlog import ChatLog
-from services.orchestrator.handlers import Handlers
-from services.orchestrator.state import Effect, pending, replay
-from services.orchestrator.turns import Outcome, Spoke, Waits
+from services.orchestrator.domain.state import Effect, pending, replay
+from services.orchestrator.domain.turn_steps import Completed, Outcome, Suspended
+from services.orchestrator.runtime.chat_journal import ChatJournal
+from services.orchestrator.runtime.command_handler import CommandHandler
 from services.orchestrator.workflows.spec import Workflow
-from tests.orchestrator.world import Person, history, runner
+from tests.orchestrator.chat_harness import ChatUser, history, runner
 from tests.story import NEWSROOM, WRITER, calls
 
 pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(150)]
@@ -61,29 +62,29 @@ class Asking:
         self._expires = expires
         self._random = Random(questions)
 
-    async def __call__(self, effect: Effect, workflow: Workflow, chat: ChatLog) -> Outcome:
+    async def __call__(self, effect: Effect, workflow: Workflow, chat: ChatJournal) -> Outcome:
         del effect, workflow
-        turn = chat.state.open
+        turn = chat.state.open_turn
         assert turn is not None
         while True:
-            asked = len(chat.state.open.answers) if chat.state.open else 0
+            asked = len(chat.state.open_turn.answers) if chat.state.open_turn else 0
             if asked == self._questions:
-                return Spoke("Done.", None)
+                return Completed("Done.", None)
             await self._ask(chat, asked)
             if await self._beside(chat, asked):
-                return Waits()
+                return Suspended()
 
-    async def _ask(self, chat: ChatLog, ordinal: int) -> None:
+    async def _ask(self, chat: ChatJournal, ordinal: int) -> None:
         question = subjects.question(chat.key, 1, CALL, ordinal)
         place: dict[str, Any] = {"turn": 1, "agent": WRITER, "tool_call_id": CALL}
         if self._expires is not None:
             place["expires_at"] = await chat.expire(question, self._expires)
             place["default"] = "too late"
         asked = HumanAsked(question_id=question, ordinal=ordinal, prompt="?", **place)
-        called = [] if chat.state.open and chat.state.open.responses else [calls("hurry")]
+        called = [] if chat.state.open_turn and chat.state.open_turn.responses else [calls("hurry")]
         await chat.record(*called, asked)
 
-    async def _beside(self, chat: ChatLog, ordinal: int) -> bool:
+    async def _beside(self, chat: ChatJournal, ordinal: int) -> bool:
         """Whether the turn is left to whoever brings the answer, or has heard of it itself."""
         match self._random.randrange(4):
             case 0:
@@ -95,8 +96,8 @@ class Asking:
                 await chat.record(BusinessLogged(log_event_type="NOTE", message="beside"))
                 return True
             case _:
-                await chat.until(
-                    lambda state: state.open is None or len(state.open.answers) > ordinal
+                await chat.log.wait_until(
+                    lambda state: state.open_turn is None or len(state.open_turn.answers) > ordinal
                 )
                 chat.check_ownership()
                 return False
@@ -105,10 +106,12 @@ class Asking:
 class Chats:
     """Many users with a chat each, on a connection of their own."""
 
-    def __init__(self, bus: Bus, count: int, react: Callable[[Person], React]) -> None:
-        self._bus = bus
+    def __init__(
+        self, gateway: JetStreamGateway, count: int, react: Callable[[ChatUser], React]
+    ) -> None:
+        self._gateway = gateway
         self._react = react
-        self._people = [Person(key=ChatKey(AppId("quick"), new_chat_id())) for _ in range(count)]
+        self._people = [ChatUser(key=ChatKey(AppId("quick"), new_chat_id())) for _ in range(count)]
         self._doing: set[asyncio.Task[None]] = set()
 
     async def play(self) -> list[str]:
@@ -120,7 +123,7 @@ class Chats:
         await asyncio.gather(*playing, return_exceptions=True)
         return [why for person in self._people if (why := await self._stalled(person))]
 
-    async def _play(self, person: Person) -> None:
+    async def _play(self, person: ChatUser) -> None:
         ended, react, seen = asyncio.Event(), self._react(person), set[str]()
 
         def hear(events: Sequence[StoredEvent]) -> None:
@@ -133,31 +136,31 @@ class Chats:
                     self._doing.add(task)
                     task.add_done_callback(self._doing.discard)
 
-        async def on_message(message: Msg) -> None:
+        def on_message(message: Msg) -> None:
             if not message.subject.endswith(".delta"):
                 hear(decision_of(message)[1].events)
 
-        async with self._bus.watching(person.key, on_message):
-            await self._send([person.starts()])
+        async with aclosing(await self._gateway.live.subscribe(person.key, on_message)):
+            await self._send([person.start_chat()])
             while not ended.is_set():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         await ended.wait()
-                with suppress(UnavailableError):  # a lost live message is found in the log
-                    async for commit in self._bus.events.read(person.key):
+                with suppress(NatsUnavailableError):  # a lost live message is found in the log
+                    async for commit in self._gateway.events.read(person.key):
                         hear(commit.events)
 
     async def _send(self, commands: Sequence[Command]) -> None:
         """As often as a client would that is told that the service is unavailable."""
         for command in commands:
             while True:
-                with suppress(UnavailableError):
-                    await self._bus.order(command)
+                with suppress(NatsUnavailableError):
+                    await self._gateway.commands.send(command)
                     break
                 await asyncio.sleep(SOON_SECONDS)
 
-    async def _stalled(self, person: Person) -> str:
-        facts = await history(self._bus, person.key)
+    async def _stalled(self, person: ChatUser) -> str:
+        facts = await history(self._gateway, person.key)
         state = replay(facts)
         if state.ended in ("completed", "cancelled"):
             return ""
@@ -165,30 +168,35 @@ class Chats:
         return f"{person.key.chat}: {last}, {state.ended}, pending {pending(state)}, {state.owner}"
 
 
-def answer_at_once(person: Person) -> React:
-    return lambda asked: [person.answers(asked.question_id, "red")]
+def answer_at_once(person: ChatUser) -> React:
+    return lambda asked: [person.answer_question(asked.question_id, "red")]
 
 
 @asynccontextmanager
-async def bus_at(urls: Sequence[str], replicas: int) -> AsyncIterator[Bus]:
+async def bus_at(urls: Sequence[str], replicas: int) -> AsyncIterator[JetStreamGateway]:
     settings = Settings(nats_url=",".join(urls), stream_replicas=replicas)
-    async with connected(build_broker(settings, "test"), settings) as bus:
-        yield bus
+    async with connected(build_broker(settings, "test"), settings) as gateway:
+        yield gateway
 
 
-def orchestrator(bus: Bus, asking: Asking) -> QueueConsumer:
-    handlers = Handlers(runner(bus, asking, {NEWSROOM.name: ALONE}))
-    queue = Queue(
-        stream=subjects.COMMANDS, subject=subjects.ALL_COMMANDS, durable="orchestrator", slots=32
+def orchestrator(gateway: JetStreamGateway, asking: Asking) -> QueueConsumer:
+    handlers = CommandHandler(runner(gateway, asking, {NEWSROOM.name: ALONE}))
+    queue = WorkQueue(
+        stream=subjects.COMMANDS,
+        subject=subjects.ALL_COMMANDS,
+        durable="orchestrator",
+        concurrency=32,
     )
-    return QueueConsumer(bus, queue, handlers.on_command, handlers.on_given_up)
+    return QueueConsumer(gateway, queue, handlers.on_command, handlers.on_given_up)
 
 
 @asynccontextmanager
-async def orchestrating(buses: Sequence[Bus], asking: Asking) -> AsyncIterator[list[QueueConsumer]]:
+async def orchestrating(
+    buses: Sequence[JetStreamGateway], asking: Asking
+) -> AsyncIterator[list[QueueConsumer]]:
     """One orchestrator on each connection."""
     await buses[0].js.purge_stream(subjects.COMMANDS)
-    consumers = [orchestrator(bus, asking) for bus in buses]
+    consumers = [orchestrator(gateway, asking) for gateway in buses]
     for one in consumers:
         one.start()
     try:
@@ -198,7 +206,7 @@ async def orchestrating(buses: Sequence[Bus], asking: Asking) -> AsyncIterator[l
 
 
 @asynccontextmanager
-async def buses_at(urls: Sequence[str], count: int) -> AsyncIterator[list[Bus]]:
+async def buses_at(urls: Sequence[str], count: int) -> AsyncIterator[list[JetStreamGateway]]:
     """So many connections, as of so many processes."""
     async with AsyncExitStack() as stack:
         opened = [bus_at(urls, replicas=len(urls)) for _ in range(count)]
@@ -218,7 +226,7 @@ async def test_of_200_quick_answers_none_stalls_its_chat_on_three_nodes(
 
 
 _LASTING = ThreadPoolExecutor(1)
-"""A node ends with the thread that started it (see infra.children), and those of a loop end with it."""
+"""A node ends with the thread that started it (see infra.child_process), and those of a loop end with it."""
 
 
 def freeze_a_follower(cluster: NatsCluster) -> None:
@@ -283,13 +291,13 @@ async def _done_within(task: asyncio.Task[list[str]], seconds: float) -> bool:
     return bool(done)
 
 
-def whatever_a_user_may_do(person: Person) -> React:
+def whatever_a_user_may_do(person: ChatUser) -> React:
     """A message, an answer, both in either order, a cancel, or nothing until the time is over."""
     random = Random(person.key.chat)
 
     def react(asked: HumanAsked) -> list[Command]:
-        answer: Command = person.answers(asked.question_id, "red")
-        message: Command = person.says("Hurry up")
+        answer: Command = person.answer_question(asked.question_id, "red")
+        message: Command = person.send_message("Hurry up")
         doings: list[list[Command]] = [
             [answer],
             [message, answer],
@@ -297,7 +305,7 @@ def whatever_a_user_may_do(person: Person) -> React:
             [answer, answer],
             [message],
             [],
-            [person.cancels()] if random.random() < 0.2 else [answer],
+            [person.cancel_chat()] if random.random() < 0.2 else [answer],
         ]
         return random.choice(doings)
 

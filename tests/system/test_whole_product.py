@@ -5,11 +5,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
+from contracts.codec import Fact
 from contracts.events.turn import UsageRecorded
+from contracts.transcript import transcript
+from mozaiks_client import ApiError, Client
 from tests.system.model_stub import ModelStub, one_tool_at_a_time
 from tests.system.product import Product, running
 from tests.system.stage import (
@@ -23,7 +27,7 @@ from tests.system.stage import (
     told,
     workflows_with_counted_effects,
 )
-from tests.system.viewer import Viewer
+from tests.system.viewer import events_shown
 
 pytestmark = [
     pytest.mark.system,
@@ -44,8 +48,16 @@ def model() -> Iterator[ModelStub]:
     stub.stop()
 
 
+@pytest.fixture
+def product(started_product: Product) -> Product:
+    started_product.ensure_whole()
+    return started_product
+
+
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory, model: ModelStub) -> Iterator[Product]:
+def started_product(
+    tmp_path_factory: pytest.TempPathFactory, model: ModelStub
+) -> Iterator[Product]:
     folder = tmp_path_factory.mktemp("product")
     given = {
         "OPENAI_API_KEY": "sk-not-a-key",
@@ -92,11 +104,10 @@ async def test_a_process_killed_in_mid_run_costs_no_event_and_no_word(
     model.bodies["all"].clear()
     standstill = Standstill(model, answer=3)
     key = chat_key(f"{victim} dies")
-    async with bus_at(product.nats_url) as bus:
-        await order_start(bus, key)
-        viewer = Viewer(product.address, key)
-        watching = asyncio.create_task(viewer.watch_to_the_end())
-        playing = asyncio.create_task(play_to_the_end(bus, key))
+    async with bus_at(product.nats_url) as gateway:
+        await order_start(gateway, key)
+        watching = asyncio.create_task(events_shown(product.address, key))
+        playing = asyncio.create_task(play_to_the_end(gateway, key))
         await asyncio.to_thread(standstill.reached.wait, 30)
         product.kill(victim)
         await asyncio.sleep(0.3)  # dead, and noticed as such
@@ -104,15 +115,16 @@ async def test_a_process_killed_in_mid_run_costs_no_event_and_no_word(
         standstill.go_on.set()
         facts = await playing
         async with asyncio.timeout(30):
-            await watching
+            shown = await watching
     assert told_of_any_chat(told(facts), key.chat) == undisturbed
     costs = [fact.event.cost for fact in facts if isinstance(fact.event, UsageRecorded)]
     assert costs == [COST_OF_A_CALL] * MODEL_CALLS
-    assert [event["seq"] for event in viewer.seen] == list(range(1, len(facts) + 1))
-    assert [event["type"] for event in viewer.seen] == [fact.envelope.type for fact in facts]
+    assert [event.seq for event in shown] == list(range(1, len(facts) + 1))
+    assert [event.type for event in shown] == [fact.envelope.type for fact in facts]
     assert len(distinct(model.bodies["all"])) == MODEL_CALLS
     assert f"{victim} was ended by SIGKILL" in product.said
     await kept_and_counted(product, key.chat, len(facts))
+    await transcribed(product, key.chat, facts)
 
 
 MODEL_CALLS = 7
@@ -126,10 +138,10 @@ async def whole_history(product: Product, model: ModelStub) -> list[Any]:
     if not _undisturbed:
         model.hold = lambda _chat, _chunk: None
         key = chat_key("nobody dies")
-        async with bus_at(product.nats_url) as bus:
-            await order_start(bus, key)
-            await play_to_the_end(bus, key)
-            _undisturbed.extend(told_of_any_chat(told(await history(bus, key)), key.chat))
+        async with bus_at(product.nats_url) as gateway:
+            await order_start(gateway, key)
+            await play_to_the_end(gateway, key)
+            _undisturbed.extend(told_of_any_chat(told(await history(gateway, key)), key.chat))
     return _undisturbed
 
 
@@ -169,84 +181,105 @@ async def kept_and_counted(product: Product, chat: str, events: int) -> None:
     assert snapshot["cost"] == pytest.approx(MODEL_CALLS * COST_OF_A_CALL)
 
 
+async def transcribed(product: Product, chat: str, facts: list[Fact]) -> None:
+    """Transcript and statistics are read from MongoDB over HTTP."""
+    expected = [message.to_ag2() for message in transcript(fact.event for fact in facts)]
+    workflow = facts[0].envelope.workflow_name
+    async with httpx.AsyncClient(base_url=product.address, timeout=20) as client:
+        path = f"/api/chats/acme.corp/{quote(chat)}/messages"
+        found = (await client.get(path, params={"user_id": "56132"})).json()
+        stats = (await client.get(f"/api/workflows/acme.corp/{workflow}/stats")).json()
+    assert found["messages"] == expected
+    assert (found["next"], found["last_sequence"]) == (None, len(facts))
+    assert stats["chats_by_status"]["completed"] >= 1
+    assert stats["agent_turns"] >= 3
+
+
 async def test_equal_starts_at_the_same_time_are_one_chat(product: Product) -> None:
-    url = f"{product.address}/api/chats/acme.corp/HelloWorld/start"
-    body = {"user_id": "56132", "client_request_id": "the same"}
-    async with httpx.AsyncClient() as client:
-        answers = await asyncio.gather(*(client.post(url, json=body) for _ in range(8)))
-    assert {answer.status_code for answer in answers} == {200}
-    [chat] = {answer.json()["chat_id"] for answer in answers}
-    async with bus_at(product.nats_url) as bus:
-        facts = await history(bus, chat_key(chat))
+    async with Client(product.address, app="acme.corp", user="56132") as client:
+        starts = (client.start("HelloWorld", client_request_id="the same") for _ in range(8))
+        started = await asyncio.gather(*starts)
+    [chat] = {one.id for one in started}
+    async with bus_at(product.nats_url) as gateway:
+        facts = await history(gateway, chat_key(chat))
     assert [fact.envelope.type for fact in facts] == ["chat.started", "turn.speaker_selected"]
 
 
 async def test_a_workflow_that_does_not_load_is_named_with_its_reason_and_spoils_no_other(
-    product_with_a_broken_workflow: Product,
+    product_with_broken_workflows: Product,
 ) -> None:
-    address = product_with_a_broken_workflow.address
+    address = product_with_broken_workflows.address
     async with httpx.AsyncClient(base_url=address) as client:
         offered = (await client.get("/api/workflows")).json()
         diagnostics = (await client.get("/api/workflows/diagnostics")).json()
-        refused = await client.post("/api/chats/a/Broken/start", json={"user_id": "u"})
-        unknown = await client.post("/api/chats/a/Nowhere/start", json={"user_id": "u"})
-        started = await client.post("/api/chats/a/HelloWorld/start", json={"user_id": "u"})
+    async with Client(address, app="a", user="u") as user:
+        assert await start_status(user, "Broken") == (409, "workflow_name")
+        assert await start_status(user, "Nowhere") == (404, "workflow_name")
+        assert await start_status(user, "HelloWorld") == (200, None)
     assert {"Generator", "HelloWorld"} <= set(offered)
     assert "Broken" not in offered
     assert any(problem.startswith("agents.json: ") for problem in diagnostics["Broken"])
-    assert 400 <= refused.status_code < 500
-    assert "workflow_name" in refused.json()["detail"]
-    assert (unknown.status_code, started.status_code) == (404, 200)
 
 
 async def test_a_workflow_that_is_repaired_on_disk_can_be_started_without_a_restart(
-    product_with_a_broken_workflow: Product, tmp_path: Path
+    product_with_broken_workflows: Product, workflows: Path
 ) -> None:
-    workflows = tmp_path / "workflows"
     for section in ("workflow.json", "agents.json"):
         text = (workflows / "HelloWorld" / section).read_text()
-        (workflows / "Broken" / section).write_text(text.replace("HelloWorld", "Broken"))
-    address = product_with_a_broken_workflow.address
-    async with httpx.AsyncClient(base_url=address) as client, asyncio.timeout(20):
-        while (await _begun(client, "Broken")).status_code == 409:  # noqa: ASYNC110  a server's doing
+        (workflows / "Repaired" / section).write_text(text.replace("HelloWorld", "Repaired"))
+    address = product_with_broken_workflows.address
+    async with (
+        httpx.AsyncClient(base_url=address) as client,
+        Client(address, app="a", user="u") as user,
+        asyncio.timeout(20),
+    ):
+        while (await start_status(user, "Repaired"))[0] == 409:  # noqa: ASYNC110  a server's doing
             await asyncio.sleep(0.05)
-        assert (await _begun(client, "Broken")).status_code == 200
+        assert await start_status(user, "Repaired") == (200, None)
         diagnostics = (await client.get("/api/workflows/diagnostics")).json()
-    assert diagnostics == {}
+    assert set(diagnostics) == {"Broken"}
 
 
-async def _begun(client: httpx.AsyncClient, workflow: str) -> httpx.Response:
-    return await client.post(f"/api/chats/a/{workflow}/start", json={"user_id": "u"})
+async def start_status(user: Client, workflow: str) -> tuple[int, str | None]:
+    """How a start is answered: the HTTP status and the field that is wrong."""
+    try:
+        await user.start(workflow)
+    except ApiError as error:
+        return error.status, error.field
+    return 200, None
 
 
-@pytest.fixture
-def product_with_a_broken_workflow(tmp_path: Path) -> Iterator[Product]:
-    workflows = workflows_with_counted_effects(tmp_path)
-    broken = workflows / "Broken"
-    broken.mkdir()
-    (broken / "workflow.json").write_text((workflows / "HelloWorld/workflow.json").read_text())
-    (broken / "agents.json").write_text('{"agents": [{"nome": "Greeter"}]}')
-    with running(tmp_path, WORKFLOWS_PATH=str(workflows)) as started:
+@pytest.fixture(scope="module")
+def workflows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of four workflows two do not load, one of which a test repairs."""
+    root = workflows_with_counted_effects(tmp_path_factory.mktemp("workflows"), "HelloWorld")
+    for name in ("Broken", "Repaired"):
+        (root / name).mkdir()
+        manifest = (root / "HelloWorld" / "workflow.json").read_text()
+        (root / name / "workflow.json").write_text(manifest)
+        (root / name / "agents.json").write_text('{"agents": [{"nome": "Greeter"}]}')
+    return root
+
+
+@pytest.fixture(scope="module")
+def product_with_broken_workflows(
+    tmp_path_factory: pytest.TempPathFactory, workflows: Path
+) -> Iterator[Product]:
+    with running(tmp_path_factory.mktemp("broken"), WORKFLOWS_PATH=str(workflows)) as started:
         yield started
 
 
 async def test_stopped_and_started_again_it_finds_every_chat_where_it_was(
-    tmp_path: Path, model: ModelStub
+    product: Product, model: ModelStub
 ) -> None:
     model.hold = lambda _chat, _chunk: None
-    given = {"OPENAI_API_KEY": "sk-not-a-key", "OPENAI_BASE_URL": model.base_url("again")}
-    product = Product(tmp_path, **given)
-    await asyncio.to_thread(product.start)
     key = chat_key("left open")
-    try:
-        async with bus_at(product.nats_url) as bus:
-            await order_start(bus, key)
-            before = await play_until(bus, key, "human.asked")
-        assert await asyncio.to_thread(product.stop)
-        await asyncio.to_thread(product.start)
-        async with bus_at(product.nats_url) as bus:
-            assert told(await history(bus, key)) == told(before)
-            facts = await play_to_the_end(bus, key)
-        assert facts[-1].envelope.type == "chat.completed"
-    finally:
-        await asyncio.to_thread(product.stop)
+    async with bus_at(product.nats_url) as gateway:
+        await order_start(gateway, key)
+        before = await play_until(gateway, key, "human.asked")
+    assert product.stop()
+    product.start()  # by this thread: a process ends with the thread that started it
+    async with bus_at(product.nats_url) as gateway:
+        assert told(await history(gateway, key)) == told(before)
+        facts = await play_to_the_end(gateway, key)
+    assert facts[-1].envelope.type == "chat.completed"

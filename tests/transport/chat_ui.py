@@ -1,4 +1,4 @@
-"""ChatUI as far as the wire can tell: its cursor, what it drops, and what its page shows."""
+"""A model of ChatUI's client: its cursor, the frames it drops, and what its page shows."""
 
 import asyncio
 import json
@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
+
+from tests.transport.story import open_socket
 
 Json = dict[str, Any]
 
@@ -42,7 +44,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
 IGNORED = {
     *("workflow_started", "workflow_batch_started", "navigate", "prereq_blocked", "run_start"),
     *("attachment_uploaded", "usage_delta", "structured_output_ready"),
-    *("tool_activity", "event"),  # ours: for clients that came after ChatUI
+    # ours: for clients that came after ChatUI
+    *("tool_activity", "event", "turn_limit", "question_escalated"),
+    *("answer_stopped", "messages_consumed", "message_refused"),
 }
 META = ("cache_seed", "chat_exists", "last_artifact")
 
@@ -59,11 +63,11 @@ def holes(frame: Json) -> list[str]:
     case = frame["type"].removeprefix("chat.")
     if not frame["type"].startswith("chat.") or case in IGNORED:
         return []
-    seen, data = promoted(frame), frame["data"]
+    lifted, data = promoted(frame), frame["data"]
     missing = []
     for wanted in SHOWN[case]:
         where, _, name = wanted.rpartition(":")
-        found = {"": seen, "data": data, "both": {**data, **seen}}[where]
+        found = {"": lifted, "data": data, "both": {**data, **lifted}}[where]
         if found.get(name) is None:
             missing.append(wanted)
     return missing
@@ -78,7 +82,7 @@ class Bubble:
 
 @dataclass
 class Page:
-    """What a person sees once frames were shown."""
+    """What a user sees on the page after some frames."""
 
     meta: Json = field(default_factory=dict)
     bubbles: list[Bubble] = field(default_factory=list)
@@ -194,8 +198,8 @@ class ChatUi(Page):
         await self.socket.send(json.dumps(message))
 
     async def submit(self, text: str, **context: Any) -> None:
-        said = {"chat_id": self.chat_id, "text": text, "context": context}
-        await self.socket.send(json.dumps({"type": "user.input.submit", **said}))
+        message = {"chat_id": self.chat_id, "text": text, "context": context}
+        await self.socket.send(json.dumps({"type": "user.input.submit", **message}))
 
     async def next(self) -> None:
         frame: Json = json.loads(await asyncio.wait_for(self.socket.recv(), 10))
@@ -213,7 +217,7 @@ class ChatUi(Page):
 
 async def open_page(address: str, chat_id: str, path: str, last_sequence: int = 0) -> ChatUi:
     """Load a page and read its history to the end."""
-    page = ChatUi(await connect(f"ws://{address}{path}"), chat_id, last_sequence)
+    page = ChatUi(await open_socket(f"{address}{path}"), chat_id, last_sequence)
     if last_sequence > 0:
         await page.resume()
     while page.dividers == 0:

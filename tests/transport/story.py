@@ -1,4 +1,4 @@
-"""A chat to look at: its events by name, sealed in order, appended without an orchestrator."""
+"""Events, chats and clients of tests: a chat is appended to its log without an orchestrator."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 from contracts import subjects
-from contracts.catalogue import WorkflowCard
-from contracts.codec import Fact, Origin, seal
+from contracts.catalogue import GENERAL, WorkflowCard
+from contracts.codec import Fact, Origin, encode, seal
 from contracts.commands import COMMAND, Command
-from contracts.event_log import Decision
+from contracts.deltas import TextStreamed
+from contracts.event_log import Decision, StoredEvent
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCompleted, ChatStarted, UserMessageReceived
@@ -48,10 +49,10 @@ from contracts.ids import (
     WorkflowName,
     new_chat_id,
 )
-from contracts.live import TextStreamed
 from contracts.subjects import question
-from services.chassis.bus import Bus
-from services.chassis.event_log import START, Place
+from services.chassis.jetstream.event_log import START, Place
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.transport.protocol.chat_projection import ChatView, apply
 from tests.logs import decisions
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -59,13 +60,14 @@ WORKFLOW = WorkflowName("Generator")
 ANA = UserId("ana")
 PLANNER = AgentName("PlannerAgent")
 KEY = ChatKey(AppId("acme"), ChatId("c-1"))
-ASKED = question(KEY, 1, "call-1", 0)
+QUESTION = question(KEY, 1, "call-1", 0)
 
+GENERAL_CARD = WorkflowCard(name=GENERAL, pattern="DefaultPattern", general=True)
 STARTED = ChatStarted(user_id=ANA, seed=7)
 SELECTED = SpeakerSelected(turn=1, agent=PLANNER, by="initial")
 YOUR_TURN = SpeakerSelected(turn=2, agent=AgentName("user"), by="after_work")
 REQUESTED = ModelRequested(turn=1, call=0, agent=PLANNER, prompt=["plan"], digest="d")
-SAID = ModelResponded(turn=1, call=0, agent=PLANNER, text="A plan.")
+RESPONDED = ModelResponded(turn=1, call=0, agent=PLANNER, text="A plan.")
 CALLED = ModelResponded(
     turn=1,
     call=0,
@@ -95,11 +97,11 @@ COMPLETED = ChatCompleted(reason="terminate", turns=1)
 LOGGED = BusinessLogged(log_event_type="PLAN_MADE", message="a plan was made")
 
 
-def said(text: str) -> UserMessageReceived:
+def user_message(text: str) -> UserMessageReceived:
     return UserMessageReceived(user_id=ANA, text=text)
 
 
-def asks(question_id: QuestionId = ASKED) -> HumanAsked:
+def question_asked(question_id: QuestionId = QUESTION) -> HumanAsked:
     return HumanAsked(
         question_id=question_id,
         turn=1,
@@ -111,11 +113,13 @@ def asks(question_id: QuestionId = ASKED) -> HumanAsked:
     )
 
 
-def answers(question_id: QuestionId = ASKED) -> HumanAnswered:
+def question_answered(question_id: QuestionId = QUESTION) -> HumanAnswered:
     return HumanAnswered(question_id=question_id, user_id=ANA, text="red")
 
 
-def shows(question_id: QuestionId = ASKED, display: Display = "inline") -> UiToolRequested:
+def component_requested(
+    question_id: QuestionId = QUESTION, display: Display = "inline"
+) -> UiToolRequested:
     return UiToolRequested(
         question_id=question_id,
         turn=1,
@@ -129,7 +133,7 @@ def shows(question_id: QuestionId = ASKED, display: Display = "inline") -> UiToo
     )
 
 
-def picked(question_id: QuestionId = ASKED) -> UiToolAnswered:
+def component_answered(question_id: QuestionId = QUESTION) -> UiToolAnswered:
     return UiToolAnswered(question_id=question_id, user_id=ANA, response={"colour": "red"})
 
 
@@ -152,15 +156,32 @@ def sealed(
     ]
 
 
+def view_after(facts: Sequence[Fact]) -> ChatView:
+    """The view of a chat after its first facts."""
+    view = ChatView.before(facts[0].envelope)
+    for fact in facts:
+        view = apply(view, fact.envelope, fact.event)
+    return view
+
+
+def stored_event(fact: Fact) -> StoredEvent:
+    return StoredEvent(fact.envelope, fact.event, encode(fact.envelope))
+
+
+def unknown_event(fact: Fact) -> StoredEvent:
+    """The event as decoded by a release that does not know its type."""
+    return StoredEvent(fact.envelope, None, encode(fact.envelope))
+
+
 def is_business(events: Sequence[Event]) -> bool:
     return any(event.category == "business" for event in events)
 
 
 @dataclass
 class Chat:
-    """A chat on a real stream: `append` is what an orchestrator would have done."""
+    """A chat in a real stream: `append` does what an orchestrator would do."""
 
-    bus: Bus
+    gateway: JetStreamGateway
     key: ChatKey = field(default_factory=lambda: ChatKey(AppId("acme"), new_chat_id()))
     place: Place = START
     workflow: WorkflowName = WORKFLOW
@@ -171,13 +192,14 @@ class Chat:
         return self.place.head.seq
 
     async def append(self, *events: Event, cause: str = "test") -> None:
-        """The events as one decision, each business event apart."""
-        for decision in self.decided(*events, cause=cause):
-            position = await self.bus.events.append(decision, after=self.place.position)
+        """Append the events as one decision, each business event as one of its own."""
+        for decision in self.decide(*events, cause=cause):
+            await self.gateway.values.put(self.key, decision.large)
+            position = await self.gateway.events.append(decision, after=self.place.position)
             self.place, self.last = Place(position, decision.head), decision
 
-    def decided(self, *events: Event, cause: str = "test") -> list[Decision]:
-        """What `append` would append."""
+    def decide(self, *events: Event, cause: str = "test") -> list[Decision]:
+        """The decisions that `append` would append."""
         groups: list[list[Event]] = []
         for event in events:
             if event.category == "business" or not groups or is_business(groups[-1]):
@@ -192,40 +214,40 @@ class Chat:
             began=NOON,
         )
 
-    async def intrude(self, data: bytes) -> None:
-        """Put a message into the chat's log as nobody of the runtime does."""
-        ack = await self.bus.js.publish(subjects.event(self.key, "runtime"), data)
+    async def append_foreign(self, data: bytes) -> None:
+        """Store a message in the subjects of the chat that is not from the runtime."""
+        ack = await self.gateway.js.publish(subjects.event(self.key, "runtime"), data)
         self.place = Place(StreamSeq(ack.seq), self.place.head)
 
     async def stream(self, *chunks: TextStreamed) -> None:
         for one in chunks:
-            await self.bus.show(self.key, one)
-        await self.bus.nc.flush()
+            await self.gateway.live.publish_delta(self.key, one)
+        await self.gateway.nc.flush()
 
     def path(self, user: str = ANA, workflow: str | None = None) -> str:
         return f"/ws/{workflow or self.workflow}/{self.key.app}/{self.key.chat}/{user}"
 
 
-async def offer(bus: Bus, *cards: WorkflowCard) -> None:
-    """Put workflows on offer, as an orchestrator would have."""
-    offered = await bus.bucket(subjects.WORKFLOWS)
+async def publish_cards(gateway: JetStreamGateway, *cards: WorkflowCard) -> None:
+    """Publish workflow cards, as an orchestrator would."""
+    offered = await gateway.key_values.bucket(subjects.WORKFLOWS)
     for card in cards:
         await offered.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
 
 
-async def ordered(bus: Bus, key: ChatKey) -> Command:
-    """The newest order that was put into the queue for a chat."""
-    found = await bus.js.get_last_msg(subjects.COMMANDS, subjects.command(key, "*"))
+async def last_command(gateway: JetStreamGateway, key: ChatKey) -> Command:
+    """The newest command for a chat in the queue."""
+    found = await gateway.js.get_last_msg(subjects.COMMANDS, subjects.command(key, "*"))
     return COMMAND.validate_json(found.data or b"")
 
 
-async def carried_out(bus: Bus, key: ChatKey) -> None:
-    """The orders for a chat have left the queue, as an orchestrator would have seen to."""
-    await bus.js.purge_stream(subjects.COMMANDS, subject=subjects.command(key, "*"))
+async def remove_commands(gateway: JetStreamGateway, key: ChatKey) -> None:
+    """Remove the commands for a chat from the queue, as if an orchestrator had handled them."""
+    await gateway.js.purge_stream(subjects.COMMANDS, subject=subjects.command(key, "*"))
 
 
 class Client:
-    """A WebSocket client that remembers every frame."""
+    """A WebSocket client that keeps every frame."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -245,27 +267,27 @@ class Client:
         return frame
 
     async def until(self, kind: str, seq: int | None = None) -> dict[str, Any]:
-        """Read on to the next frame of a type."""
+        """Read until a frame of this type."""
         while True:
             frame = await self.next()
             if frame["type"] == kind and (seq is None or frame["seq"] == seq):
                 return frame
 
-    async def say(self, **message: Any) -> None:
+    async def send(self, **message: Any) -> None:
         await self._socket.send(json.dumps(message))
 
-    async def say_raw(self, message: str | bytes) -> None:
+    async def send_raw(self, message: str | bytes) -> None:
         await self._socket.send(message)
 
     async def close(self) -> None:
         await self._socket.close()
 
-    def cut(self) -> None:
-        """End without a word, as a lost network does."""
+    def abort(self) -> None:
+        """Abort the connection without a close frame, as if the network was lost."""
         self._socket.transport.abort()
 
     async def closed(self) -> int:
-        """Read to the end; the code that the server closed with."""
+        """Read to the end; the close code of the server."""
         await asyncio.wait_for(self._drain(), 10)
         assert self._socket.close_code is not None
         return self._socket.close_code
@@ -278,8 +300,8 @@ class Client:
     def seqs(self, kind: str = "chat.event") -> list[int]:
         return [frame["seq"] for frame in self.frames if frame["type"] == kind]
 
-    def spoken(self) -> str:
-        """The text of the open call as a client that follows the rules shows it."""
+    def streamed_text(self) -> str:
+        """The streamed text, assembled by the documented rules."""
         text = ""
         for frame in self.frames:
             if frame["type"] == "chat.print":
@@ -290,8 +312,25 @@ class Client:
 
 
 async def client(address: str, **options: Any) -> Client:
-    return Client(await connect(f"ws://{address}", **options))
+    return Client(await open_socket(address, **options))
 
 
-def many(count: int) -> Sequence[Event]:
-    return [said(f"message {number}") for number in range(1, count + 1)]
+_OPENED: list[ClientConnection] = []
+
+
+async def open_socket(address: str, **options: Any) -> ClientConnection:
+    opened = await connect(f"ws://{address}", **options)
+    _OPENED.append(opened)
+    return opened
+
+
+async def cut_sockets() -> None:
+    """Close every socket that a test left open: the transport may outlive the test."""
+    while _OPENED:
+        opened = _OPENED.pop()
+        opened.transport.abort()
+        await opened.wait_closed()
+
+
+def user_messages(count: int) -> Sequence[Event]:
+    return [user_message(f"message {number}") for number in range(1, count + 1)]

@@ -1,1 +1,1 @@
-"""Messages that could never be handled: kept with the reason, listed, shown, re-driven, dropped."""
+"""Messages that no process could handle: stored with the reason, listed, shown, re-driven, dropped."""

@@ -1,4 +1,4 @@
-"""What a dead letter says in its headers, and what may be shown of its payload."""
+"""The headers of a dead letter, and a summary of its payload without values."""
 
 import json
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ SUBJECT = "Mozaiks-Subject"
 STREAM = "Mozaiks-Stream"
 SEQUENCE = "Mozaiks-Sequence"
 SERVICE = "Mozaiks-Service"
-TRIES = "Mozaiks-Tries"
+DELIVERIES = "Mozaiks-Deliveries"
 SIZE = "Mozaiks-Size"
 HEADERS = "Mozaiks-Headers"
 
 MAX_REASON = 500
 MAX_HEADERS_BYTES = 16_384
-"""More headers than that are not kept, and the letter counts as cut."""
+"""More headers than that are not stored, and the letter counts as incomplete."""
 MAX_FIELDS = 50
 MAX_NAME = 64
 
@@ -31,96 +31,96 @@ _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%"
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """Where a message came from and what it was; `tries` is how often it was delivered."""
+    """The original message; `deliveries` is how often it was delivered."""
 
     subject: str
     stream: str
     sequence: int
-    tries: int
+    deliveries: int
     headers: Mapping[str, str] = field(default_factory=dict)
     size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A dead letter as DEAD_LETTERS holds it at `seq`."""
+class DeadLetter:
+    """A dead letter as DEAD_LETTERS stores it at `seq`."""
 
     seq: int
-    kept_at: datetime
+    stored_at: datetime
     service: str
     reason: str
     original: Original
     data: bytes
-    whole: bool
-    """Whether payload and headers are all there."""
+    is_complete: bool
+    """Whether payload and headers are complete."""
 
 
 def one_line(text: str) -> str:
-    """Printable ASCII, at most MAX_REASON characters: fit for a header, a log and a terminal."""
+    """Printable ASCII, at most MAX_REASON characters: for a header, a log and a terminal."""
     escaped = " ".join(text.split()).encode("ascii", "backslashreplace").decode()
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in escaped)[:MAX_REASON]
 
 
-def reason_of(trouble: BaseException) -> str:
-    """The error in a line; what pydantic was given is left out, it may be a user's text."""
-    if isinstance(trouble, ValidationError):
-        return f"{type(trouble).__name__}: {describe(trouble)}"
-    return repr(trouble)
+def reason_of(error: BaseException) -> str:
+    """The error in one line; without the input of a validation error, which may be a user's text."""
+    if isinstance(error, ValidationError):
+        return f"{type(error).__name__}: {describe(error)}"
+    return repr(error)
 
 
 def to_headers(service: str, reason: str, original: Original) -> dict[str, str]:
     """The headers of a letter. The subject is percent-encoded where it is not printable ASCII."""
-    kept = {name: value for name, value in original.headers.items() if not _is_servers_own(name)}
-    told = {
+    kept = {name: value for name, value in original.headers.items() if not _is_for_server(name)}
+    fields = {
         REASON: one_line(reason),
         SUBJECT: quote(original.subject, safe=_PRINTABLE),
         STREAM: original.stream,
         SEQUENCE: str(original.sequence),
         SERVICE: service,
-        TRIES: str(original.tries),
+        DELIVERIES: str(original.deliveries),
         SIZE: str(original.size),
     }
     written = json.dumps(kept)
     if len(written) > MAX_HEADERS_BYTES:
-        return told
-    return {**told, HEADERS: written}
+        return fields
+    return {**fields, HEADERS: written}
 
 
-def _is_servers_own(name: str) -> bool:
-    """Nats-Msg-Id, Nats-Schedule and the like: orders to the server, done with."""
+def _is_for_server(name: str) -> bool:
+    """Nats-Msg-Id, Nats-Schedule and the like: instructions to the server, carried out already."""
     return name.lower().startswith("nats-")
 
 
 def encoded_size(headers: Mapping[str, str]) -> int:
-    """Bytes that NATS counts for headers: the version line, `name: value` lines, an empty line."""
+    """Bytes of headers in NATS: the version line, `name: value` lines, an empty line."""
     return 14 + sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
 
 
 def from_headers(
-    seq: int, kept_at: datetime, subject: str, headers: Mapping[str, str], data: bytes
-) -> Letter:
-    """Read a letter, also one that somebody else put there: what is not said is empty."""
-    said = {name: str(value) for name, value in headers.items()}
+    seq: int, stored_at: datetime, subject: str, headers: Mapping[str, str], data: bytes
+) -> DeadLetter:
+    """Decode a letter, also one that another program published: missing headers are empty."""
+    given = {name: str(value) for name, value in headers.items()}
     try:
-        kept = json.loads(said.get(HEADERS, ""))
+        kept = json.loads(given.get(HEADERS, ""))
     except ValueError:
         kept = None
-    size = _number(said.get(SIZE, ""), len(data))
-    return Letter(
+    size = _number(given.get(SIZE, ""), len(data))
+    return DeadLetter(
         seq=seq,
-        kept_at=kept_at,
-        service=said.get(SERVICE) or ".".join(subject.split(".")[2:3]),
-        reason=one_line(said.get(REASON, "")),
+        stored_at=stored_at,
+        service=given.get(SERVICE) or ".".join(subject.split(".")[2:3]),
+        reason=one_line(given.get(REASON, "")),
         original=Original(
-            subject=unquote(said.get(SUBJECT, "")),
-            stream=said.get(STREAM, ""),
-            sequence=_number(said.get(SEQUENCE, ""), 0),
-            tries=_number(said.get(TRIES, ""), 0),
+            subject=unquote(given.get(SUBJECT, "")),
+            stream=given.get(STREAM, ""),
+            sequence=_number(given.get(SEQUENCE, ""), 0),
+            deliveries=_number(given.get(DELIVERIES, ""), 0),
             headers={str(k): str(v) for k, v in kept.items()} if isinstance(kept, dict) else {},
             size=size,
         ),
         data=data,
-        whole=size == len(data) and isinstance(kept, dict),
+        is_complete=size == len(data) and isinstance(kept, dict),
     )
 
 
@@ -129,21 +129,21 @@ def _number(written: str, otherwise: int) -> int:
 
 
 def summary(data: bytes) -> dict[str, str]:
-    """Name, type and size of each field of a payload, never a value: it may hold secrets.
+    """Name, type and size of each field of a payload, never a value, which may be secret.
 
-    What is no JSON object is one nameless entry.
+    A payload that is not a JSON object is one entry without a name.
     """
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        return {"": f"no JSON, {len(data)} bytes"}
+        return {"": f"not JSON, {len(data)} bytes"}
     if not isinstance(value, dict):
         return {"": _form(value)}
     shown = {
         one_line(name)[:MAX_NAME]: _form(inner) for name, inner in list(value.items())[:MAX_FIELDS]
     }
     if len(value) > MAX_FIELDS:
-        shown[""] = f"and {len(value) - MAX_FIELDS} fields more"
+        shown[""] = f"and {len(value) - MAX_FIELDS} more fields"
     return shown
 
 

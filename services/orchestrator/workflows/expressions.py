@@ -1,4 +1,4 @@
-"""Conditions of rules, as `${tests_passed} == True and ${tries} < 3`: a small language, never Python."""
+"""Parse and evaluate conditions of handoff rules, such as `${tests_passed} == True and ${tries} < 3`."""
 
 import operator
 import re
@@ -8,11 +8,11 @@ from typing import Any
 
 MAX_LENGTH = 2_000
 MAX_DEPTH = 32
-"""How many parentheses, lists and `not` may stand inside one another."""
+"""How deep parentheses, lists and `not` may be nested."""
 
 
 class ExpressionError(ValueError):
-    """What is wrong with an expression: where (its first character is 1), and what belongs there."""
+    """A syntax error: the position (from 1) and what is expected there."""
 
     def __init__(self, position: int, expected: str) -> None:
         super().__init__(f"at {position}: expected {expected}")
@@ -33,12 +33,12 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListOf:
     items: tuple["Node", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """`comparison` is one of == != < <= > >= in, not in."""
 
     left: "Node"
@@ -47,26 +47,26 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Negated:
+class Not:
     operand: "Node"
 
 
 @dataclass(frozen=True, slots=True)
-class AllOf:
+class And:
     operands: tuple["Node", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class AnyOf:
+class Or:
     operands: tuple["Node", ...]
 
 
-Node = Literal | Variable | Listed | Compared | Negated | AllOf | AnyOf
+Node = Literal | Variable | ListOf | Comparison | Not | And | Or
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A condition, and the text that it was read from."""
+    """A condition, and the text that it was parsed from."""
 
     text: str
     root: Node
@@ -76,15 +76,15 @@ def parse(text: str) -> Expression:
     """Raises ExpressionError."""
     if len(text) > MAX_LENGTH:
         raise ExpressionError(MAX_LENGTH + 1, f"at most {MAX_LENGTH} characters")
-    return Expression(text, _Parser(text).whole())
+    return Expression(text, _Parser(text).parse())
 
 
 def evaluate(expression: Expression, variables: Mapping[str, Any]) -> bool:
-    """Whether the condition holds; a missing variable is None, and unlike things are never equal."""
-    return _holds(_value(expression.root, variables))
+    """Whether the condition is true. A missing variable is None; values of different types are unequal."""
+    return _is_true(_value(expression.root, variables))
 
 
-# -- reading ----------------------------------------------------------------------------------
+# -- parsing ----------------------------------------------------------------------------------
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -117,49 +117,50 @@ class _Token:
 
 
 def _tokens(text: str) -> list[_Token]:
-    found: list[_Token] = []
-    at = 0
+    tokens: list[_Token] = []
+    position = 0
     end = len(text.rstrip())
-    while at < end:
-        match = _TOKEN.match(text, at)
+    while position < end:
+        match = _TOKEN.match(text, position)
         if match is None:
-            blank = len(text[at:]) - len(text[at:].lstrip())
-            raise ExpressionError(at + blank + 1, _VALUE if not found else "an operator or a value")
+            spaces = len(text[position:]) - len(text[position:].lstrip())
+            expected = "an operator or a value" if tokens else _VALUE
+            raise ExpressionError(position + spaces + 1, expected)
         kind = match.lastgroup or ""
         word = match.group(kind)
-        found.append(_Token(kind, _SIGNS.get(word, word), match.start(kind) + 1))
-        at = match.end()
-    return [*found, _Token("end", "", len(text) + 1)]
+        tokens.append(_Token(kind, _SIGNS.get(word, word), match.start(kind) + 1))
+        position = match.end()
+    return [*tokens, _Token("end", "", len(text) + 1)]
 
 
 class _Parser:
     def __init__(self, text: str) -> None:
         self._tokens = _tokens(text)
-        self._at = 0
+        self._index = 0
         self._depth = 0
 
-    def whole(self) -> Node:
-        node = self._any()
-        self._end("end", "and, or, or the end")
+    def parse(self) -> Node:
+        node = self._or()
+        self._require_kind("end", "and, or, or the end")
         return node
 
-    def _any(self) -> Node:
-        operands = [self._all()]
-        while self._takes("or"):
-            operands.append(self._all())
-        return operands[0] if len(operands) == 1 else AnyOf(tuple(operands))
+    def _or(self) -> Node:
+        operands = [self._and()]
+        while self._accept("or"):
+            operands.append(self._and())
+        return operands[0] if len(operands) == 1 else Or(tuple(operands))
 
-    def _all(self) -> Node:
-        operands = [self._negated()]
-        while self._takes("and"):
-            operands.append(self._negated())
-        return operands[0] if len(operands) == 1 else AllOf(tuple(operands))
+    def _and(self) -> Node:
+        operands = [self._not()]
+        while self._accept("and"):
+            operands.append(self._not())
+        return operands[0] if len(operands) == 1 else And(tuple(operands))
 
-    def _negated(self) -> Node:
-        if not self._takes("not"):
+    def _not(self) -> Node:
+        if not self._accept("not"):
             return self._comparison()
-        self._deeper()
-        node = Negated(self._negated())
+        self._enter_level()
+        node = Not(self._not())
         self._depth -= 1
         return node
 
@@ -169,9 +170,9 @@ class _Parser:
             return left
         comparison = self._next().text
         if comparison == "not":
-            self._must("in")
+            self._require("in")
             comparison = "not in"
-        return Compared(left, comparison, self._operand())
+        return Comparison(left, comparison, self._operand())
 
     def _operand(self) -> Node:
         token = self._peek
@@ -184,57 +185,57 @@ class _Parser:
                 return Literal(re.sub(r"(?s)\\(.)", r"\1", self._next().text[1:-1]))
             case "word" if token.text in _CONSTANTS:
                 return Literal(_CONSTANTS[self._next().text])
-        if self._takes("("):
-            return self._inside()
-        if self._takes("["):
+        if self._accept("("):
+            return self._parenthesised()
+        if self._accept("["):
             return self._list()
         raise ExpressionError(token.position, _VALUE)
 
-    def _inside(self) -> Node:
-        self._deeper()
-        node = self._any()
-        self._must(")")
+    def _parenthesised(self) -> Node:
+        self._enter_level()
+        node = self._or()
+        self._require(")")
         self._depth -= 1
         return node
 
     def _list(self) -> Node:
-        self._deeper()
+        self._enter_level()
         items: list[Node] = []
         while not self._is("]"):
             items.append(self._operand())
-            if not self._takes(","):
+            if not self._accept(","):
                 break
-        self._must("]")
+        self._require("]")
         self._depth -= 1
-        return Listed(tuple(items))
+        return ListOf(tuple(items))
 
-    def _deeper(self) -> None:
+    def _enter_level(self) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise ExpressionError(self._peek.position, f"at most {MAX_DEPTH} levels")
 
     @property
     def _peek(self) -> _Token:
-        return self._tokens[self._at]
+        return self._tokens[self._index]
 
     def _next(self) -> _Token:
         token = self._peek
-        self._at += 1
+        self._index += 1
         return token
 
     def _is(self, *texts: str) -> bool:
         return self._peek.kind in ("word", "sign") and self._peek.text in texts
 
-    def _takes(self, text: str) -> bool:
+    def _accept(self, text: str) -> bool:
         if found := self._is(text):
-            self._at += 1
+            self._index += 1
         return found
 
-    def _must(self, text: str) -> None:
-        if not self._takes(text):
+    def _require(self, text: str) -> None:
+        if not self._accept(text):
             raise ExpressionError(self._peek.position, text)
 
-    def _end(self, kind: str, expected: str) -> None:
+    def _require_kind(self, kind: str, expected: str) -> None:
         if self._peek.kind != kind:
             raise ExpressionError(self._peek.position, expected)
 
@@ -243,9 +244,9 @@ def _number(text: str) -> int | float:
     return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
-# -- judging ----------------------------------------------------------------------------------
+# -- evaluating -------------------------------------------------------------------------------
 
-_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
+_ORDER_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -258,31 +259,31 @@ def _value(node: Node, variables: Mapping[str, Any]) -> Any:
         case Literal(value):
             return value
         case Variable(path):
-            return _found(path, variables)
-        case Listed(items):
+            return _variable(path, variables)
+        case ListOf(items):
             return [_value(item, variables) for item in items]
-        case Compared(left, comparison, right):
-            return _compares(_value(left, variables), comparison, _value(right, variables))
-        case Negated(operand):
-            return not _holds(_value(operand, variables))
-        case AllOf(operands):
-            return all(_holds(_value(one, variables)) for one in operands)
-        case AnyOf(operands):
-            return any(_holds(_value(one, variables)) for one in operands)
+        case Comparison(left, comparison, right):
+            return _compare(_value(left, variables), comparison, _value(right, variables))
+        case Not(operand):
+            return not _is_true(_value(operand, variables))
+        case And(operands):
+            return all(_is_true(_value(one, variables)) for one in operands)
+        case Or(operands):
+            return any(_is_true(_value(one, variables)) for one in operands)
 
 
-def _holds(value: Any) -> bool:
+def _is_true(value: Any) -> bool:
     return bool(value)
 
 
-def _found(path: tuple[str, ...], variables: Mapping[str, Any]) -> Any:
+def _variable(path: tuple[str, ...], variables: Mapping[str, Any]) -> Any:
     value: Any = variables
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
 
-def _compares(left: Any, comparison: str, right: Any) -> bool:
+def _compare(left: Any, comparison: str, right: Any) -> bool:
     match comparison:
         case "==":
             return _equal(left, right)
@@ -296,7 +297,7 @@ def _compares(left: Any, comparison: str, right: Any) -> bool:
             return (
                 _kind(left) in ("number", "text")
                 and _kind(left) == _kind(right)
-                and (_ORDERS[comparison](left, right))
+                and (_ORDER_OPERATORS[comparison](left, right))
             )
 
 
@@ -304,23 +305,23 @@ def _equal(left: Any, right: Any) -> bool:
     return _kind(left) == _kind(right) and bool(left == right)
 
 
-def _contains(whole: Any, part: Any) -> bool:
-    match whole:
+def _contains(container: Any, item: Any) -> bool:
+    match container:
         case str():
-            return isinstance(part, str) and part in whole
+            return isinstance(item, str) and item in container
         case list() | tuple():
-            return any(_equal(item, part) for item in whole)
+            return any(_equal(one, item) for one in container)
         case Mapping():
-            return isinstance(part, str) and part in whole
+            return isinstance(item, str) and item in container
         case _:
             return False
 
 
 def _kind(value: Any) -> str:
-    """What may be compared with its like: True is not 1, and '1' is not 1."""
+    """The type for comparisons: True is not 1, and '1' is not 1."""
     match value:
         case bool():
-            return "truth"
+            return "boolean"
         case int() | float():
             return "number"
         case str():

@@ -1,147 +1,153 @@
-"""Read the workflows' folders: each is a workflow, or a list of what is wrong with it."""
+"""Load workflows from folders: each is a workflow, or a list of problems."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from os.path import normpath
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from contracts.ids import WorkflowName
 from contracts.subjects import InvalidIdError, token
-from services.orchestrator.workflows.building import build_workflow
+from services.orchestrator.workflows.building.build import build_workflow
+from services.orchestrator.workflows.building.variables import VariableValueError, initial_value
 from services.orchestrator.workflows.checks import check
-from services.orchestrator.workflows.checks.report import Sections
+from services.orchestrator.workflows.checks.dead_ends import check_dead_ends
+from services.orchestrator.workflows.checks.report import Report
+from services.orchestrator.workflows.code.bundle import (
+    MAX_BYTES,
+    FileBundle,
+    read_python_files,
+    too_large,
+    with_shared,
+)
+from services.orchestrator.workflows.code.imported_packages import imported_packages
+from services.orchestrator.workflows.code.loader import ToolCode, tool_code
+from services.orchestrator.workflows.code.shared import SHARED, has_shared, uses_shared
+from services.orchestrator.workflows.code.variable_reads import variable_reads
 from services.orchestrator.workflows.demo import DemoScripts
-from services.orchestrator.workflows.diagnosis import (
+from services.orchestrator.workflows.manifest.diagnostics import (
     Problem,
+    closest_name,
     errors,
-    from_validation,
-    nearest,
     warnings,
 )
-from services.orchestrator.workflows.functions import ToolCode, tool_code
-from services.orchestrator.workflows.manifest import (
-    AgentManifest,
-    AgentsManifest,
-    FileSource,
-    HandoffsManifest,
-    HooksManifest,
-    OutputsManifest,
-    PageManifest,
-    ToolsManifest,
-    VariablesManifest,
-    WorkflowManifest,
-)
-from services.orchestrator.workflows.reading import (
+from services.orchestrator.workflows.manifest.models.variables import FileSource, VariablesManifest
+from services.orchestrator.workflows.manifest.reader import (
     SUFFIXES,
-    Source,
     UnreadableError,
-    files_of,
-    read,
+    section_files,
 )
-from services.orchestrator.workflows.spec import (
-    Version,
-    Workflow,
+from services.orchestrator.workflows.manifest.section_reader import (
+    SECTION_STEMS,
+    WORKFLOW_STEMS,
+    SectionReader,
 )
-from services.orchestrator.workflows.values import NoValueError, value_of
-from services.orchestrator.workflows.versions import MAX_BYTES, Parcel, code_of, too_large
+from services.orchestrator.workflows.manifest.sections import Source
+from services.orchestrator.workflows.spec import Hook, Tool, Version, Workflow
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
-_HEADS = ("workflow", "orchestrator")
-MODELS: Mapping[str, type[BaseModel]] = {
-    "workflow": WorkflowManifest,
-    "agents": AgentsManifest,
-    "tools": ToolsManifest,
-    "handoffs": HandoffsManifest,
-    "context_variables": VariablesManifest,
-    "structured_outputs": OutputsManifest,
-    "ui_config": PageManifest,
-    "hooks": HooksManifest,
-    "demo": DemoScripts,
-}
-"""The model of each section, by the stem of its file."""
-_STEMS = ("orchestrator", *MODELS)
-_NEEDED = ("workflow", "agents")
-_ROOTS = {"agents": "agents", "tools": "tools", "hooks": "hooks", "handoffs": "handoff_rules"}
-
-M = TypeVar("M", bound=BaseModel)
+NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
+_MISPLACED = "is beside the workflows, not in one: move it, or choose another name"
+_NO_SHARED = "is imported, but there is no such folder beside the workflow"
+_ASKING_CALLS = (b".ask(", b"use_ui_tool(", b".input(")
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedWorkflow:
+    """A workflow that can run, with everything that was read to build it."""
+
     folder: str
     workflow: Workflow
     demo: DemoScripts
-    diagnosis: tuple[Problem, ...] = ()
-    """Warnings: what is accepted without having the effect that its author may expect."""
-    manifests: Parcel = field(default_factory=Parcel)
-    """Every file that was read to know all this."""
-    code: ToolCode = field(default_factory=lambda: tool_code(Path(), Parcel()))
+    diagnostics: tuple[Problem, ...] = ()
+    """Warnings: what is accepted but has no effect."""
+    manifests: FileBundle = field(default_factory=FileBundle)
+    """Every manifest file that was read."""
+    lenient: bool = False
+    """Whether it was read as a workflow of the predecessor."""
+    code: ToolCode = field(default_factory=lambda: tool_code(Path(), FileBundle()))
+
+    def file_of(self, section: str) -> str:
+        """The name of the file that a section was read from; its usual name if there is none."""
+        stems = WORKFLOW_STEMS if section == "workflow" else (section,)
+        names = (PurePath(name) for name in self.manifests.files)
+        return next((one.name for one in names if one.stem.casefold() in stems), f"{section}.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """A folder that is no workflow: one line per error, `file: where: what`."""
+class BrokenWorkflow:
+    """A folder without a valid workflow; `problems` has a line per error, `file: path: message`."""
 
     name: WorkflowName
     problems: tuple[str, ...]
-    diagnosis: tuple[Problem, ...] = ()
-    """The same, and the warnings, with all that an author may want to know."""
+    diagnostics: tuple[Problem, ...] = ()
+    """The errors and warnings in full."""
     folder: str = ""
 
 
 class ManifestError(Exception):
-    """What is wrong with a workflow's folder, every problem found at that point."""
+    """A workflow's folder has problems; all that were found so far.
 
-    def __init__(self, *problems: str) -> None:
+    `unloadable` are the tools and hooks whose functions do not load, each with its problem.
+    """
+
+    def __init__(
+        self, *problems: str, unloadable: Mapping[Tool | Hook, str] = MappingProxyType({})
+    ) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+        self.unloadable = unloadable
 
 
-def load_all(root: Path, environment: Mapping[str, str] = NOTHING) -> list[Loaded | Broken]:
-    """Every folder below `root` that is meant as a workflow, by name. A bad one spoils no other."""
+def load_all(
+    root: Path, environment: Mapping[str, str] = NO_ENVIRONMENT
+) -> list[LoadedWorkflow | BrokenWorkflow]:
+    """All workflow folders below `root`, by folder name. A broken one does not affect the others."""
     if not root.is_dir():
         return []
-    found = [tried(folder, environment) for folder in sorted(root.iterdir())]
-    return list(_apart(one for one in found if one is not None))
+    loaded = [load_if_workflow(folder, environment) for folder in sorted(root.iterdir())]
+    return list(_reject_duplicate_names(one for one in loaded if one is not None))
 
 
-def tried(folder: Path, environment: Mapping[str, str]) -> Loaded | Broken | None:
-    """None where the folder is not meant as a workflow."""
+def load_if_workflow(
+    folder: Path, environment: Mapping[str, str]
+) -> LoadedWorkflow | BrokenWorkflow | None:
+    """None if the folder is not a workflow folder."""
     try:
-        return load(folder, environment) if is_meant(folder) else None
-    except OSError as trouble:  # a folder that may not be read
-        what = trouble.strerror or type(trouble).__name__
-        return broken(folder.name, [Problem(folder.name, "", what)])
+        return load(folder, environment) if is_workflow_folder(folder) else None
+    except OSError as error:  # a folder that may not be read
+        message = error.strerror or type(error).__name__
+        return broken_workflow(folder.name, [Problem(folder.name, "", message)])
 
 
-def is_meant(folder: Path) -> bool:
-    """Whether a folder has a workflow's first section, or agents that lack one."""
-    if folder.name.startswith("."):
+def is_workflow_folder(folder: Path) -> bool:
+    """Whether a folder has a workflow section or an agents section, and may be a workflow's."""
+    if folder.name.startswith(".") or folder.name == SHARED:
         return False
-    return bool(files_of(folder, _HEADS) or files_of(folder, ("agents",)))
+    return bool(section_files(folder, WORKFLOW_STEMS) or section_files(folder, ("agents",)))
 
 
 def load(
-    folder: Path, environment: Mapping[str, str] = NOTHING, home: Path | None = None
-) -> Loaded | Broken:
-    """`home` is where the folder lies, or lay, that this one is a copy of."""
-    if folder.is_symlink() and not _stays(folder, folder.parent):
-        elsewhere = Problem(folder.name, "", "is a link to a folder outside the workflows' folder")
-        return broken(folder.name, [elsewhere])
-    return _Reading(folder, home or folder.resolve(), environment).result()
+    folder: Path, environment: Mapping[str, str] = NO_ENVIRONMENT, home: Path | None = None
+) -> LoadedWorkflow | BrokenWorkflow:
+    """Load one folder; `home` is the original folder if this one is a copy."""
+    if folder.is_symlink() and not _is_within(folder, folder.parent):
+        outside = Problem(folder.name, "", "is a link to a folder outside the workflows' folder")
+        return broken_workflow(folder.name, [outside])
+    is_copy = home is not None
+    return _FolderLoader(folder, home or folder.resolve(), environment, is_copy).result()
 
 
-def broken(folder: str, problems: Iterable[Problem]) -> Broken:
+def broken_workflow(folder: str, problems: Iterable[Problem]) -> BrokenWorkflow:
+    """The folder with its problems, errors first."""
     listed = (*errors(problems := list(problems)), *warnings(problems))
-    return Broken(shown_name(folder), tuple(one.line for one in errors(listed)), listed, folder)
+    return BrokenWorkflow(
+        display_name(folder), tuple(one.line for one in errors(listed)), listed, folder
+    )
 
 
-def shown_name(folder: str) -> WorkflowName:
-    """A folder's name, cut where it is too long for the name of a workflow."""
+def display_name(folder: str) -> WorkflowName:
+    """A folder's name, shortened if it is not valid as the name of a workflow."""
     try:
         token(folder)
     except InvalidIdError:
@@ -149,11 +155,13 @@ def shown_name(folder: str) -> WorkflowName:
     return WorkflowName(folder)
 
 
-def _apart(found: Iterable[Loaded | Broken]) -> Iterable[Loaded | Broken]:
-    """Two workflows of one name, also where only the case differs, cannot both be called."""
-    first: dict[str, Loaded] = {}
-    for one in found:
-        if isinstance(one, Broken):
+def _reject_duplicate_names(
+    workflows: Iterable[LoadedWorkflow | BrokenWorkflow],
+) -> Iterable[LoadedWorkflow | BrokenWorkflow]:
+    """Replace all but the first workflow of a name, regardless of case, by a broken one."""
+    first: dict[str, LoadedWorkflow] = {}
+    for one in workflows:
+        if isinstance(one, BrokenWorkflow):
             yield one
             continue
         name = str(one.workflow.name)
@@ -161,168 +169,141 @@ def _apart(found: Iterable[Loaded | Broken]) -> Iterable[Loaded | Broken]:
         if taken is one:
             yield one
         else:
-            yield clash(one, taken)
+            yield duplicate_name(one, taken)
 
 
-def clash(one: Loaded, taken: Loaded) -> Broken:
-    what = f"another folder has a workflow of this name: {taken.folder} ({taken.workflow.name})"
-    problem = Problem("workflow.json", "workflow_name", what, found=str(one.workflow.name))
-    return broken(one.folder, [problem, *one.diagnosis])
+def duplicate_name(one: LoadedWorkflow, taken: LoadedWorkflow) -> BrokenWorkflow:
+    """A workflow whose name another folder has already."""
+    message = f"another folder has a workflow of this name: {taken.folder} ({taken.workflow.name})"
+    problem = Problem("workflow.json", "workflow_name", message, found=str(one.workflow.name))
+    return broken_workflow(one.folder, [problem, *one.diagnostics])
 
 
-def _stays(path: Path, within: Path) -> bool:
+def _is_within(path: Path, within: Path) -> bool:
     try:
         return path.resolve().is_relative_to(within.resolve())
-    except (OSError, RuntimeError):  # a circle of links
+    except (OSError, RuntimeError):  # a cycle of links
         return False
 
 
 @dataclass(slots=True)
-class _Reading:
-    """One folder, read as far as it goes."""
+class _FolderLoader:
+    """Reads one folder and collects its problems."""
 
     folder: Path
     home: Path
     environment: Mapping[str, str]
+    is_copy: bool
+    """Whether the folder was written from a version's bundles, which have the shared files in it."""
     problems: list[Problem] = field(default_factory=list)
     sources: dict[str, Source] = field(default_factory=dict)
 
-    def result(self) -> Loaded | Broken:
-        sections = self._sections()
-        values: Mapping[str, Any] = {}
-        if sections is not None:
-            self.problems += check(sections, self.folder)
-            values = self._values(sections.variables)
-            self._strangers(sections.variables)
+    def result(self) -> LoadedWorkflow | BrokenWorkflow:
         code = self._code()
-        if sections is None or errors(self.problems):
-            return broken(self.folder.name, self.problems)
+        reader = SectionReader(self.folder, imported_packages(code.files))
+        sections = reader.read()
+        self.problems += reader.problems
+        self.sources = dict(sections.sources)
+        self.problems += check(sections)
+        values = self._values(sections.variables)
+        self._warn_of_unread_files(sections.variables)
+        self._warn_of_trusted_variables(sections.variables, code)
+        if errors(self.problems):
+            return broken_workflow(self.folder.name, self.problems)
         manifests = self._manifests(sections.variables)
         if manifests.size + code.size > MAX_BYTES:
-            return broken(self.folder.name, [*self.problems, too_large(self.folder)])
+            return broken_workflow(self.folder.name, [*self.problems, too_large(self.folder)])
         version = Version(manifests.digest, code.digest)
-        return Loaded(
+        workflow = build_workflow(self.home, sections, values, version)
+        report = Report(self.sources)
+        check_dead_ends(report, workflow, sections.demo, code_asks=_asks(code))
+        self.problems += report.problems
+        return LoadedWorkflow(
             folder=self.folder.name,
-            workflow=build_workflow(self.folder, self.home, sections, values, version),
+            workflow=workflow,
             demo=sections.demo,
-            diagnosis=warnings(self.problems),
+            diagnostics=warnings(self.problems),
             manifests=manifests,
+            lenient=sections.lenient,
             code=tool_code(self.home, code),
         )
 
-    def _code(self) -> Parcel:
+    def _code(self) -> FileBundle:
         try:
-            return code_of(self.folder)
+            return self._own_and_shared_code()
         except UnreadableError as unreadable:
             self.problems.append(unreadable.problem)
-            return Parcel()
+            return FileBundle()
 
-    def _manifests(self, variables: VariablesManifest) -> Parcel:
+    def _own_and_shared_code(self) -> FileBundle:
+        """The folder's Python files, and those of the shared folder if any of them imports it.
+
+        Raises UnreadableError.
+        """
+        own = read_python_files(self.folder)
+        if has_shared(own.files) and not self.is_copy:
+            raise UnreadableError(Problem(SHARED, "", _MISPLACED))
+        if not uses_shared(own.files) or has_shared(own.files):
+            return own
+        shared = self.folder.parent / SHARED
+        if not shared.is_dir() or not _is_within(shared, self.folder.parent):
+            raise UnreadableError(Problem(SHARED, "", _NO_SHARED))
+        return with_shared(own, read_python_files(shared))
+
+    def _manifests(self, variables: VariablesManifest) -> FileBundle:
         files = {source.file: source.data for source in self.sources.values()}
-        for path in _read_by(variables):
+        for path in _variable_files(variables):
             if (file := self.folder / path).is_file():
                 files[normpath(path)] = file.read_bytes()
-        return Parcel(self.folder.name, files)
-
-    def _sections(self) -> Sections | None:
-        """None where the agents cannot be read: what the others say of them cannot be checked."""
-        head = self._section("workflow", WorkflowManifest)
-        agents = self._section("agents", AgentsManifest)
-        sections = Sections(
-            head=head or WorkflowManifest(workflow_name="unread"),
-            agents=agents or AgentsManifest(agents=[AgentManifest(name="unread")]),
-            tools=self._section("tools", ToolsManifest) or ToolsManifest(),
-            handoffs=self._section("handoffs", HandoffsManifest) or HandoffsManifest(),
-            variables=self._section("context_variables", VariablesManifest) or VariablesManifest(),
-            outputs=self._section("structured_outputs", OutputsManifest) or OutputsManifest(),
-            page=self._section("ui_config", PageManifest) or PageManifest(),
-            hooks=self._section("hooks", HooksManifest) or HooksManifest(),
-            demo=self._section("demo", DemoScripts) or DemoScripts(),
-            sources=self.sources,
-        )
-        return None if agents is None else sections
-
-    def _section(self, name: str, model: type[M]) -> M | None:
-        stems = _HEADS if name == "workflow" else (name,)
-        files = files_of(self.folder, stems)
-        if not files:
-            if name not in _NEEDED:
-                return None
-            accepted = [f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
-            self.problems.append(Problem(accepted[0], "", "is missing", accepted=tuple(accepted)))
-            return None
-        if len(files) > 1:
-            listed = " and ".join(path.name for path in files)
-            self.problems.append(Problem(files[0].name, "", f"is there twice: {listed}"))
-            return None
-        return self._file(name, files[0], model)
-
-    def _file(self, name: str, path: Path, model: type[M]) -> M | None:
-        try:
-            source = self.sources[name] = _unwrapped(read(path, self.folder), name)
-        except UnreadableError as unreadable:
-            self.problems.append(unreadable.problem)
-            return None
-        raw = source.raw
-        if isinstance(raw, dict):
-            raw = {key: value for key, value in raw.items() if key != "$schema"}  # for editors
-        if name == "workflow" and isinstance(raw, dict):
-            raw = {"workflow_name": self.folder.name, **raw}
-        try:
-            return model.model_validate(raw)
-        except ValidationError as invalid:
-            self.problems += from_validation(invalid, source.file, model, source.where)
-            return None
+        return FileBundle(self.folder.name, files)
 
     def _values(self, variables: VariablesManifest) -> Mapping[str, Any]:
         values = {}
         for number, variable in enumerate(variables.definitions):
             try:
-                values[variable.name] = value_of(variable, self.folder, self.environment)
-            except NoValueError as trouble:
+                values[variable.name] = initial_value(variable, self.folder, self.environment)
+            except VariableValueError as error:
                 source = self.sources["context_variables"]
-                where = source.where(("definitions", number, "source"))
-                self.problems.append(Problem(source.file, where, str(trouble)))
+                path = source.path_of(("definitions", number, "source"))
+                self.problems.append(Problem(source.file, path, str(error)))
         return values
 
-    def _strangers(self, variables: VariablesManifest) -> None:
-        """Files that look like sections and are none: a misspelt one would be missed in silence."""
-        read_elsewhere = _read_by(variables)
+    def _warn_of_unread_files(self, variables: VariablesManifest) -> None:
+        """Warn of files that are no section: the name of one may be misspelt."""
+        variable_files = _variable_files(variables)
         for path in sorted(self.folder.iterdir()):
             if path.name == "_pack":
                 self._warn(path, "is accepted, but not executed by this release")
-            elif path.suffix not in SUFFIXES or path.stem in _STEMS or path.name in read_elsewhere:
+            elif (
+                path.suffix.casefold() not in SUFFIXES
+                or path.stem.casefold() in SECTION_STEMS
+                or path.name in variable_files
+            ):
                 continue
             else:
-                what = "is no section of a workflow, and not read"
-                self._warn(path, what, nearest(path.stem, _STEMS))
+                message = "is not a section of a workflow and is not read"
+                self._warn(path, message, closest_name(path.stem, SECTION_STEMS))
 
-    def _warn(self, path: Path, what: str, hint: str = "") -> None:
-        self.problems.append(Problem(path.name, "", what, hint=hint, severity="warning"))
+    def _warn_of_trusted_variables(self, variables: VariablesManifest, code: FileBundle) -> None:
+        """Warn of code that reads what users may set: a price, for one, must not come from there."""
+        settable = {one.name for one in variables.definitions if one.settable_by is not None}
+        for file, source in sorted(code.files.items()) if settable else ():
+            for name, line in variable_reads(source):
+                if name in settable:
+                    message = f"reads {name}, which users may set to any value: check it"
+                    problem = Problem(file, f"line {line}", message, severity="warning")
+                    self.problems.append(problem)
+
+    def _warn(self, path: Path, message: str, hint: str = "") -> None:
+        self.problems.append(Problem(path.name, "", message, hint=hint, severity="warning"))
 
 
-def _read_by(variables: VariablesManifest) -> set[str]:
-    """The files that give variables their values."""
+def _asks(code: FileBundle) -> bool:
+    """Whether some tool seems to ask the user by its code."""
+    return any(call in source for source in code.files.values() for call in _ASKING_CALLS)
+
+
+def _variable_files(variables: VariablesManifest) -> set[str]:
+    """The paths of the files that variables are read from."""
     sources = [variable.source for variable in variables.definitions]
     return {source.path for source in sources if isinstance(source, FileSource)}
-
-
-def _unwrapped(source: Source, name: str) -> Source:
-    """A section may be repeated as a wrapper inside its own file."""
-    names = _HEADS if name == "workflow" else (name,)
-    match source.raw:
-        case dict() as raw if len(raw) == 1 and (key := next(iter(raw))) in names:
-            inner = raw[key]
-        case _:
-            return source
-    if not isinstance(inner, dict) or (name in _ROOTS and not _is_section(inner, _ROOTS[name])):
-        return source
-    return replace(source, raw=inner, within=(key,))
-
-
-def _is_section(inner: dict[str, Any], root: str) -> bool:
-    """A map of agents has no agent called agents: unless its values are all entries."""
-    held = inner.get(root)
-    return isinstance(held, list) or (
-        isinstance(held, dict) and all(isinstance(entry, dict) for entry in held.values())
-    )

@@ -1,4 +1,4 @@
-"""A new workflow: a small one that loads, runs at once on the demo model, and is easy to change."""
+"""Create a small workflow that runs on the demo model and is easy to change."""
 
 import json
 import re
@@ -9,24 +9,26 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 class ScaffoldError(Exception):
-    """Why no workflow was made."""
+    """Why the workflow was not created."""
 
 
-def make(name: str, root: Path) -> Path:
-    """The new workflow's folder. Raises ScaffoldError."""
+def create_workflow(name: str, root: Path) -> Path:
+    """Create a workflow below `root`; returns its folder. Raises ScaffoldError."""
     if not NAME.fullmatch(name):
         raise ScaffoldError(
-            f"{name}: a name begins with a letter, then A-Z a-z 0-9 _ -, 64 in all at the most"
+            f"{name}: a workflow name starts with a letter, followed by A-Z a-z 0-9 _ -, at most 64 characters"
         )
     root.mkdir(parents=True, exist_ok=True)
     taken = [path.name for path in root.iterdir() if path.name.casefold() == name.casefold()]
     if taken:
-        raise ScaffoldError(f"{root / taken[0]} is there already")
+        raise ScaffoldError(f"{root / taken[0]} already exists")
     folder = root / name
     (folder / "tools").mkdir(parents=True)
+    (folder / "tests").mkdir()
     for section, content in _sections(name).items():
         (folder / section).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    (folder / "tools" / "notes.py").write_text(_TOOL)
+    (folder / "tools" / "notes.py").write_text(_TOOL_FILE)
+    (folder / "tests" / "test_guide.py").write_text(_TEST_FILE)
     return folder
 
 
@@ -47,7 +49,7 @@ def _sections(name: str) -> dict[str, dict[str, Any]]:
             "agents": [
                 {
                     "name": "Guide",
-                    "system_message": "You listen. Call take_note with what the person said in one "
+                    "system_message": "You listen. Call take_note with what the user said in one "
                     "sentence, then answer in two sentences and end with a question.",
                 }
             ]
@@ -89,7 +91,7 @@ def _sections(name: str) -> dict[str, dict[str, Any]]:
     }
 
 
-_TOOL = '''"""What the guide can do; models never see the parameter `context_variables`."""
+_TOOL_FILE = '''"""What the guide can do; models never see the parameter `context_variables`."""
 
 from typing import Any
 
@@ -98,4 +100,15 @@ def take_note(sentence: str, context_variables: dict[str, Any]) -> str:
     notes = [*context_variables.get("notes", []), sentence]
     context_variables["notes"] = notes
     return f"Noted, that makes {len(notes)}."
+'''
+
+_TEST_FILE = '''"""What becomes of a conversation, with the lines of demo.json in place of a model."""
+
+from typing import Any
+
+
+async def test_the_guide_notes_what_the_user_said(play: Any) -> None:
+    chat = await play("I want to learn to sail.", "And to bake.")
+    assert chat.variables["notes"] == ["I want to learn to sail.", "And to bake."]
+    assert chat.texts[-1].startswith("Noted, that makes 2.")
 '''

@@ -1,4 +1,4 @@
-"""A workflow as the core knows it: agents, tools, who follows whom, and when to stop."""
+"""The specification of a workflow: agents, tools, handoff rules, variables and limits."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,43 +8,54 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from contracts.catalogue import StartupMode
+from contracts.events.chat import WhileRunning
 from contracts.events.human import Display
+from contracts.events.turn import USER as USER
+from contracts.events.turn import ToolEffect
 from contracts.ids import AgentName, WorkflowName
+from services.orchestrator.workflows.effect_policy import (
+    DEFAULT_POLICY,
+    NOTHING_DECLARED,
+    DeclaredEffect,
+    EffectPolicy,
+)
 from services.orchestrator.workflows.expressions import Expression
-from services.orchestrator.workflows.providers import ProviderName
+from services.orchestrator.workflows.known_providers import ProviderName, Thinking
+from services.orchestrator.workflows.patterns import is_found
 
-USER = AgentName("user")
-"""The speaker that is the person."""
 TERMINATE = AgentName("terminate")
-"""Whom a rule names to end the conversation."""
+"""The target of a rule that ends the conversation."""
 
-MATCHED_CHARS = 20_000
-"""How much of a reply a regular expression is asked about: manifests may write slow ones."""
+MAX_MATCHED_CHARS = 20_000
+"""How much of a reply is searched with a regular expression."""
 
 Refresh = Literal["once", "per_phase", "on_demand"]
 Pattern = Literal["DefaultPattern", "AutoPattern", "RoundRobinPattern", "RandomPattern"]
 
 
 def transfer_name(target: AgentName) -> str:
-    """What a model calls to hand over to an agent: only what providers allow in a tool's name."""
+    """The tool name that hands over to an agent, with the characters that providers allow."""
     return f"transfer_to_{re.sub('[^A-Za-z0-9_-]', '_', target)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """SHA-256 in hex: of a workflow's manifests, and of the tool code beside them."""
+    """SHA-256 in hex of a workflow's manifests and of its tool code."""
 
     manifests: str
     tools: str
 
     @property
-    def shown(self) -> str:
+    def short_form(self) -> str:
         return f"{self.manifests[:12]}+{self.tools[:12]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`timeout_seconds` is for one run, `retries` are further runs, `max_concurrent` is per process."""
+    """`timeout_seconds` limits one attempt; `retries` are further attempts after a failed one.
+
+    `max_concurrent` limits the calls that run at the same time in a process.
+    """
 
     timeout_seconds: float = 600.0
     retries: int = 0
@@ -52,20 +63,55 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
-    """How a tool is shown where its function does not say."""
+class ToolUi:
+    """The UI component of a tool whose function does not choose one itself."""
 
     component: str | None = None
     display: Display = "inline"
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
-    """A Python function of the workflow's folder, for agents to call or for the runtime.
+class Recipients:
+    """Users, and roles of tokens, that a question is for."""
 
-    `file` lies below the folder. With `auto_invoke` the runtime calls it with the structured output
-    of an agent that is in `auto_tool_mode`. With `requires_approval` a person must say yes to each
-    call of a model.
+    users: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionRouting:
+    """Who is asked: `to`, None for the chat's user, and after `escalate_after` seconds `escalate_to`, too.
+
+    With `send_links`, business events hold links that answer the question.
+    """
+
+    to: Recipients | None = None
+    escalate_after: float | None = None
+    escalate_to: Recipients = Recipients()
+    send_links: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalPolicy:
+    """How the calls of a tool are approved.
+
+    Unanswered for `expires_after_seconds`, a call is refused. With `allow_always`, the answer may
+    approve all further calls of the tool by the same agent in the chat.
+    """
+
+    expires_after_seconds: float | None = None
+    allow_always: bool = False
+    routing: QuestionRouting = QuestionRouting()
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A Python function of the workflow's folder that a model or the runtime calls.
+
+    `file` is relative to the folder. With `auto_invoke` the runtime calls the function with the
+    structured output of an agent in `auto_tool_mode`. With an `approval`, each call of a model must
+    be approved. `check` is the function of the same file that finds out whether a call in doubt was
+    done.
     """
 
     name: str
@@ -73,9 +119,11 @@ class Tool:
     file: PurePath
     function: str
     limits: Limits = Limits()
-    interface: Interface | None = None
+    ui: ToolUi | None = None
     auto_invoke: bool = False
-    requires_approval: bool = False
+    approval: ApprovalPolicy | None = None
+    effects: EffectPolicy = DEFAULT_POLICY
+    check: str | None = None
 
 
 HookKind = Literal[
@@ -88,7 +136,7 @@ HookKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A Python function of the workflow's folder that sees what an agent reads or says first."""
+    """A Python function of the workflow's folder that may change what an agent reads or sends."""
 
     kind: HookKind
     file: PurePath
@@ -96,14 +144,14 @@ class Hook:
 
 
 class OutputInvalidError(ValueError):
-    """A reply that is not what its agent's model says: which field, and why."""
+    """A reply that does not match the output model of its agent: which field, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The model that an agent answers in.
+    """The model of an agent's structured output.
 
-    `schema` is its JSON Schema; `parse` gives the data of a reply, or raises OutputInvalidError.
+    `schema` is its JSON Schema; `parse` returns the data of a reply or raises OutputInvalidError.
     """
 
     name: str
@@ -112,16 +160,16 @@ class Output:
 
     @property
     def schema_name(self) -> str:
-        """What a provider is told it is called: only what providers allow in such a name."""
+        """The schema's name in requests, with the characters that providers allow."""
         return re.sub("[^A-Za-z0-9_-]", "_", self.name)[:64]
 
 
 @dataclass(frozen=True, slots=True)
 class TextTrigger:
-    """When `agent` says so, `variable` becomes `value`; one of the three ways to match is set.
+    """Sets `variable` to `value` when a reply of `agent` matches.
 
-    `equals` and `contains` mind the case; `regex` is searched for. What `is_hidden` catches is for
-    the runtime alone.
+    Exactly one of `equals`, `contains` (both case-sensitive) and `regex` (searched for) is set.
+    With `ui_hidden`, a reply that is equal to the text is not shown to users.
     """
 
     variable: str
@@ -133,19 +181,21 @@ class TextTrigger:
     ui_hidden: bool = False
 
     def matches(self, text: str) -> bool:
-        said = text.strip()
+        reply = text.strip()
         if self.equals is not None:
-            return said == self.equals.strip()
+            return reply == self.equals.strip()
         if self.contains is not None:
-            return self.contains in said
-        return self.regex is not None and re.search(self.regex, said[:MATCHED_CHARS]) is not None
+            return self.contains in reply
+        if self.regex is None:
+            return False
+        return is_found(self.regex, reply[:MAX_MATCHED_CHARS])
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerTrigger:
-    """What the person answers to a UI tool under `key`, a dotted path, becomes `variable`.
+    """Sets `variable` to the value at `key`, a dotted path, of the user's answer to a UI tool.
 
-    With a `value` the variable becomes that, once there is anything under the key.
+    With a `value`, the variable is set to that instead, if the answer has anything at `key`.
     """
 
     variable: str
@@ -159,10 +209,13 @@ Trigger = TextTrigger | AnswerTrigger
 
 @dataclass(frozen=True, slots=True)
 class McpServer:
-    """A server whose tools agents may call: a program that is started (`command`), or an address (`url`).
+    """An MCP server whose tools agents may call: a program (`command`) or an HTTP address (`url`).
 
-    `secrets` are environment variables of the program or headers of each request, by the names of
-    the variables here that hold their values. `limits` are those of each of its tools.
+    `secrets` are pairs: the name of an environment variable of the program, or of a header of each
+    request, and the name of this process's environment variable with its value. `limits` apply to
+    each of the server's tools. `declared_effect` is what the manifest says of all its tools,
+    `tool_effects` of single ones, by the server's own names for them. `check` is a file and a
+    function in it, which finds out whether a call in doubt was done.
     """
 
     name: str
@@ -174,15 +227,19 @@ class McpServer:
     allowed_tools: tuple[str, ...] | None = None
     blocked_tools: tuple[str, ...] = ()
     limits: Limits = Limits()
-    requires_approval: bool = False
+    approval: ApprovalPolicy | None = None
+    declared_effect: DeclaredEffect = NOTHING_DECLARED
+    tool_effects: tuple[tuple[str, ToolEffect], ...] = ()
+    check: tuple[PurePath, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DataReference:
-    """A context variable whose value lies in a database elsewhere.
+    """A context variable whose value is looked up in another service's database.
 
-    `query` compares fields with values, which may hold `{{runtime.app_id}}` and `{{var.path}}`.
-    `once` is asked before the first turn, `per_phase` before each, `on_demand` when a tool wants it.
+    `query` compares fields with values, which may contain `{{runtime.app_id}}` and `{{var.path}}`.
+    `refresh` says when: `once` before the first turn, `per_phase` before each turn, `on_demand`
+    when a tool asks for it.
     """
 
     name: str
@@ -196,7 +253,7 @@ class DataReference:
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """A model may hand over to `target` when `condition`, in words, holds."""
+    """A handoff that the model may choose; `condition` is its description, in natural language."""
 
     target: AgentName
     condition: str
@@ -204,7 +261,7 @@ class Handoff:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`target` has the word when `condition` holds for the context variables."""
+    """`target` is next when `condition` is true for the context variables."""
 
     target: AgentName
     condition: Expression
@@ -212,10 +269,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """By which model an agent answers; what is left out is the process's own.
+    """The model of an agent; None stands for the default of the process.
 
-    `api_key_env` names the environment variable that holds the key, where it is not the provider's
-    usual one.
+    `max_tokens` is the limit of one answer, None for that of the provider.
+    `api_key_env` names the environment variable with the key, None for the provider's usual one.
     """
 
     model: str | None = None
@@ -223,18 +280,22 @@ class ModelChoice:
     base_url: str | None = None
     api_key_env: str | None = None
     provider: ProviderName | None = None
+    max_tokens: int | None = None
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Whose turn it is, and who follows: the first of each kind of rules that holds.
+    """An agent: its prompt, model and tools, and the rules for who follows it.
 
-    `before_reply` gives the agent's own turn away before it begins. Where the agent itself hands
-    over to nobody, `after_work_if` says who follows, then `after_work`, then the pattern.
-    `max_consecutive_auto_reply` is how many turns it may take running, with no word of the person.
+    `before_reply` redirects the agent's turn before it starts. If the agent itself hands over to
+    nobody, `after_work_if` decides who follows, then `after_work`, then the pattern; of several
+    rules, the first that holds applies. `max_consecutive_auto_reply` is the number of turns in a
+    row that the agent may have without a message of the user.
 
-    A reply must meet `output` where it is required, and is captured where it merely does. `before`
-    and `after` are called around each of its turns. `hidden` are replies that nobody is shown.
+    If `output_required`, a reply must match `output`; otherwise its data is recorded if it does.
+    `before_tools` and `after_tools` are called before and after each turn of the agent. `hidden`
+    are replies that are not shown to users.
     """
 
     name: AgentName
@@ -247,43 +308,46 @@ class Agent:
     max_consecutive_auto_reply: int | None = None
     variables: tuple[str, ...] = ()
     model: ModelChoice = ModelChoice()
-    servers: tuple[McpServer, ...] = ()
+    mcp_servers: tuple[McpServer, ...] = ()
     output: Output | None = None
     output_required: bool = False
     auto_tool_mode: bool = False
-    before: tuple[Tool, ...] = ()
-    after: tuple[Tool, ...] = ()
+    before_tools: tuple[Tool, ...] = ()
+    after_tools: tuple[Tool, ...] = ()
     hooks: tuple[Hook, ...] = ()
     hidden: frozenset[str] = frozenset()
 
     @property
     def auto_tool(self) -> Tool | None:
-        """What the runtime calls with the agent's output."""
+        """The tool that the runtime calls with the agent's structured output."""
         if not self.auto_tool_mode:
             return None
         return next((tool for tool in self.tools if tool.auto_invoke), None)
 
     @property
-    def reshapes(self) -> bool:
-        """Whether a hook sees the conversation before the agent does."""
+    def has_input_hooks(self) -> bool:
+        """Whether a hook may change the conversation before the agent reads it."""
         return any(hook.kind != "process_message_before_send" for hook in self.hooks)
 
     def hides(self, text: str) -> bool:
-        """Whether a text of this agent is for the runtime alone."""
+        """Whether a reply of this agent is not shown to users."""
         return self.auto_tool_mode or text.strip() in self.hidden
 
     def may_hide(self, beginning: str) -> bool:
-        """Whether a text that begins so may yet turn out to be for the runtime alone."""
-        so_far = beginning.strip()
-        return self.auto_tool_mode or any(whole.startswith(so_far) for whole in self.hidden)
+        """Whether a reply that begins so may turn out to be one that is not shown to users."""
+        prefix = beginning.strip()
+        return self.auto_tool_mode or any(text.startswith(prefix) for text in self.hidden)
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """`initial_message` is the hidden seed of an AgentDriven run.
+    """A workflow as the runtime executes it.
 
-    After the person's words `after_user_if` says who follows, then `after_user`, then the pattern.
-    `version` is none only where it was not read from a folder.
+    `initial_message` is the first message that agents read; users do not see it. After a user's
+    message, `after_user_if` decides who follows, then `after_user`, then the pattern. `while_running`
+    is what becomes of a message that the user sends while an answer is running. `settable` are the
+    variables that users may set, with the components that may do so; none: any. `version` is
+    None only if the workflow was not read from a folder.
     """
 
     name: WorkflowName
@@ -294,12 +358,14 @@ class Workflow:
     max_turns: int = 50
     human_in_the_loop: bool = False
     startup_mode: StartupMode = "AgentDriven"
+    while_running: WhileRunning = "queue"
     initial_message: str | None = None
     initial_message_to_user: str | None = None
     after_user_if: tuple[Rule, ...] = ()
     after_user: AgentName | None = None
     visual_agents: tuple[AgentName, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    settable: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     references: tuple[DataReference, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     before_chat: tuple[Tool, ...] = ()

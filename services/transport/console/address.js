@@ -20,9 +20,16 @@ export function samePlace(one, other) {
   return (one && hashOf(one)) === (other && hashOf(other));
 }
 
-/** The socket that tells what comes after `cursor`; `whole`: each event as it is stored, too. */
+/** Events that a chat is opened with; earlier ones are read in pages of as many. */
+export const TAIL = 100;
+
+/**
+ * The socket of what comes after `cursor`, or of the newest events where there is none; `whole`: each
+ * event as it is stored, too.
+ */
 export function socketOf(location, { app, workflow, chat }, user, cursor, whole) {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const path = [workflow, app, chat, user].map(encodeURIComponent).join("/");
-  return `${scheme}://${location.host}/ws/${path}?after=${cursor}&events=${whole ? 1 : 0}`;
+  const start = cursor === null ? `tail=${TAIL}` : `after=${cursor}`;
+  return `${scheme}://${location.host}/ws/${path}?${start}&events=${whole ? 1 : 0}`;
 }

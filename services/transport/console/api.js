@@ -33,19 +33,33 @@ export const say = ({ app, chat }, user, message) =>
 export const answer = (question, text) =>
   ask("POST", ["api", "user-input", "submit"], { input_request_id: question, user_input: text });
 
+/** The decision about a call: `{ approved, always }`, and a reason as `text`. */
+export const decide = ({ app, chat }, question, decision) =>
+  ask("POST", ["api", "chats", app, chat, "questions", question, "answer"], decision);
+
 export const respond = (form, response) =>
   ask("POST", ["api", "ui-tool", "submit"], { event_id: form, response_data: response });
+
+/** The page of `limit` events before event `before`. */
+export const earlier = ({ app, chat }, user, before, limit, whole) =>
+  ask("GET", ["api", "chats", app, chat, "events"], undefined,
+    { user_id: user, before, limit, events: whole ? 1 : 0 });
+
+/** `turn` is the one that the person saw: an answer to a later message is not stopped. */
+export const stop = ({ app, chat }, user, turn) =>
+  ask("POST", ["api", "chats", app, chat, "stop"], { user_id: user, ...(turn ? { turn } : {}) });
 
 export const cancel = ({ app, chat }, user) =>
   ask("POST", ["api", "chats", app, chat, "cancel"], { user_id: user, reason: "cancelled in the console" });
 
-async function ask(method, path, body) {
-  const response = await reached(`/${path.map(encodeURIComponent).join("/")}`, {
+async function ask(method, path, body, query) {
+  const search = query ? `?${new URLSearchParams(query)}` : "";
+  const response = await reached(`/${path.map(encodeURIComponent).join("/")}${search}`, {
     method,
     headers: { ...headersOf(localStorage), ...(body ? { "Content-Type": "application/json" } : {}) },
     body: body && JSON.stringify(body),
     signal: AbortSignal.timeout(PATIENCE),
-    cache: "no-store",
+    cache: "no-cache", // asks each time; the same list comes as 304
   });
   const answered = await response.json().catch(() => null);
   if (response.ok) return answered;

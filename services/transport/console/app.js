@@ -1,10 +1,10 @@
 /** Where the page's parts meet: the hash names a chat, its socket feeds the state, the state is shown. */
 
-import { hashOf, placeOf, samePlace, socketOf } from "./address.js";
+import { hashOf, placeOf, samePlace, socketOf, TAIL } from "./address.js";
 import * as api from "./api.js";
 import { Connection } from "./connection.js";
 import { appOf, isOperator, takeToken } from "./signin.js";
-import { cursor, EMPTY, fold, mustAskAgain, openQuestion } from "./state.js";
+import { cursor, EMPTY, fold, hasEarlier, mayAnswer, mustAskAgain, openQuestion, withEarlier } from "./state.js";
 import { View } from "./view.js";
 
 const CHATS_EVERY = 5_000;
@@ -22,19 +22,24 @@ let place = null;
 let state = EMPTY;
 let connection = null;
 let drawing = false;
+let earlier = { loading: false, fault: "" }; // the page of earlier events that is being read
 
 const view = new View({
   begin,
   linkTo: ({ workflow_name, chat_id }) => hashOf({ app: app.value, workflow: workflow_name, chat: chat_id }),
   speak: (text) => {
     const question = openQuestion(state);
-    return question ? api.answer(question.id, text) : api.say(place, user.value, text);
+    return question && mayAnswer(question, whoAmI()) ? api.answer(question.id, text) : api.say(place, user.value, text);
   },
   answer: api.answer,
+  decide: (question, decision) => api.decide(place, question, decision),
+  mayAnswer: (question) => mayAnswer(question, whoAmI()),
   respond: api.respond,
+  stop: () => api.stop(place, user.value, state.turn),
   cancel: () => api.cancel(place, user.value),
   complain: (message) => hear({ type: "chat.error", data: { message } }),
   reconnect: () => connection?.now(),
+  showEarlier,
   beginAgain: () => begin(place.workflow).catch(({ message }) => hear({ type: "chat.error", data: { message } })),
 });
 
@@ -50,6 +55,11 @@ function keptField(name, usual) {
     refreshChats();
   });
   return field;
+}
+
+/** Without sign-in a request has every role. */
+function whoAmI() {
+  return { user: user.value, roles: me.signed_in ? (me.roles ?? []) : null };
 }
 
 async function begin(workflow) {
@@ -73,6 +83,7 @@ function turn() {
   connection = null;
   place = next;
   state = EMPTY;
+  earlier = { loading: false, fault: "" };
   if (place) app.value = place.app;
   view.turnTo(place);
   view.sidebar.showChats(chats, place?.chat);
@@ -105,8 +116,21 @@ function draw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    if (place) view.show(state, cards[place.workflow], titleOf(place.chat));
+    if (place) view.show(state, cards[place.workflow], titleOf(place.chat), earlier);
   });
+}
+
+async function showEarlier() {
+  if (earlier.loading || !hasEarlier(state)) return;
+  const here = place;
+  earlier = { loading: true, fault: "" };
+  draw();
+  const page = await api.earlier(here, user.value, state.first, TAIL, isOperator(me))
+    .catch(({ message }) => ({ fault: message }));
+  if (here !== place) return; // another chat is open by now
+  earlier = { loading: false, fault: page.fault ?? "" };
+  if (!page.fault) state = withEarlier(state, page);
+  draw();
 }
 
 function titleOf(chat) {

@@ -2,7 +2,7 @@
 
 import { say } from "./elements.js";
 import { drawn } from "./entries.js";
-import { textId } from "./state.js";
+import { hasEarlier, textId } from "./state.js";
 
 const NEAR = 80;
 
@@ -11,35 +11,53 @@ export class Conversation {
   #list;
   #thinking;
   #jump;
+  #earlier;
   #spoken;
   #deeds;
   #shown = new Map();
   #stuck = true;
+  #first = 0; // the earliest event that was shown
 
-  constructor({ scroller, list, thinking, jump, spoken, deeds }) {
+  constructor({ scroller, list, thinking, jump, spoken, earlier, deeds }) {
     this.#scroller = scroller;
     this.#list = list;
     this.#thinking = thinking;
     this.#jump = jump;
+    this.#earlier = earlier;
     this.#spoken = spoken;
     this.#deeds = deeds;
     scroller.addEventListener("scroll", () => this.#scrolled());
     jump.addEventListener("click", () => this.#follow());
+    earlier.addEventListener("click", deeds.showEarlier);
   }
 
   clear() {
     this.#shown.clear();
     this.#list.replaceChildren();
     this.#stuck = true;
+    this.#first = 0;
   }
 
-  show(state, thinker) {
+  show(state, thinker, earlier) {
     const entries = withStream(state);
+    const isPage = state.first < this.#first;
+    const fromEnd = this.#scroller.scrollHeight - this.#scroller.scrollTop;
+    this.#first = state.first;
     this.#forget(entries);
-    entries.forEach((entry, at) => this.#place(entry, at, entries[at - 1], state.ready));
+    entries.forEach((entry, at) => this.#place(entry, at, entries[at - 1], state.ready && !isPage));
+    this.#offerEarlier(state, earlier);
     say(this.#thinking, thinker ? `${thinker} is thinking` : "");
     this.#thinking.hidden = !thinker;
     if (this.#stuck) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    else if (isPage) this.#scroller.scrollTop = this.#scroller.scrollHeight - fromEnd;
+  }
+
+  #offerEarlier(state, { loading, fault }) {
+    const hadFocus = document.activeElement === this.#earlier;
+    this.#earlier.hidden = !hasEarlier(state);
+    this.#earlier.setAttribute("aria-busy", String(loading));
+    say(this.#earlier, earlierWords(loading, fault));
+    if (hadFocus && this.#earlier.hidden) this.#scroller.focus();
   }
 
   #forget(entries) {
@@ -91,6 +109,7 @@ export class Conversation {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     this.#stuck = scrollHeight - scrollTop - clientHeight < NEAR;
     this.#jump.hidden = this.#stuck;
+    if (!this.#stuck && scrollTop < NEAR) this.#deeds.showEarlier();
   }
 
   #follow() {
@@ -99,11 +118,18 @@ export class Conversation {
   }
 }
 
-/** What is being said comes last, until its event gives it a place. */
+function earlierWords(loading, fault) {
+  if (loading) return "Loading earlier messages";
+  return fault ? `${fault} Try again` : "Show earlier messages";
+}
+
+/** What is being said comes last, until its event gives it a place; after it only what waits to be read. */
 function withStream({ entries, stream }) {
-  if (!stream || !stream.text) return entries;
+  const waiting = entries.filter(({ waits }) => waits);
+  const placed = waiting.length > 0 ? entries.filter(({ waits }) => !waits) : entries;
+  if (!stream || !stream.text) return [...placed, ...waiting];
   const { agent, text } = stream;
-  return [...entries, { id: textId(stream), kind: "text", agent, text, streaming: true, time: "" }];
+  return [...placed, { id: textId(stream), kind: "text", agent, text, streaming: true, time: "" }, ...waiting];
 }
 
 function sameText(one, other) {

@@ -4,7 +4,7 @@ import { clock, el, say } from "./elements.js";
 import { jsonOf, proseOf, readable } from "./prose.js";
 import { avatar, hueOf } from "./voices.js";
 
-const TOOL_WORDS = { running: "running", ok: "done", error: "failed", not_found: "unknown tool", stopped: "stopped" };
+const TOOL_WORDS = { running: "running", ok: "done", error: "failed", not_found: "unknown tool", refused: "refused", unknown: "outcome unknown", stopped: "stopped" };
 const END_WORDS = { completed: "Completed", failed: "Failed", cancelled: "Cancelled" };
 
 /** `deeds` is what a person can do from inside an entry: `answer(id, text)` and `respond(id, data)`. */
@@ -20,6 +20,7 @@ const DRAWN = {
   form: drawnForm,
   file: drawnFile,
   data: drawnData,
+  note: drawnNote,
   error: drawnError,
   end: drawnEnd,
 };
@@ -42,14 +43,19 @@ function voiced(name, entry, ...children) {
 
 function drawnText(entry) {
   const words = el("div.words");
+  const mark = el("p.mark", { "data-testid": "mark" });
   const node = entry.agent === "user"
     ? el("article.entry.bubble.own", { "data-agent": "user" }, el("div.said", {}, words,
-      el("time", { datetime: entry.time }, clock(entry.time))))
-    : voiced("article.entry.bubble", entry, words);
+      el("time", { datetime: entry.time }, clock(entry.time)), mark))
+    : voiced("article.entry.bubble", entry, words, mark);
   node.dataset.testid = "bubble";
   const time = node.querySelector("time");
   const change = (next) => {
     node.dataset.streaming = next.streaming ? "true" : "false";
+    if (next.interrupted) node.dataset.interrupted = next.interrupted;
+    else delete node.dataset.interrupted;
+    mark.hidden = !next.mark;
+    say(mark, next.mark ?? "");
     say(time, clock(next.time));
     words.replaceChildren(...proseOf(next.text));
   };
@@ -113,17 +119,76 @@ function drawnQuestion(entry, deeds) {
 
 function questionBody(entry, deeds) {
   const prompt = el("div.prompt", { id: `prompt-${entry.id}` }, ...proseOf(entry.prompt ?? ""));
-  if (entry.open) return openQuestion(entry, prompt, deeds);
+  if (entry.open && !deeds.mayAnswer(entry)) return el("div.card.open", {}, prompt, waitsFor(entry));
+  if (entry.open) return entry.approval ? openApproval(entry, prompt, deeds) : openQuestion(entry, prompt, deeds);
   const answered = entry.answer === null
-    ? el("p.answered.quiet", {}, "Not answered before the chat ended.")
-    : el("p.answered", { "data-testid": "answer" }, el("span.quiet", {}, "Answered"), " ", entry.answer);
+    ? el("p.answered.quiet", {}, "Not answered.")
+    : el("p.answered", { "data-testid": "answer" }, el("span.quiet", {}, verdictOf(entry)), " ", wordsOf(entry));
   return el("div.card", {}, prompt, answered);
+}
+
+/** What became of it: an approval is approved, refused, or asked again. */
+function verdictOf({ approval, approved, answeredBy }) {
+  if (!approval) return "Answered";
+  if (approved === null) return "Neither yes nor no, asked again:";
+  return `${approved ? "Approved" : "Refused"}${answeredBy ? ` by ${answeredBy}` : ""}`;
+}
+
+const BUTTONS = ["Approve", "Deny", "Always for this chat"];
+
+/** The label of a button says nothing that the verdict does not say. */
+function wordsOf({ approval, approved, answer }) {
+  return approval && approved !== null && BUTTONS.slice(0, 2).includes(answer) ? "" : answer;
+}
+
+/** Who is asked instead of the chat's user. */
+function waitsFor({ audience, escalated }) {
+  const asked = [audience, escalated].filter(Boolean);
+  const names = [...asked.flatMap(({ users }) => users), ...asked.flatMap(({ roles }) => roles.map((role) => `the role ${role}`))];
+  return el("p.quiet.waits-for", { "data-testid": "waits-for" }, `Waits for ${names.join(", ")}.`);
+}
+
+/** The buttons decide, with the text as the reason; a text that is sent alone must say yes or no. */
+function openApproval(entry, prompt, deeds) {
+  const fault = faultLine();
+  const input = el("textarea", {
+    rows: "1", "data-testid": "question-input", placeholder: "Reason, or yes or no in your own words", "aria-labelledby": prompt.id,
+  });
+  const decide = (decision) => attempt(form, fault, () => deeds.decide(entry.id, {
+    ...decision, text: input.value.trim() || null, arguments_digest: entry.approval.digest,
+  }));
+  const button = (label, decision, kind) =>
+    el(`button.option${kind}`, { type: "button", "data-testid": "option", onclick: () => decide(decision) }, label);
+  const options = [
+    button(BUTTONS[0], { approved: true }, ".approve"),
+    button(BUTTONS[1], { approved: false }, ".deny"),
+    ...(entry.approval.allow_always ? [button(BUTTONS[2], { approved: true, always: true }, "")] : []),
+  ];
+  const send = el("button.plain", { type: "submit", "data-testid": "question-send" }, "Answer");
+  const form = el("form.card.open.approval", {
+    onsubmit: (event) => {
+      event.preventDefault();
+      const text = input.value.trim();
+      if (text) attempt(form, fault, () => deeds.answer(entry.id, text));
+      else input.focus();
+    },
+  }, prompt, entry.audience || entry.escalated ? waitsFor(entry) : "",
+  el("div.options", {}, ...options), el("div.field", {}, input, send), fault);
+  return form;
+}
+
+/** The answer about a call in doubt that may be followed by the call's result. */
+const HAPPENED = "It happened";
+
+function placeholderOf({ doubt, options }) {
+  if (doubt) return "If it happened: what it returned";
+  return options.length > 0 ? "Or in your own words" : "Your answer";
 }
 
 function openQuestion(entry, prompt, deeds) {
   const fault = faultLine();
   const input = el("textarea", {
-    rows: "1", "data-testid": "question-input", placeholder: entry.options.length > 0 ? "Or in your own words" : "Your answer",
+    rows: "1", "data-testid": "question-input", placeholder: placeholderOf(entry),
     "aria-labelledby": prompt.id,
   });
   const send = el("button.primary", { type: "submit", "data-testid": "question-send" }, "Answer");
@@ -133,7 +198,8 @@ function openQuestion(entry, prompt, deeds) {
   const form = el("form.card.open", {
     onsubmit: (event) => {
       event.preventDefault();
-      if (input.value.trim()) submit(input.value.trim());
+      const text = input.value.trim();
+      if (text) submit(entry.doubt ? `${HAPPENED}: ${text}` : text);
       else input.focus();
     },
   }, prompt, options.length > 0 ? el("div.options", {}, ...options) : "", el("div.field", {}, input, send), fault);
@@ -227,6 +293,10 @@ function drawnData(entry) {
   return still(voiced("section.entry.activity", entry,
     el("details.tool", { "data-status": "ok" }, el("summary", {}, el("code", {}, entry.name || "data"),
       el("span.glance", {}, "structured output")), el("div.tool-body", {}, jsonOf(entry.data)))));
+}
+
+function drawnNote(entry) {
+  return still(el("p.entry.note", { role: "status", "data-testid": "note" }, entry.text));
 }
 
 function drawnError(entry) {

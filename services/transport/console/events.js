@@ -33,10 +33,15 @@ export class EventPanel {
   }
 
   show({ events, eventCount }) {
-    this.#forgetBefore(events[0]?.seq ?? 0);
+    const first = events[0]?.seq ?? 0;
+    const fromEnd = this.#list.scrollHeight - this.#list.scrollTop;
+    this.#forgetBefore(first);
+    const shown = this.#list.firstChild;
+    const firstShown = Number(shown?.dataset.seq ?? Infinity);
     const fresh = events.filter(({ seq }) => !this.#rows.has(seq));
     for (const event of fresh) this.#rows.set(event.seq, row(event));
-    this.#list.append(...fresh.map(({ seq }) => this.#rows.get(seq)));
+    for (const { seq } of fresh) this.#list.insertBefore(this.#rows.get(seq), seq < firstShown ? shown : null);
+    if (first < firstShown && shown) this.#list.scrollTop = this.#list.scrollHeight - fromEnd;
     const hidden = eventCount - events.length;
     say(this.#count, hidden > 0 ? `${eventCount} (newest ${events.length} shown)` : String(eventCount));
     this.#empty.hidden = eventCount > 0;
@@ -46,7 +51,7 @@ export class EventPanel {
   /** Rows that were scrolled out of a long chat are let go with the state's own. */
   #forgetBefore(first) {
     for (const [seq, node] of this.#rows) {
-      if (seq >= first) return;
+      if (seq >= first) continue; // rows of an earlier page come after later ones in the map
       node.remove();
       this.#rows.delete(seq);
     }

@@ -4,6 +4,7 @@ import { grow, isLater } from "./streams.js";
 
 export const ENTRIES_KEPT = 2000;
 export const EVENTS_KEPT = 2000;
+export const FRAMES_KEPT = 10_000; // beyond it no earlier page can be put before them
 
 const ENDS = { 1: "completed", 2: "failed", 3: "cancelled" };
 
@@ -17,11 +18,14 @@ export const EMPTY = Object.freeze({
   heard: [], // which of its frames
   gap: null, // an event that was jumped over, and whether it was asked for again
   ready: false, // the history has been told once
+  first: 1, // the earliest event that is here; those before it are on pages
+  frames: [], // what entries and events are made of; null once there are too many
   entries: [],
   entriesDropped: 0,
   events: [],
   eventCount: 0,
   speaker: "",
+  turn: null, // the newest one
   stream: null,
   closed: { turn: 0, call: -1 },
   tokens: 0,
@@ -30,6 +34,7 @@ export const EMPTY = Object.freeze({
 
 /** One event makes several frames: each is taken once, and none of an earlier event's. */
 export function fold(state, frame) {
+  if (frame.type === "chat.history") return withHistory(state, frame.data);
   if (!Number.isInteger(frame.seq) || MOMENTARY.has(frame.type)) return applied(state, frame);
   const name = nameOf(frame);
   if (frame.seq < state.seq || mustAskAgain(state)) return state;
@@ -39,11 +44,11 @@ export function fold(state, frame) {
 }
 
 /**
- * Where to go on from after a lost connection. The last event may have been cut off between two of
- * its frames, so it is asked for again.
+ * Where to go on from after a lost connection, null where nothing is here yet. The last event may have
+ * been cut off between two of its frames, so it is asked for again.
  */
 export function cursor(state) {
-  return Math.max(0, state.seq - 1);
+  return state.seq === 0 ? null : state.seq - 1;
 }
 
 /** An event was jumped over: nothing after it is taken until the server was asked for it once more. */
@@ -89,9 +94,52 @@ function jumped(state, frame) {
   return { ...state, gap: { expected, got: frame.seq, askedAgain: false } };
 }
 
+/** The newest part of a chat, and what all before it adds up to. */
+function withHistory(state, { frames, first_sequence, last_sequence, speaker, total_tokens }) {
+  const next = frames.reduce(fold, state.seq === 0 ? beginningAt(state, first_sequence) : state);
+  const sum = { ...next, speaker: speaker ?? "", tokens: total_tokens };
+  return last_sequence > next.seq ? { ...sum, seq: last_sequence, heard: [] } : sum;
+}
+
+function beginningAt(state, first) {
+  return { ...state, first, seq: first - 1, eventCount: first - 1 };
+}
+
+/** Whether a page of earlier events can be put before what is here. */
+export function hasEarlier(state) {
+  return state.first > 1 && state.entriesDropped === 0 && state.frames !== null;
+}
+
+/** A page of events before `state.first`: an answer or a result may be of a question or call on the page. */
+export function withEarlier(state, { frames, first_sequence }) {
+  const all = [...frames, ...state.frames];
+  const { entries, entriesDropped, events, eventCount } =
+    all.reduce(again, { ...beginningAt(EMPTY, first_sequence), frames: null });
+  const progress = new Map(state.entries.map((entry) => [entry.id, entry.progress]));
+  return {
+    ...state, first: first_sequence, frames: kept(all), entriesDropped, events, eventCount,
+    entries: entries.map((entry) => (progress.get(entry.id) ? { ...entry, progress: progress.get(entry.id) } : entry)),
+  };
+}
+
+/** A frame that was taken before, or is of a page: in order, and once. */
+function again(state, frame) {
+  return applied(Number.isInteger(frame.seq) ? advanced(state, frame.seq, nameOf(frame)) : state, frame);
+}
+
+function kept(frames) {
+  return frames.length > FRAMES_KEPT ? null : frames;
+}
+
+function recorded(state, frame) {
+  if (state.frames === null || MOMENTARY.has(frame.type) || frame.type === "chat.tool_progress") return state;
+  return { ...state, frames: kept([...state.frames, frame]) };
+}
+
 function applied(state, frame) {
   const tell = TELLERS[frame.type];
-  return tell ? tell(state, { ...frame, ...frame.data }, frame) : state;
+  const next = tell ? tell(state, { ...frame, ...frame.data }, frame) : state;
+  return next === state ? state : recorded(next, frame);
 }
 
 const TELLERS = {
@@ -106,6 +154,11 @@ const TELLERS = {
   "chat.tool_progress": onProgress,
   "chat.input_request": onQuestion,
   "chat.input_ack": onAnswer,
+  "chat.input_timeout": onExpired,
+  "chat.question_escalated": onEscalated,
+  "chat.answer_stopped": onStopped,
+  "chat.messages_consumed": onConsumed,
+  "chat.message_refused": onRefused,
   "chat.tool_call": onCall,
   "chat.tool_response": onAutoReturned,
   "chat.attachment_uploaded": onFile,
@@ -114,6 +167,7 @@ const TELLERS = {
   "chat.structured_output_ready": onStructured,
   "chat.usage_delta": (state, { total_tokens }) =>
     ({ ...state, tokens: state.tokens + (total_tokens ?? 0) }),
+  "chat.turn_limit": onTurnLimit,
   "chat.error": onError,
   "chat.run_complete": onEnd,
 };
@@ -121,7 +175,7 @@ const TELLERS = {
 function onEvent(state, _, { seq, data }) {
   const events = [...state.events, data].slice(-EVENTS_KEPT);
   const next = { ...state, events, eventCount: state.eventCount + 1 };
-  const missed = seq - 1 - (state.events.at(-1)?.seq ?? 0);
+  const missed = seq - 1 - (state.events.at(-1)?.seq ?? state.first - 1);
   return missed > 0 ? withLoss(silenced(next, data), seq - missed, seq - 1) : silenced(next, data);
 }
 
@@ -145,14 +199,52 @@ function onChunk(state, chunk) {
   return stream === state.stream ? state : { ...state, stream };
 }
 
-function onText(state, { agent, role, content, turn, call, seq, timestamp }) {
+function onText(state, { agent, role, content, turn, call, seq, timestamp, interrupted, offset, while_running }) {
   if (role === "user" || agent === "user") {
-    const said = { id: `user@${seq}`, kind: "text", agent: "user", text: content, time: timestamp };
+    const waits = while_running ? { waits: true, mark: WAITS[while_running] } : {};
+    const said = { id: `user@${seq}`, kind: "text", agent: "user", text: content, time: timestamp, ...waits };
     return added({ ...state, speaker: state.speaker === "user" ? "" : state.speaker }, said);
   }
   const id = Number.isInteger(turn) ? textId({ turn, call }) : `text@${seq}`;
   const said = { id, kind: "text", agent, text: content, time: timestamp };
+  if (interrupted) return withCutText(state, { ...said, mark: CUT[interrupted] ?? "interrupted", interrupted }, { turn, call, seq, offset });
   return added(closedAt(state, { turn, call }), said);
+}
+
+/** What was shown of a call that ended early; after these reasons its text begins anew, as another message. */
+function withCutText(state, said, { turn, call, seq, offset }) {
+  const again = ["retried", "runner_lost"].includes(said.interrupted);
+  const id = again || offset ? `cut@${seq}` : said.id;
+  return added(again ? { ...state, stream: null } : closedAt(state, { turn, call }), { ...said, id });
+}
+
+const CUT = {
+  stopped: "stopped", cancelled: "cancelled", failed: "interrupted: the turn failed",
+  retried: "interrupted: asked again", runner_lost: "interrupted: continued by another process",
+};
+const WAITS = {
+  queue: "waits for the end of this turn", steer: "waits for the next step of this turn", interrupt: "stops the answer",
+};
+
+/** A message stands where an agent reads it; until then it comes after everything else. */
+function onConsumed(state, { messages = [] }) {
+  const ids = messages.map((seq) => `user@${seq}`);
+  const read = state.entries.filter(({ id }) => ids.includes(id)).map((entry) => ({ ...entry, waits: false, mark: "" }));
+  return { ...state, entries: [...state.entries.filter(({ id }) => !ids.includes(id)), ...read] };
+}
+
+/** Without `message` it never became part of the chat; the error beside it says so. */
+function onRefused(state, { message }) {
+  return Number.isInteger(message) ? changed(state, `user@${message}`, { waits: false, mark: "not read: the chat ended" }) : state;
+}
+
+function onStopped(state, { by, seq, timestamp }) {
+  if (by !== "stop") return state;
+  return added(state, { id: `stopped@${seq}`, kind: "note", text: "You stopped the answer.", time: timestamp });
+}
+
+function onExpired(state, { request_id }) {
+  return changed(state, request_id, { open: false, summary: "Not answered" });
 }
 
 export function textId({ turn, call }) {
@@ -166,9 +258,9 @@ function closedAt(state, { turn, call }) {
   return { ...state, closed, stream };
 }
 
-function onSpeaker(state, { agent, selected_speaker, seq, timestamp }) {
+function onSpeaker(state, { agent, selected_speaker, turn, seq, timestamp }) {
   const speaker = agent || selected_speaker || "";
-  const next = { ...state, speaker };
+  const next = { ...state, speaker, turn: turn ?? state.turn };
   const before = lastVoice(state);
   if (speaker === "user" || !before || speaker === before) return next;
   return added(next, { id: `speaker@${seq}`, kind: "speaker", agent: speaker, time: timestamp });
@@ -202,17 +294,31 @@ function calledTool(id, { agent, turn, tool_call_id, tool_name, arguments: args,
   };
 }
 
-function onQuestion(state, { request_id, agent, prompt, options, timestamp }) {
+function onQuestion(state, { request_id, agent, prompt, options, doubt, approval, audience, timestamp }) {
   return added(state, {
-    id: request_id, kind: "question", agent, prompt, options: options ?? [],
-    open: true, answer: null, time: timestamp,
+    id: request_id, kind: "question", agent, prompt, options: options ?? [], doubt: doubt ?? null,
+    approval: approval ?? null, audience: audience ?? null, escalated: null,
+    open: true, answer: null, approved: null, answeredBy: "", time: timestamp,
   });
 }
 
+function onEscalated(state, { request_id, to }) {
+  return changed(state, request_id, { escalated: to });
+}
+
+/** Whether a user may answer a question: its audience is that of the question and of its escalation. */
+export function mayAnswer({ audience, escalated }, { user, roles }) {
+  const asked = [audience, escalated].filter(Boolean);
+  if (!audience || roles === null) return true; // the chat's user, or no sign-in: every role
+  return asked.some((to) => to.users.includes(user) || to.roles.some((role) => roles.includes(role)));
+}
+
 /** Without `seq` it is the receipt of a command; the answer itself is an event. */
-function onAnswer(state, { seq, request_id, input_request_id, text }) {
+function onAnswer(state, { seq, request_id, input_request_id, text, approved, answered_by }) {
   if (!Number.isInteger(seq)) return state;
-  return changed(state, request_id ?? input_request_id, { open: false, answer: text ?? "" });
+  return changed(state, request_id ?? input_request_id, {
+    open: false, answer: text ?? "", approved: approved ?? null, answeredBy: answered_by ?? "",
+  });
 }
 
 /** One that waits for nobody is the runtime's own call, with what the agent said for it to show. */
@@ -260,6 +366,10 @@ function onStructured(state, { agent, model_name, structured_data, data, seq, ti
 }
 
 /** With `seq` it is part of the story; without, it answers something that was just asked. */
+function onTurnLimit(state, { seq, message, waits, timestamp }) {
+  return added(state, { id: `limit@${seq}`, kind: "note", text: message, waits, time: timestamp });
+}
+
 function onError(state, { seq, message, error_code, code, timestamp }) {
   const told = { kind: "error", message, code: error_code ?? code ?? "", time: timestamp };
   if (message === lastFault(state)) return state; // a failed turn and the chat that it fails say the same

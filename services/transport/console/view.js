@@ -23,7 +23,8 @@ export class View {
 
   constructor(deeds) {
     this.#conversation = new Conversation({
-      scroller: at("scroller"), list: at("entries"), thinking: at("thinking"), jump: at("jump"), spoken: at("spoken"), deeds,
+      scroller: at("scroller"), list: at("entries"), thinking: at("thinking"), jump: at("jump"), spoken: at("spoken"),
+      earlier: at("earlier"), deeds,
     });
     this.#composer = new Composer({
       form: at("composer-form"), input: at("composer"), send: at("send"), hint: at("hint"), deed: deeds.speak,
@@ -34,6 +35,7 @@ export class View {
     });
     this.#sidebar = new Sidebar({ parts: sidebarParts(), deeds });
     at("cancel").addEventListener("click", () => this.#cancel(deeds));
+    at("stop").addEventListener("click", () => this.#stop(deeds));
     at("status").addEventListener("click", deeds.reconnect);
     at("again").addEventListener("click", deeds.beginAgain);
     this.#drawers();
@@ -57,15 +59,16 @@ export class View {
     if (place) this.#composer.focus();
   }
 
-  show(state, card, title) {
+  show(state, card, title, earlier) {
     const status = statusOf(state);
-    this.#conversation.show(state, thinker(state));
+    this.#conversation.show(state, thinker(state), earlier);
     this.#events.show(state);
     this.#composer.show({ closed: ENDED.includes(status), placeholder: placeholderFor(state, status) });
     showHeader(state, status, title);
+    showStop(status);
     at("demo").hidden = !card?.demo;
     say(at("intro"), card?.initial_message_to_user ?? "");
-    at("intro").hidden = !card?.initial_message_to_user;
+    at("intro").hidden = !card?.initial_message_to_user || state.first > 1;
     at("dropped").hidden = state.entriesDropped === 0;
     say(at("dropped"), `${state.entriesDropped} earlier entries are not shown.`);
   }
@@ -81,6 +84,18 @@ export class View {
     chip.disabled = !["waiting", "offline"].includes(state);
     chip.title = chip.disabled ? "" : "Try now";
     say(at("status-text"), words[state]);
+  }
+
+  async #stop(deeds) {
+    const button = at("stop");
+    button.disabled = true;
+    say(button, "Stopping");
+    try {
+      await deeds.stop();
+    } catch (error) {
+      deeds.complain(error.message);
+      ready(button);
+    }
   }
 
   async #cancel(deeds) {
@@ -130,6 +145,19 @@ function showHeader(state, status, title) {
   at("cancel").hidden = ENDED.includes(status) || status === "loading";
   at("again").hidden = !ENDED.includes(status);
   document.body.dataset.turn = ["waiting", "your_turn"].includes(status) ? "yours" : "";
+}
+
+/** There while an answer is running; the next answer finds it as new. */
+function showStop(status) {
+  const button = at("stop");
+  if (status !== "running" && button.contains(document.activeElement)) at("composer").focus({ preventScroll: true });
+  button.hidden = status !== "running";
+  if (button.hidden) ready(button);
+}
+
+function ready(button) {
+  button.disabled = false;
+  say(button, "Stop");
 }
 
 function placeholderFor(state, status) {

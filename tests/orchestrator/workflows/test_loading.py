@@ -1,14 +1,15 @@
-"""A folder is a workflow or a list of problems, each naming its file; a bad one spoils no other."""
+"""A folder is a workflow or a list of problems with their file; a broken one affects no other."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contracts.events.turn import SELECTOR
-from services.orchestrator.workflows.loading import Broken, Loaded, load, load_all
-from services.orchestrator.workflows.reading import MAX_MANIFEST_BYTES
+from services.orchestrator.workflows.loading import BrokenWorkflow, LoadedWorkflow, load, load_all
+from services.orchestrator.workflows.manifest.reader import MAX_MANIFEST_BYTES
 from services.orchestrator.workflows.spec import Handoff
 from tests.story import EDITOR, WRITER
 
@@ -24,7 +25,7 @@ TOOL: dict[str, Any] = {"agent": "Writer", "file": "look.py", "function": "look"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A workflow's folder in which all is well."""
+    """The folder of a valid workflow."""
     return newsroom(tmp_path / "root" / "Newsroom")
 
 
@@ -47,21 +48,21 @@ def write(folder: Path, name: str, content: object) -> None:
             (folder / name).write_text(json.dumps(content))
 
 
-def loaded(folder: Path) -> Loaded:
+def loaded(folder: Path) -> LoadedWorkflow:
     found = load(folder)
-    assert isinstance(found, Loaded), found
+    assert isinstance(found, LoadedWorkflow), found
     return found
 
 
 def problems(folder: Path) -> tuple[str, ...]:
     found = load(folder)
-    assert isinstance(found, Broken), found
+    assert isinstance(found, BrokenWorkflow), found
     return found.problems
 
 
 def test_the_shipped_workflows_load_without_problems() -> None:
     found = load_all(SHIPPED)
-    assert [one.workflow.name for one in found if isinstance(one, Loaded)] == [
+    assert [one.workflow.name for one in found if isinstance(one, LoadedWorkflow)] == [
         "Brainstorm",
         "Clock",
         "Debate",
@@ -70,22 +71,22 @@ def test_the_shipped_workflows_load_without_problems() -> None:
         "Helpdesk",
         "Postcard",
     ]
-    assert [one for one in found if isinstance(one, Broken)] == []
+    assert [one for one in found if isinstance(one, BrokenWorkflow)] == []
 
 
-def test_every_agent_of_the_shipped_workflows_has_lines_for_the_demo() -> None:
+def test_every_agent_of_the_shipped_workflows_has_a_demo_script() -> None:
     for one in load_all(SHIPPED):
-        assert isinstance(one, Loaded)
+        assert isinstance(one, LoadedWorkflow)
         assert set(one.demo.agents) - {SELECTOR} == set(one.workflow.agents)
 
 
-def test_every_tool_that_a_demo_line_calls_is_the_agents_own() -> None:
+def test_demo_scripts_call_only_tools_of_their_agent() -> None:
     for one in load_all(SHIPPED):
-        assert isinstance(one, Loaded)
+        assert isinstance(one, LoadedWorkflow)
         for agent in one.workflow.agents.values():
             own = {tool.name for tool in agent.tools}
             own |= {f"transfer_to_{handoff.target}" for handoff in agent.handoffs}
-            own |= {name for server in agent.servers for name in server.allowed_tools or ()}
+            own |= {name for server in agent.mcp_servers for name in server.allowed_tools or ()}
             lines = one.demo.script(agent.name).lines
             assert {call.tool for line in lines for call in line.calls} <= own
 
@@ -97,7 +98,7 @@ def test_two_files_make_a_workflow(folder: Path) -> None:
     assert workflow.initial_agent == WRITER
 
 
-def test_a_byte_order_mark_is_no_problem(folder: Path) -> None:
+def test_a_byte_order_mark_is_accepted(folder: Path) -> None:
     write(folder, "agents.json", b"\xef\xbb\xbf" + json.dumps(AGENTS).encode())
     assert list(loaded(folder).workflow.agents) == [WRITER, EDITOR]
 
@@ -118,8 +119,8 @@ def test_rules_tools_and_variables_reach_the_agents_they_name(folder: Path) -> N
         {"name": "tone", "source": {"type": "static", "value": "dry"}},
         {"name": "draft", "source": {"type": "state", "default": None}},
     ]
-    told = {"Writer": {"variables": ["tone"]}}
-    write(folder, "context_variables.json", {"definitions": declared, "agents": told})
+    agents = {"Writer": {"variables": ["tone"]}}
+    write(folder, "context_variables.json", {"definitions": declared, "agents": agents})
     workflow = loaded(folder).workflow
     writer = workflow.agents[WRITER]
     assert writer.after_work == EDITOR
@@ -139,7 +140,7 @@ def rule(**fields: Any) -> dict[str, Any]:
 BAD: dict[str, tuple[str, object, str]] = {
     "malformed JSON": ("agents.json", "{", "agents.json: Invalid JSON"),
     "no JSON at all": ("agents.json", "", "agents.json: Invalid JSON"),
-    "JSON of another shape": ("agents.json", "[]", "agents.json: Input should be"),
+    "JSON of another shape": ("agents.json", "[]", "agents.json: is not an object"),
     "JSON too deep": ("agents.json", "[" * 100_000, "agents.json: Invalid JSON"),
     "not UTF-8": ("agents.json", b'{"agents": "\xff"}', "agents.json: is not UTF-8"),
     "UTF-16": ("agents.json", json.dumps(AGENTS).encode("utf-16"), "agents.json: is not UTF-8"),
@@ -161,7 +162,7 @@ BAD: dict[str, tuple[str, object, str]] = {
     "an unknown pattern": (
         "workflow.json",
         {**WORKFLOW, "orchestration_pattern": "Anarchy"},
-        "workflow.json: orchestration_pattern: is none of the accepted values (accepted: Default",
+        "workflow.json: orchestration_pattern: is not one of the accepted values (accepted: Default",
     ),
     "a number out of bounds": (
         "workflow.json",
@@ -177,12 +178,12 @@ BAD: dict[str, tuple[str, object, str]] = {
     "an agent twice": (
         "agents.json",
         {"agents": [{"name": "Writer"}, {"name": "Editor"}, {"name": "Writer"}]},
-        "agents.json: agents: the name Writer is taken",
+        "agents.json: agents: the name Writer is used twice or reserved",
     ),
     "an agent named user": (
         "agents.json",
         {"agents": [*AGENTS["agents"], {"name": "user"}]},
-        "agents.json: agents: the name user is taken",
+        "agents.json: agents: the name user is used twice or reserved",
     ),
     "an unknown initial agent": (
         "workflow.json",
@@ -208,11 +209,6 @@ BAD: dict[str, tuple[str, object, str]] = {
         "handoffs.json",
         rule(handoff_type="condition"),
         "handoffs.json: handoff_rules.0.condition: ",
-    ),
-    "a model that is to terminate": (
-        "handoffs.json",
-        rule(handoff_type="condition", condition="Done.", target_agent="terminate"),
-        "handoffs.json: handoff_rules.0: ",
     ),
     "variables of an unknown agent": (
         "context_variables.json",
@@ -242,17 +238,17 @@ BAD: dict[str, tuple[str, object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "content", "told"), BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize(("name", "content", "expected"), BAD.values(), ids=BAD.keys())
 def test_a_bad_manifest_is_reported_with_file_and_reason_while_others_load(
-    folder: Path, name: str, content: object, told: str
+    folder: Path, name: str, content: object, expected: str
 ) -> None:
     newsroom(folder.parent / "Other")
     write(folder, name, content)
     broken, other = load_all(folder.parent)
-    assert isinstance(broken, Broken)
+    assert isinstance(broken, BrokenWorkflow)
     assert broken.name == "Newsroom"
-    assert any(problem.startswith(told) for problem in broken.problems), broken.problems
-    assert isinstance(other, Loaded)
+    assert any(problem.startswith(expected) for problem in broken.problems), broken.problems
+    assert isinstance(other, LoadedWorkflow)
 
 
 NO_FILES = {
@@ -271,16 +267,16 @@ NO_FILES = {
 
 
 @pytest.mark.parametrize("file", NO_FILES.values(), ids=NO_FILES.keys())
-def test_a_tool_file_must_lie_in_the_workflows_folder(folder: Path, file: str) -> None:
+def test_a_tool_file_must_be_in_the_workflows_folder(folder: Path, file: str) -> None:
     other = newsroom(folder.parent / "Other")
     (folder / "link.py").symlink_to(other / "tools" / "look.py")
     (folder / "circle.py").symlink_to(folder / "circle.py")
     (folder / "linked").symlink_to(other / "tools")
     write(folder, "tools.json", {"tools": [{**TOOL, "file": file}]})
     broken, fine = load_all(folder.parent)
-    assert isinstance(broken, Broken)
-    assert broken.problems[0].startswith("tools.json: tools.0.file: look: no file ")
-    assert isinstance(fine, Loaded)
+    assert isinstance(broken, BrokenWorkflow)
+    assert broken.problems[0].startswith("tools.json: tools.0.file: look: there is no file ")
+    assert isinstance(fine, LoadedWorkflow)
 
 
 def test_every_unknown_name_is_reported_at_once(folder: Path) -> None:
@@ -297,30 +293,50 @@ def test_a_missing_file_is_named(folder: Path) -> None:
     )
 
 
-def test_a_folder_in_a_files_place_is_named(folder: Path) -> None:
+def test_a_file_that_would_never_end_is_named_and_not_read(folder: Path) -> None:
+    os.mkfifo(folder / "handoffs.json")
+    (folder / "tools").mkdir(exist_ok=True)
+    os.mkfifo(folder / "tools" / "endless.py")
+    assert problems(folder) == ("handoffs.json: is not a regular file",)
+
+
+def test_a_section_is_read_whatever_the_case_of_its_name(folder: Path) -> None:
+    (folder / "workflow.json").rename(folder / "Workflow.JSON")
+    (folder / "tools.json").rename(folder / "TOOLS.Json")
+    write(folder, "TOOLS.Json", {"tools": [{**TOOL, "agent": "B"}]})
+    (problem,) = problems(folder)
+    assert problem.startswith("TOOLS.Json: tools.0.agent: there is no agent B")
+
+
+def test_a_section_in_two_spellings_exists_twice(folder: Path) -> None:
+    (folder / "Agents.JSON").write_text("{}")
+    assert problems(folder) == ("Agents.JSON: exists twice: Agents.JSON and agents.json",)
+
+
+def test_a_folder_instead_of_a_file_is_named(folder: Path) -> None:
     (folder / "handoffs.json").mkdir()
-    assert problems(folder) == ("handoffs.json: Is a directory",)
+    assert problems(folder) == ("handoffs.json: is not a regular file",)
 
 
-def test_a_folder_without_workflow_json_is_no_workflow(folder: Path) -> None:
+def test_a_folder_without_workflow_json_is_not_a_workflow(folder: Path) -> None:
     (folder.parent / "notes").mkdir()
     (folder.parent / "readme.txt").write_text("hello")
-    assert [one.workflow.name for one in load_all(folder.parent) if isinstance(one, Loaded)] == [
-        "Newsroom"
-    ]
+    assert [
+        one.workflow.name for one in load_all(folder.parent) if isinstance(one, LoadedWorkflow)
+    ] == ["Newsroom"]
 
 
-def test_a_link_to_itself_and_a_hidden_folder_are_no_workflows(folder: Path) -> None:
+def test_a_link_to_itself_and_a_hidden_folder_are_not_workflows(folder: Path) -> None:
     (folder.parent / "circle").symlink_to(folder.parent / "circle")
     newsroom(folder.parent / ".hidden")
     (found,) = load_all(folder.parent)
-    assert isinstance(found, Loaded)
+    assert isinstance(found, LoadedWorkflow)
 
 
-def test_where_there_is_no_folder_there_are_no_workflows(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_workflows(tmp_path: Path) -> None:
     assert load_all(tmp_path / "absent") == []
 
 
-def test_problems_hold_no_values_of_the_file(folder: Path) -> None:
+def test_problems_contain_no_values_of_the_file(folder: Path) -> None:
     write(folder, "workflow.json", {**WORKFLOW, "max_turns": "sk-secret-key"})
     assert "sk-secret" not in " ".join(problems(folder))

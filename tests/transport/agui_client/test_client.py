@@ -21,17 +21,19 @@ from contracts.ids import (
     WorkflowName,
     chat_id_of_start,
 )
-from contracts.reserved import is_reserved
-from infra.children import Child
-from infra.npm import find_client
+from contracts.reserved_variables import is_reserved
+from infra import npm
+from infra.child_process import Child
 from infra.ports import free_port
 from infra.servers import NatsServer
 from infra.stack import ROOT, waiting_for
-from services.chassis.bus import Bus
-from services.chassis.process import build_broker, connected
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.process.broker import build_broker, connected
 from services.chassis.settings import Settings as BusSettings
-from services.transport.app import Settings
+from services.transport.settings import Settings
 from tests.conftest import missing
+from tests.system.demo_provider import demo_provider
+from tests.system.model_stub import ModelStub
 from tests.transport.conftest import running
 
 pytestmark = [pytest.mark.broker, pytest.mark.system, pytest.mark.timeout(120)]
@@ -52,14 +54,20 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-def orchestrator(server: NatsServer, tmp_path: Path) -> Iterator[Child]:
+def provider() -> Iterator[ModelStub]:
+    with demo_provider(ROOT / "workflows", seconds_per_word=0.02) as stub:
+        yield stub
+
+
+@pytest.fixture
+def orchestrator(server: NatsServer, provider: ModelStub, tmp_path: Path) -> Iterator[Child]:
     port = free_port()
     told = {
         **os.environ,
         "NATS_URL": server.url,
-        "OPENAI_API_KEY": "",
+        "OPENAI_API_KEY": "sk-not-a-key",
+        "OPENAI_BASE_URL": provider.base_url("agui"),
         "ORCHESTRATOR_PORT": str(port),
-        "DEMO_PAUSE_SECONDS": "0.02",
     }
     command = [sys.executable, "-m", "services.orchestrator"]
     child = Child("orchestrator", command, tmp_path / "log", environment=told, folder=ROOT)
@@ -70,20 +78,20 @@ def orchestrator(server: NatsServer, tmp_path: Path) -> Iterator[Child]:
 
 
 @pytest.fixture
-async def bus(server: NatsServer) -> AsyncIterator[Bus]:
+async def gateway(server: NatsServer) -> AsyncIterator[JetStreamGateway]:
     settings = BusSettings(nats_url=server.url)
-    async with connected(build_broker(settings, "test"), settings) as bus:
-        yield bus
+    async with connected(build_broker(settings, "test"), settings) as gateway:
+        yield gateway
 
 
-async def happened(bus: Bus) -> list[Event]:
+async def happened(gateway: JetStreamGateway) -> list[Event]:
     key = ChatKey(APP, chat_id_of_start(APP, WORKFLOW, USER, THREAD))
-    return [fact.event async for commit in bus.events.read(key) for fact in commit.facts]
+    return [fact.event async for commit in gateway.events.read(key) for fact in commit.facts]
 
 
 async def drive(address: str) -> dict[str, Any]:
     """Everything that the client had in the end."""
-    client, node = find_client(), shutil.which("node")
+    client, node = npm.find(npm.AGUI), shutil.which("node")
     if client is None or node is None:
         missing("the protocol's client is not installed: python -m infra.npm says why")
     url = f"http://{address}/agui/{APP}/{WORKFLOW}?user_id={USER}"
@@ -97,8 +105,8 @@ async def drive(address: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("orchestrator")
-async def test_the_protocol_s_own_client_runs_is_interrupted_is_cut_off_and_comes_back(
-    server: NatsServer, bus: Bus
+async def test_the_ag_ui_client_runs_is_interrupted_is_disconnected_and_resumes(
+    server: NatsServer, gateway: JetStreamGateway
 ) -> None:
     async with running(Settings(nats_url=server.url)) as (address, _):
         report = await drive(address)
@@ -109,7 +117,7 @@ async def test_the_protocol_s_own_client_runs_is_interrupted_is_cut_off_and_come
     assert (cut["outcome"], cut["error"]) == (None, "abort")
     assert first["types"].count("TEXT_MESSAGE_CONTENT") > 5, "the text was not streamed"
 
-    events = await happened(bus)
+    events = await happened(gateway)
     spoken = [one.text for one in events if isinstance(one, ModelResponded) and one.text]
     assert cut["text"] not in spoken, "it was not cut off in the middle of a text"
     assert texts(report, "assistant") == spoken, "a word was lost or doubled"

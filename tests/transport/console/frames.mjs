@@ -15,6 +15,13 @@ export const meta = { type: "chat_meta", data: {} };
 
 export const boundary = (seq) => frame(seq, "chat.resume_boundary", { last_message_index: seq });
 
+/** The newest events, from the first of these frames on, as a client gets them that asks for a tail. */
+export function history(frames, { speaker = null, total_tokens = 0 } = {}) {
+  const seqs = frames.map(({ seq }) => seq);
+  const data = { frames, speaker, total_tokens, first_sequence: Math.min(...seqs), last_sequence: Math.max(...seqs) };
+  return { type: "chat.history", data };
+}
+
 export const started = (seq) => [event(seq, "chat.started"), frame(seq, "chat.run_start", { agent: "" })];
 
 export const speaker = (seq, agent) =>

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { hashOf, placeOf, socketOf } from "../../../services/transport/console/address.js";
+import { hashOf, placeOf, socketOf, TAIL } from "../../../services/transport/console/address.js";
 import { blocksOf, spansOf } from "../../../services/transport/console/markdown.js";
 
 test("any id survives the hash", () => {
@@ -18,6 +18,11 @@ test("a hash that names no chat is no place", () => {
 test("the socket is asked for everything after the cursor", () => {
   const address = socketOf({ protocol: "https:", host: "h" }, { app: "a/b", workflow: "W", chat: "c" }, "u 1", 9, true);
   assert.equal(address, "wss://h/ws/W/a%2Fb/c/u%201?after=9&events=1");
+});
+
+test("a chat of which nothing is here is opened by its newest events", () => {
+  const address = socketOf({ protocol: "http:", host: "h" }, { app: "a", workflow: "W", chat: "c" }, "u", null, false);
+  assert.equal(address, `ws://h/ws/W/a/c/u?tail=${TAIL}&events=0`);
 });
 
 test("paragraphs, lists, headings and fences are told apart", () => {

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { cursor, EMPTY, ENTRIES_KEPT, EVENTS_KEPT, fold, mustAskAgain, openQuestion, statusOf, thinker } from "../../../services/transport/console/state.js";
 import {
-  answered, asked, boundary, chunk, completed, event, frame, meta, progressed, requested, responded, returned, speaker,
+  cursor, EMPTY, ENTRIES_KEPT, EVENTS_KEPT, fold, hasEarlier, mayAnswer, mustAskAgain, openQuestion, statusOf, thinker, withEarlier,
+} from "../../../services/transport/console/state.js";
+import {
+  answered, asked, boundary, chunk, completed, event, frame, history, meta, progressed, requested, responded, returned, speaker,
   started, STORY, told,
 } from "./frames.mjs";
 
@@ -106,6 +108,58 @@ test("a question that was answered elsewhere is closed here with its answer", ()
   assert.equal(statusOf(closed), "running");
 });
 
+test("a question about a call in doubt keeps which call it is about", () => {
+  const doubt = { tool: "charge", digest: "ab", attempt: 1 };
+  const asking = { agent: "Clerk", request_id: "q1", prompt: "What happened?", options: ["It happened"], doubt };
+  const open = told([...started(1), frame(2, "chat.input_request", asking)]);
+  assert.deepEqual(openQuestion(open).doubt, doubt);
+  assert.equal(openQuestion(told([...started(1), ...asked(2, "q2")])).doubt, null);
+});
+
+const PAY = { tool: "pay", digest: "ab", allow_always: true };
+const FINANCE = { users: ["bob"], roles: ["finance"] };
+
+function approvalAsked(seq, id, more = {}) {
+  return frame(seq, "chat.input_request", { agent: "Clerk", request_id: id, prompt: "May pay be called?", options: [], approval: PAY, ...more });
+}
+
+function decided(seq, id, text, more) {
+  return frame(seq, "chat.input_ack", { request_id: id, input_request_id: id, status: "accepted", text, ...more });
+}
+
+test("an approval keeps its call and its decision, and who decided", () => {
+  const open = told([...started(1), approvalAsked(2, "q1")]);
+  assert.deepEqual(openQuestion(open).approval, PAY);
+  const refused = told([decided(3, "q1", "Too much", { approved: false, answered_by: "bob" })], open);
+  const { open: stillOpen, approved, answeredBy, answer } = refused.entries.find(({ id }) => id === "q1");
+  assert.deepEqual([stillOpen, approved, answeredBy, answer], [false, false, "bob", "Too much"]);
+});
+
+test("an answer to an approval that is neither yes nor no decides nothing", () => {
+  const asking = told([...started(1), approvalAsked(2, "q1"), decided(3, "q1", "perhaps", {}), approvalAsked(4, "q2")]);
+  assert.equal(asking.entries.find(({ id }) => id === "q1").approved, null);
+  assert.equal(openQuestion(asking).id, "q2");
+});
+
+test("only those who are asked may answer, after an escalation more of them", () => {
+  const own = openQuestion(told([...started(1), approvalAsked(2, "q1")]));
+  assert.equal(mayAnswer(own, { user: "ana", roles: [] }), true);
+  const asking = told([...started(1), approvalAsked(2, "q1", { audience: FINANCE })]);
+  const may = (state, user, roles) => mayAnswer(openQuestion(state), { user, roles });
+  assert.equal(may(asking, "ana", []), false);
+  assert.equal(may(asking, "bob", []), true);
+  assert.equal(may(asking, "zoe", ["finance"]), true);
+  assert.equal(may(asking, "ana", null), true); // without sign-in
+  const later = told([frame(3, "chat.question_escalated", { request_id: "q1", to: { users: [], roles: ["manager"] } })], asking);
+  assert.equal(may(later, "max", ["manager"]), true);
+});
+
+test("a refused call is shown as refused", () => {
+  const state = told([...started(1), ...responded(2, { tools: ["a"] }),
+    frame(3, "chat.tool_activity", { agent: "Writer", tool_call_id: "a", tool_name: "a", turn: 1, call: 0, phase: "returned", status: "refused", content: "no" })]);
+  assert.equal(state.entries.find(({ kind }) => kind === "tool").status, "refused");
+});
+
 test("the receipt of an answer is not yet the answer", () => {
   const open = told([...started(1), ...asked(2, "q1")]);
   assert.deepEqual(fold(open, { type: "chat.input_ack", data: { request_id: "q1", status: "accepted" } }), open);
@@ -169,6 +223,12 @@ test("a UI tool is a form until it is answered", () => {
   assert.deepEqual([done.entries[0].open, done.entries[0].summary], [false, "picked"]);
 });
 
+test("the turn limit of a chat is shown as a note", () => {
+  const limit = { turns: 40, max_turns: 50, waits: false, message: "Turn 40: ..." };
+  const state = told([...started(1), event(2, "chat.turn_limit_reported", limit), frame(2, "chat.turn_limit", limit)]);
+  assert.deepEqual(state.entries.map(({ kind, text, waits }) => ({ kind, text, waits })), [{ kind: "note", text: "Turn 40: ...", waits: false }]);
+});
+
 test("a cancelled chat says so, and why", () => {
   const state = told([...started(1), chunk(0, "I was"), frame(2, "chat.run_complete", { status: 3, reason: "enough" })]);
   assert.deepEqual([statusOf(state), state.end.reason, state.stream], ["cancelled", "enough", null]);
@@ -202,4 +262,115 @@ test("a file that the person gave is an entry of its own", () => {
   const file = { attachment_id: "att_1", filename: "a.csv", size_bytes: 3, content_type: "text/csv" };
   const state = told([...started(1), frame(2, "chat.attachment_uploaded", file)]);
   assert.deepEqual(state.entries.map(({ kind, name }) => [kind, name]), [["file", "a.csv"]]);
+});
+
+const split = (seq) => [sequenced.filter((one) => one.seq < seq), sequenced.filter((one) => one.seq >= seq)];
+const page = (frames) => ({ frames, first_sequence: frames[0].seq });
+const shownOf = ({ entries, events, eventCount, seq, end }) => ({ entries, events, eventCount, seq, end });
+
+test("a tail and the page before it are the whole chat, wherever the tail begins", () => {
+  const whole = told([meta, ...sequenced]);
+  for (let seq = 2; seq <= 10; seq += 1) {
+    const [before, tail] = split(seq);
+    const opened = told([meta, history(tail, { total_tokens: whole.tokens }), boundary(10)]);
+    assert.equal(opened.first, seq);
+    assert.ok(hasEarlier(opened));
+    const all = withEarlier(opened, page(before));
+    assert.deepEqual(shownOf(all), shownOf(whole), `from ${seq}`);
+    assert.deepEqual([all.tokens, hasEarlier(all)], [whole.tokens, false]);
+  }
+});
+
+test("several pages are put before one another", () => {
+  const whole = told([meta, ...sequenced]);
+  let state = told([meta, history(sequenced.filter(({ seq }) => seq >= 9))]);
+  for (const [first, end] of [[6, 9], [3, 6], [1, 3]]) {
+    state = withEarlier(state, page(sequenced.filter(({ seq }) => seq >= first && seq < end)));
+  }
+  assert.deepEqual(shownOf(state), shownOf(whole));
+});
+
+test("a tail is no gap and no loss", () => {
+  const [, tail] = split(6);
+  const state = told([meta, history(tail)]);
+  assert.equal(mustAskAgain(state), false);
+  assert.equal(state.entries.some(({ code }) => code === "EVENTS_MISSING"), false);
+  assert.equal(state.eventCount, 10);
+});
+
+test("a tail says whose turn it is and how many tokens all before it used", () => {
+  const state = told([meta, history(requested(500), { speaker: "user", total_tokens: 70 }), boundary(500)]);
+  assert.deepEqual([statusOf(state), state.tokens, cursor(state)], ["your_turn", 70, 499]);
+});
+
+test("live frames go on after a tail, and a page does not touch them", () => {
+  const [before, tail] = split(4);
+  const live = [...responded(11, { turn: 3, text: "And more." })];
+  const state = withEarlier(told([meta, history(tail), boundary(10), ...live]), page(before));
+  assert.equal(state.seq, 11);
+  assert.deepEqual(textsOf(state), textsOf(told([...sequenced, ...live])));
+});
+
+test("the progress of a running tool survives a page", () => {
+  const tail = responded(2, { tools: ["a"] });
+  const state = told([meta, history(tail), progressed("a", 40, "looking")]);
+  const all = withEarlier(state, page(started(1)));
+  assert.deepEqual(all.entries.find(({ kind }) => kind === "tool").progress, { percent: 40, message: "looking" });
+});
+
+test("once entries were dropped there are no earlier ones to show", () => {
+  const texts = Array.from({ length: ENTRIES_KEPT + 1 }, (_, at) =>
+    frame(at + 50, "chat.text", { agent: "user", role: "user", content: `${at}` }));
+  assert.equal(hasEarlier(told([meta, history(texts)])), false);
+});
+
+const cut = (seq, content, interrupted, more = {}) => [
+  event(seq, "turn.text_interrupted"),
+  frame(seq, "chat.text", { agent: "Planner", role: "assistant", content, turn: 1, call: 0, interrupted, ...more }),
+];
+const userSays = (seq, content, while_running) => [
+  event(seq, "chat.user_message_received"),
+  frame(seq, "chat.text", { agent: "user", role: "user", content, while_running }),
+];
+const markedOf = (state) => state.entries.filter(({ kind }) => kind === "text").map(({ text, mark }) => [text, mark ?? ""]);
+
+test("what was shown before a stop is what stays, for who saw it and for who comes later", () => {
+  const stopped = [
+    ...cut(4, "Once upon", "stopped"), event(5, "turn.stopped"),
+    frame(5, "chat.answer_stopped", { agent: "Planner", turn: 1, by: "stop" }), ...speaker(6, "user"),
+  ];
+  const opening = [...started(1), ...speaker(2, "Planner"), ...requested(3)];
+  const live = told([...opening, chunk(0, "Once upon"), ...stopped]);
+  const late = told([...opening, ...stopped, boundary(6)]);
+  for (const state of [live, late]) {
+    assert.deepEqual(markedOf(state), [["Once upon", "stopped"]]);
+    assert.equal(state.stream, null);
+    assert.equal(statusOf(state), "your_turn");
+  }
+  assert.deepEqual(fold(live, chunk(9, " a time")), live);
+});
+
+test("a text that begins anew is another message", () => {
+  const state = told([
+    ...started(1), ...requested(2), chunk(0, "Never m"), ...cut(3, "Never m", "retried"),
+    { ...chunk(0, "At l"), data: { ...chunk(0, "At l").data, runner: "other" } },
+  ]);
+  assert.deepEqual(markedOf(state), [["Never m", "interrupted: asked again"]]);
+  assert.equal(state.stream.text, "At l");
+  assert.deepEqual(markedOf(told(responded(4, { text: "At last." }), state)).map(([text]) => text), ["Never m", "At last."]);
+});
+
+test("a message that waits says so until an agent reads it, or nobody will", () => {
+  const waiting = told([...started(1), ...speaker(2, "Planner"), ...userSays(3, "Hurry", "queue"), ...userSays(4, "Now", "queue")]);
+  assert.deepEqual(markedOf(waiting).map(([, mark]) => mark !== ""), [true, true]);
+  const consumed = told([event(5, "chat.user_messages_consumed"), frame(5, "chat.messages_consumed", { messages: [3] })], waiting);
+  assert.deepEqual(markedOf(consumed), [["Now", "waits for the end of this turn"], ["Hurry", ""]]);
+  const refused = told([event(6, "chat.user_message_refused"), frame(6, "chat.message_refused", { reason: "chat_ended", message: 4 })], consumed);
+  assert.deepEqual(markedOf(refused)[0], ["Now", "not read: the chat ended"]);
+});
+
+test("a question that expires is closed", () => {
+  const state = told([...started(1), ...asked(2, "q"), event(3, "human.question_expired"),
+    frame(3, "chat.input_timeout", { request_id: "q", input_request_id: "q" })]);
+  assert.equal(openQuestion(state), null);
 });

@@ -18,7 +18,7 @@ ELSEWHERE = re.compile(r"https?://|url\(|@import")
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda path: path.name)
-def test_the_page_logic_holds_under_node(story: Path) -> None:
+def test_the_page_logic_passes_its_tests_under_node(story: Path) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip(f"node is not installed: {story.name} was not run")

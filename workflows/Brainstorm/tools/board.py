@@ -1,4 +1,4 @@
-"""The board on which everyone pins their ideas."""
+"""The tool by which the agents collect ideas."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The architect's blueprint: kept in the chat, shown to the person, approved or changed."""
+"""The architect's blueprint: kept in the chat, shown to the user for approval."""
 
 from typing import Any
 
@@ -31,5 +31,5 @@ async def request_approval(runtime: ToolRuntime, context_variables: dict[str, An
     )
     context_variables["approved"] = answer == APPROVE
     if answer == APPROVE:
-        return "The person approved the blueprint."
-    return f"The person wants a change: {answer}"
+        return "The user approved the blueprint."
+    return f"The user wants a change: {answer}"

@@ -1,4 +1,4 @@
-"""The planner's arithmetic."""
+"""The tool by which the planner estimates effort."""
 
 from typing import Any
 

@@ -1,12 +1,13 @@
-"""What the people at the desk can look up and do."""
+"""The tools of the helpdesk: look up an invoice, close a ticket."""
 
 from typing import Any
 
+from workflows._shared.money import euros
 from workflows.tooling import ToolRuntime
 
 
 def find_invoice() -> dict[str, Any]:
-    return {"number": "2031", "amount": "24.00 EUR", "due": "the end of the month"}
+    return {"number": "2031", "amount": euros(24), "due": "the end of the month"}
 
 
 async def close_ticket(

@@ -1,7 +1,8 @@
-"""What the postcard desk shows the person, and what it does with their answers."""
+"""The tools of the postcard shop: show a design, let the user choose a quantity, load prices."""
 
 from typing import Any
 
+from workflows._shared.money import euros
 from workflows.tooling import ToolRuntime
 
 QUANTITIES = (10, 50, 100)
@@ -21,11 +22,13 @@ async def show_design(headline: str, text: str, colour: str, runtime: ToolRuntim
 
 async def choose_quantity(runtime: ToolRuntime, context_variables: dict[str, Any]) -> str:
     prices = context_variables["prices"]
-    answer = await runtime.use_ui_tool(
-        "choose_quantity", {"prices": prices, "choices": {"quantity": list(QUANTITIES)}}
-    )
-    number = str(answer.get("quantity", QUANTITIES[0]))
-    price = prices.get(number, 0.0)
+    number = ""
+    while number not in prices:  # a client may answer anything, also what no button offers
+        answer = await runtime.use_ui_tool(
+            "choose_quantity", {"prices": prices, "choices": {"quantity": list(QUANTITIES)}}
+        )
+        number = str(answer.get("quantity"))
+    price = prices[number]
     await runtime.emit_business_event(
         "POSTCARDS_ORDERED",
         f"{number} postcards ordered",
@@ -33,4 +36,4 @@ async def choose_quantity(runtime: ToolRuntime, context_variables: dict[str, Any
         price=price,
         idempotency_key=runtime.idempotency_key,
     )
-    return f"{number} postcards for {price:.2f} euros are on their way."
+    return f"{number} postcards for {euros(price)} are on their way."

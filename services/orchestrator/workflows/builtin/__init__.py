@@ -1,16 +1,10 @@
-"""The workflows that every product has: the general assistant, which answers where none is chosen."""
+"""Built-in workflows: the general assistant, which is used if a user chooses no workflow."""
 
 from pathlib import Path
 
-from contracts.ids import WorkflowName
-
-GENERAL = WorkflowName("General")
+from contracts.catalogue import GENERAL
 
 
-def is_general(name: WorkflowName) -> bool:
-    return name.casefold() == GENERAL.casefold()
-
-
-def own_folders() -> list[Path]:
-    """Each is called as its workflow; a workflow of somebody's own takes the place of ours."""
+def builtin_folders() -> list[Path]:
+    """The folders of the built-in workflows; another workflow of the same name replaces one."""
     return [Path(__file__).parent / GENERAL]

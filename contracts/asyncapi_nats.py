@@ -1,0 +1,289 @@
+"""The AsyncAPI 3.0 document of NATS: what services publish and subscribe to."""
+
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from contracts import commands, subjects
+from contracts.deltas import Delta
+from contracts.events import EVENT_TYPES, Event
+from contracts.lookups import (
+    DataFound,
+    DataRequested,
+    InboxFound,
+    InboxRequested,
+    MessagesFound,
+    MessagesRequested,
+    SnapshotFound,
+    SnapshotRequested,
+    WorkflowStatsFound,
+    WorkflowStatsRequested,
+)
+from contracts.peers import PeerAnnounced, PeerHoldings
+
+_CHANNELS: dict[str, tuple[str, str]] = {
+    "events": (
+        "mozaiks.evt.{slot}.{app}.{chat}.{branch}",
+        (
+            "The events of chats, in stream EVENTS; branch is chat or business. A message holds one "
+            "decision: one or more envelopes in order, one a line."
+        ),
+    ),
+    "business": (
+        "mozaiks.evt.{slot}.{app}.{chat}.business",
+        (
+            "Business events of workflows: subscribe with a durable consumer of your own. "
+            "Exactly one envelope a message."
+        ),
+    ),
+    "commands": (
+        "mozaiks.cmd.{slot}.{app}.{chat}.{name}",
+        "Commands to the orchestrator, in stream COMMANDS.",
+    ),
+    "timers": (
+        "mozaiks.timer.{slot}.{app}.{chat}.{name}",
+        "Commands that JetStream delivers later, in stream COMMANDS.",
+    ),
+    "deltas": (
+        "mozaiks.delta.{slot}.{app}.{chat}",
+        "Streamed text and progress of tools, in stream DELTAS, for minutes.",
+    ),
+    "lookups": (
+        "mozaiks.lookup.{app}.{chat}.{request}",
+        "Lookups of data that persistence can read, in stream LOOKUPS, for a minute.",
+    ),
+    "findings": (
+        "mozaiks.found.{app}.{chat}.{request}",
+        "Answers to lookups, in stream LOOKUPS, for a minute.",
+    ),
+    "message_queries": (
+        "mozaiks.query.messages.{app}.{chat}.{request}",
+        "Requests for a page of a chat's transcript, in stream LOOKUPS, for a minute.",
+    ),
+    "message_answers": (
+        "mozaiks.found.messages.{app}.{chat}.{request}",
+        "Pages of transcripts, in stream LOOKUPS, for a minute.",
+    ),
+    "stats_queries": (
+        "mozaiks.query.stats.{app}.{workflow}.{request}",
+        "Requests for the statistics of one app's workflow, in stream LOOKUPS, for a minute.",
+    ),
+    "stats_answers": (
+        "mozaiks.found.stats.{app}.{workflow}.{request}",
+        "Statistics of workflows, in stream LOOKUPS, for a minute.",
+    ),
+    "snapshot_queries": (
+        "mozaiks.query.snapshot.{app}.{chat}.{request}",
+        "Requests for the snapshot of a chat, in stream LOOKUPS, for a minute.",
+    ),
+    "snapshot_answers": (
+        "mozaiks.found.snapshot.{app}.{chat}.{request}",
+        "Snapshots of chats, in stream LOOKUPS, for a minute.",
+    ),
+    "inbox_queries": (
+        "mozaiks.query.inbox.{app}.{request}",
+        "Requests for a page of open questions of an app, in stream LOOKUPS, for a minute.",
+    ),
+    "inbox_answers": (
+        "mozaiks.found.inbox.{app}.{request}",
+        "Pages of open questions, in stream LOOKUPS, for a minute.",
+    ),
+    "inbox": (
+        "mozaiks.inbox.{app}",
+        (
+            "Changes of inboxes, on core NATS: a JSON list of users (`user:ana`) and roles "
+            "(`role:finance`) for whom other questions are open than before."
+        ),
+    ),
+    "live": (
+        "mozaiks.live.{slot}.{app}.{chat}.{kind}",
+        (
+            "Events and deltas republished once stored: a plain subscription, no consumer. Kind is "
+            "chat, business or delta."
+        ),
+    ),
+    "peers": (
+        "mozaiks.peers.{durable}.all",
+        (
+            "Announcements of the processes that consume one queue, on core NATS. Where a reply subject "
+            "is given, each of them answers there with what it holds."
+        ),
+    ),
+    "peer": (
+        "mozaiks.peers.{durable}.{process}",
+        (
+            "Empty messages on core NATS that ask whether a process is connected: the server answers "
+            "503 where it is not, the process answers nothing."
+        ),
+    ),
+    "dead_letters": (
+        "mozaiks.dlq.{service}.{subject}",
+        "Messages that could not be handled, with the reason.",
+    ),
+}
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "slot": {
+        "description": "CRC-32 (as of zlib) of `app.chat`, both as they are in the subject, modulo "
+        f"{subjects.SLOTS}: two digits."
+    },
+    "branch": {"enum": list(get_args(subjects.Branch))},
+    "kind": {"enum": [*get_args(subjects.Branch), "delta"]},
+}
+_HEADERS: dict[str, Any] = {
+    "Mozaiks-Categories": {
+        "type": "string",
+        "description": "The categories of the message's events, each once, with commas between: "
+        f"{', '.join(subjects.CATEGORIES)}.",
+    },
+    "traceparent": {"type": "string", "description": "W3C trace context of the first event."},
+}
+_CLOUD_EVENT: dict[str, Any] = {
+    "ce-specversion": {"const": "1.0"},
+    "ce-id": {"type": "string", "description": "`app.chat.seq`, the ids as in the subject."},
+    "ce-source": {"type": "string", "description": "`/apps/app/chats/chat`, likewise."},
+    "ce-type": {"type": "string", "description": "`mozaiks.type.vN`."},
+}
+"""The required attributes of CloudEvents 1.0, in NATS binary mode."""
+
+
+LOOKUPS: dict[str, type[BaseModel]] = {
+    "lookups": DataRequested,
+    "findings": DataFound,
+    "message_queries": MessagesRequested,
+    "message_answers": MessagesFound,
+    "stats_queries": WorkflowStatsRequested,
+    "stats_answers": WorkflowStatsFound,
+    "snapshot_queries": SnapshotRequested,
+    "snapshot_answers": SnapshotFound,
+    "inbox_queries": InboxRequested,
+    "inbox_answers": InboxFound,
+}
+"""The message of each channel of lookups."""
+PEERS: tuple[type[BaseModel], ...] = (PeerAnnounced, PeerHoldings)
+"""An announcement, and the answer to one."""
+
+
+def document() -> dict[str, Any]:
+    """The whole document; message payloads point at the JSON Schemas beside it."""
+    events = {kind: f"events/{kind}.v{body.version}.json" for kind, body in EVENT_TYPES.items()}
+    business = [k for k, body in EVENT_TYPES.items() if body.category == "business"]
+    command_refs = {
+        command.model_fields[
+            "name"
+        ].default: f"commands/{command.model_fields['name'].default}.json"
+        for command in get_args(commands.Command)
+    }
+    chunk = {model.__name__: f"live/{model.__name__}.json" for model in get_args(Delta)}
+    lookups = {model.__name__: f"lookups/{model.__name__}.json" for model in LOOKUPS.values()}
+    peers = {model.__name__: f"peers/{model.__name__}.json" for model in PEERS}
+    carried = {
+        "events": list(events),
+        "business": business,
+        "commands": list(command_refs),
+        "timers": list(command_refs),
+        "deltas": list(chunk),
+        **{channel: [model.__name__] for channel, model in LOOKUPS.items()},
+        "live": [*events, *chunk],
+        "peers": list(peers),
+        "peer": [],
+        "inbox": [],
+        "dead_letters": [],
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Mozaiks Runtime",
+            "version": "1",
+            "description": "Ids in subjects are encoded: see contracts/subjects.py, `token`.",
+        },
+        "servers": {
+            "local": {
+                "host": "127.0.0.1:4222",
+                "protocol": "nats",
+                "description": "The nats-server that `make run` starts; NATS_PORT moves it.",
+            }
+        },
+        "defaultContentType": "application/json",
+        "channels": {name: _channel(name, carried[name]) for name in _CHANNELS},
+        "operations": _operations(),
+        "components": {
+            "messages": {
+                name: _message(name, ref)
+                for name, ref in {**command_refs, **chunk, **lookups, **peers}.items()
+            }
+            | {name: _event_message(name, ref, EVENT_TYPES[name]) for name, ref in events.items()}
+        },
+    }
+
+
+def _message(name: str, ref: str) -> dict[str, Any]:
+    return {"name": name, "contentType": "application/json", "payload": _schema({"$ref": ref})}
+
+
+def _event_message(name: str, ref: str, event: type[Event]) -> dict[str, Any]:
+    """One event of a message: a line."""
+    this = {"type": {"const": name}, "version": {"const": event.version}, "body": {"$ref": ref}}
+    line = {"allOf": [{"$ref": "envelope.json"}, {"properties": this}]}
+    is_business = event.category == "business"
+    headers = {**_HEADERS, **(_CLOUD_EVENT if is_business else {})}
+    required = [header for header in headers if header != "traceparent"]
+    return {
+        "name": name,
+        "contentType": "application/json" if is_business else "application/jsonl",
+        "headers": {"type": "object", "properties": headers, "required": required},
+        "payload": _schema(line),
+    }
+
+
+def _schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"schemaFormat": "application/schema+json", "schema": schema}
+
+
+def _channel(name: str, messages: list[str]) -> dict[str, Any]:
+    address, description = _CHANNELS[name]
+    fields = [part.strip("{}") for part in address.split(".") if part.startswith("{")]
+    parameters = {field: _PARAMETERS.get(field, {}) for field in fields}
+    return {
+        "address": address,
+        "description": description,
+        "parameters": parameters,
+        "messages": {m: {"$ref": f"#/components/messages/{m}"} for m in messages},
+    }
+
+
+def _operations() -> dict[str, Any]:
+    def operation(action: str, channel: str, summary: str) -> dict[str, Any]:
+        return {
+            "action": action,
+            "channel": {"$ref": f"#/channels/{channel}"},
+            "summary": summary,
+        }
+
+    return {
+        "appendDecision": operation("send", "events", "Only the orchestrator appends."),
+        "publishBusinessEvent": operation(
+            "send", "business", "Published by tools of workflows through the orchestrator."
+        ),
+        "setTimer": operation(
+            "send", "timers", "Set by the orchestrator; when due it becomes a command."
+        ),
+        "takeCommand": operation("receive", "commands", "Only the orchestrator takes commands."),
+        "streamText": operation("send", "deltas", "Published while a model streams."),
+        "lookUp": operation("send", "lookups", "Requested by the orchestrator."),
+        "answerLookup": operation("send", "findings", "Answered by persistence."),
+        "queryMessages": operation("send", "message_queries", "Requested by the transport."),
+        "answerMessages": operation("send", "message_answers", "Answered by persistence."),
+        "queryStats": operation("send", "stats_queries", "Requested by the transport."),
+        "answerStats": operation("send", "stats_answers", "Answered by persistence."),
+        "queryInbox": operation("send", "inbox_queries", "Requested by the transport."),
+        "answerInbox": operation("send", "inbox_answers", "Answered by persistence."),
+        "announceInbox": operation("send", "inbox", "Published by persistence."),
+        "showLive": operation("send", "live", "Republished by JetStream itself."),
+        "announcePeer": operation("send", "peers", "Published by each orchestrator, and answered."),
+        "probePeer": operation(
+            "send", "peer", "Published by two other orchestrators, every 0.2 s."
+        ),
+        "publishDeadLetter": operation(
+            "send", "dead_letters", "Published by the service that gives up on a message."
+        ),
+    }

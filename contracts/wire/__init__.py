@@ -1,0 +1,1 @@
+"""The wire between the transport and its clients: frames, messages and bodies as frozen models."""

@@ -1,0 +1,1 @@
+"""The documentation: Markdown pages, their diagrams, and the programs that generate pages."""

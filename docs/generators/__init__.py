@@ -1,0 +1,1 @@
+"""Programs that generate pages and pictures of the documentation from the code."""

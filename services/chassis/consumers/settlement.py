@@ -1,0 +1,199 @@
+"""Settle a message: acknowledge it once handled, retry it after a delay, or dead-letter it.
+
+A message is dead-lettered in this order: stored in DEAD_LETTERS, whoever waits for it notified,
+terminated. A message that cannot be stored there is not terminated.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from prometheus_client import Counter
+
+from services.chassis.consumers.attempts import DeliveryAttempts, retry_delay
+from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
+from services.chassis.dead_letters.letter import one_line, reason_of
+from services.chassis.dead_letters.queue import dead_letter
+from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.logs import RateLimitedLog
+from services.chassis.nats.unavailable import is_unavailable
+
+log = logging.getLogger(__name__)
+
+MAX_DELIVERIES = 3000
+"""Limits deliveries that do not count as attempts; with their delays these take a day at least."""
+NOTIFY_SECONDS = 60.0
+
+Notify = Callable[[str], Awaitable[None]]
+"""Notifies whoever waits for a message that it is a dead letter, with the reason."""
+
+
+async def error_of(work: Awaitable[None]) -> BaseException | None:
+    """What the work raised, None where nothing.
+
+    A cancellation is raised again only where this task is cancelled: a handler may also let one
+    escape that was meant for a task of its own.
+    """
+    try:
+        await work
+    except asyncio.CancelledError as cancelled:
+        if _is_cancelled():
+            raise
+        return cancelled
+    except Exception as error:  # noqa: BLE001  whatever it is, the message must be settled
+        return error
+    return None
+
+
+async def _within_limit(notifying: Awaitable[None]) -> None:
+    async with asyncio.timeout(NOTIFY_SECONDS):
+        await notifying
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+class Settlement:
+    """Settles the messages of one durable consumer, which have `max_attempts` attempts each."""
+
+    def __init__(
+        self, gateway: JetStreamGateway, durable: str, max_attempts: int, counter: Counter | None
+    ) -> None:
+        self._gateway = gateway
+        self._durable = durable
+        self._max_attempts = max_attempts
+        self._counter = counter
+        self._attempts = DeliveryAttempts(gateway, durable)
+        self._log = RateLimitedLog(log)
+
+    async def process(
+        self, message: Msg, handle: Callable[[], Awaitable[None]], notify: Notify | None = None
+    ) -> None:
+        """Handle one message and settle it; where this task is cancelled, release it.
+
+        `notify` is called where the message is dead-lettered. Raises nats errors.
+        """
+        try:
+            reason = await self.begin(message)
+            if reason is None:
+                reason = await self._handled(message, handle)
+            if reason is not None:
+                await self.dead_letter(message, reason, notify)
+        except asyncio.CancelledError:  # this process stops: redeliver at once
+            await self.release(message)
+            raise
+
+    async def _handled(self, message: Msg, handle: Callable[[], Awaitable[None]]) -> str | None:
+        """Handle it, then acknowledge or retry it; the reason where it must be dead-lettered."""
+        match await error_of(handle()):
+            case None:
+                await message.ack()
+            case OwnershipLostError() as lost:
+                fields = {"subject": message.subject, "why": str(lost)}
+                log.warning("lost ownership of a message", extra=fields)
+            case UnprocessableMessageError() as reason:
+                return str(reason) or repr(reason)
+            case error if is_unavailable(error):
+                await self.retry_uncounted(message, error)
+            case error:
+                deliveries = message.metadata.num_delivered or 1
+                failed = {"subject": message.subject, "deliveries": deliveries}
+                log.error("a message failed", extra=failed, exc_info=error)
+                return await self.fail(message, error)
+        return None
+
+    async def begin(self, message: Msg) -> str | None:
+        """Record the attempt of a redelivered message; the reason where it has no attempt left.
+
+        Recorded in advance, because a message may end the process that handles it.
+        """
+        deliveries = message.metadata.num_delivered or 1
+        if deliveries == 1:
+            return None
+        record = await self._attempts.read(message)
+        if record.dead_letter_reason is not None:
+            return record.dead_letter_reason
+        if record.attempts >= self._max_attempts:
+            return f"dead-lettered after {record.attempts} attempts, the last of which never ended"
+        if deliveries > MAX_DELIVERIES:
+            return f"dead-lettered after {MAX_DELIVERIES} deliveries"
+        await self._attempts.record(message)
+        return None
+
+    async def fail(self, message: Msg, error: BaseException) -> str | None:
+        """Retry it after a delay; the reason where it has no attempt left."""
+        await self._attempts.record(message)
+        if (await self._attempts.read(message)).attempts >= self._max_attempts:
+            return reason_of(error)
+        await self.retry(message)
+        return None
+
+    async def retry_uncounted(self, message: Msg, error: BaseException) -> None:
+        """Retry it after a delay without counting the attempt: a server is unavailable."""
+        self._log.warning("waiting for a server", subject=message.subject, why=repr(error))
+        await self._uncount(message)
+        await self.retry(message)
+
+    async def release(self, message: Msg) -> None:
+        """Return it for immediate redelivery: this process stops. Not counted."""
+        try:
+            if not message.is_acked:
+                await self._uncount(message)
+                await message.nak()
+        except NatsError as error:  # it is redelivered once JetStream misses its heartbeats
+            log.info("not released", extra={"subject": message.subject, "why": repr(error)})
+
+    async def retry(self, message: Msg) -> None:
+        seconds = retry_delay(message.metadata.num_delivered or 1)
+        self._gateway.in_flight.delay(message, seconds)
+        await message.nak(delay=seconds)
+
+    async def dead_letter(self, message: Msg, reason: str, notify: Notify | None = None) -> None:
+        """Store, notify, terminate. Where it cannot be stored or notified now, all is retried."""
+        stored = await self._stored(message, reason)
+        if stored and (notify is None or await self._notified(message, reason, notify)):
+            await message.term()
+        else:
+            await self.retry(message)
+
+    async def _stored(self, message: Msg, reason: str) -> bool:
+        if (await self._attempts.read(message)).dead_letter_reason is not None:
+            return True
+        try:
+            await dead_letter(self._gateway, self._durable, message, reason, self._counter)
+        except NatsUnavailableError as error:
+            self._log.warning(
+                "a dead letter cannot be stored: its message is not terminated yet",
+                subject=message.subject,
+                why=str(error),
+            )
+            return False
+        await self._attempts.record_dead_letter(message, reason)
+        return True
+
+    async def _notified(self, message: Msg, reason: str, notify: Notify) -> bool:
+        """Whether the message may be terminated: only an unavailable server is waited for."""
+        error = await error_of(_within_limit(notify(reason)))
+        if error is None:
+            return True
+        if is_unavailable(error) and (message.metadata.num_delivered or 1) <= MAX_DELIVERIES:
+            self._log.warning(
+                "the notification of a dead letter waits for a server",
+                subject=message.subject,
+                why=repr(error),
+            )
+            return False
+        log.error(
+            "the notification of a dead letter failed",
+            extra={"subject": message.subject, "why": one_line(reason_of(error))},
+        )
+        return True
+
+    async def _uncount(self, message: Msg) -> None:
+        if (message.metadata.num_delivered or 1) > 1:  # the first is recorded only once it failed
+            await self._attempts.remove(message)

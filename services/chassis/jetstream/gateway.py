@@ -1,0 +1,44 @@
+"""The JetStream gateway: everything that a service does on JetStream, over one connection."""
+
+from collections.abc import Awaitable, Callable
+
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from services.chassis.jetstream.commands import CommandQueue
+from services.chassis.jetstream.direct_get import DirectReader
+from services.chassis.jetstream.event_log import EventLog
+from services.chassis.jetstream.in_flight import InFlightMessages
+from services.chassis.jetstream.inbox_channel import InboxChannel
+from services.chassis.jetstream.key_values import KeyValueBuckets
+from services.chassis.jetstream.live_channel import LiveChannel
+from services.chassis.jetstream.lookups import LookupChannel
+from services.chassis.jetstream.object_chunks import ObjectChunks
+from services.chassis.jetstream.publish import Publisher
+from services.chassis.jetstream.storage_health import MonitoredJetStream, StorageHealth
+from services.chassis.jetstream.value_store import ValueStore
+
+Refill = Callable[[], Awaitable[None]]
+"""Raises what NATS raises where it is unavailable: then it is called again."""
+
+
+class JetStreamGateway:
+    """Composes the parts; a function that needs one of them takes that one."""
+
+    def __init__(self, nc: Client) -> None:
+        self.nc = nc
+        self.storage = StorageHealth()
+        self.js: JetStreamContext = MonitoredJetStream(nc, self.storage)
+        self.reader = DirectReader(nc)
+        self.in_flight = InFlightMessages(nc)
+        publisher = Publisher(nc, self.storage)
+        self.events = EventLog(nc, self.storage)
+        self.commands = CommandQueue(publisher, self.reader)
+        self.lookups = LookupChannel(nc, publisher)
+        self.live = LiveChannel(nc, self.reader)
+        self.inbox = InboxChannel(nc)
+        self.key_values = KeyValueBuckets(self.js, self.reader)
+        self.objects = ObjectChunks(self.reader)
+        self.values = ValueStore(self.js, self.objects)
+        self.refills: dict[str, Refill] = {}
+        """By stream: writes again what this process keeps there, after the stream was recreated."""

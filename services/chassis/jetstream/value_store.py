@@ -1,0 +1,138 @@
+"""Large values of events in an object store: put before an event refers to them, read by chat and digest."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import ObjectInfo, ObjectMeta
+from nats.js.errors import ObjectNotFoundError
+from nats.js.object_store import ObjectStore
+
+from contracts import subjects
+from contracts.event_log import StoredEvent
+from contracts.ids import ChatKey
+from contracts.large_values import LargeValue
+from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.object_chunks import ObjectChunks
+
+TIMEOUT_SECONDS = 20.0
+"""Limit of one transfer; nats-py itself has none."""
+OUTAGE_SECONDS = 30.0
+"""How long a put is repeated while NATS is unavailable, as an append is."""
+RETRY_SECONDS = 0.5
+COMPLETE_READS = 4
+"""How often the chunks of a value are counted: one replica may have fewer for a moment."""
+
+
+class ValueLostError(Exception):
+    """The store does not have a value that an event refers to, or other bytes than the event names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueContent:
+    """A stored value that is about to be read, chunk by chunk."""
+
+    info: ObjectInfo
+    chunks: AsyncIterator[bytes]
+
+    @property
+    def size(self) -> int:
+        return self.info.size or 0
+
+    @property
+    def media_type(self) -> str:
+        return self.info.description or "application/octet-stream"
+
+
+class ValueStore:
+    """The values of all chats, over one connection; one that is stored is not stored again."""
+
+    def __init__(self, js: JetStreamContext, objects: ObjectChunks) -> None:
+        self._js = js
+        self._objects = objects
+
+    async def put(self, key: ChatKey, values: Iterable[LargeValue]) -> None:
+        """Store values of a chat. Raises NatsUnavailableError after OUTAGE_SECONDS.
+
+        Put them before the event that refers to them is appended: after a crash in between they are
+        objects that no event names.
+        """
+        for value in values:
+            await self._put(subjects.value_key(key, value.reference.digest), value)
+
+    async def whole(self, key: ChatKey, stored: StoredEvent) -> StoredEvent:
+        """The event with its whole values; the same where it has all of them in itself.
+
+        Raises ValueLostError, NatsUnavailableError.
+        """
+        references = stored.envelope.values
+        if not references:
+            return stored
+        found = {one.digest: await self.get(key, one.digest) for one in references}
+        try:
+            return stored.with_values(found)
+        except (LookupError, ValueError) as unfit:
+            raise ValueLostError(f"{stored.envelope.event_id}: {unfit}") from unfit
+
+    async def get(self, key: ChatKey, digest: str) -> bytes:
+        """The bytes of a value. Raises ValueLostError, NatsUnavailableError."""
+        content = await self._found(key, digest)
+        data = b"".join([chunk async for chunk in content.chunks])  # all that the leader has
+        if sha256(data).hexdigest() != digest:
+            raise ValueLostError(f"value {digest} of {key.app}/{key.chat} has other bytes")
+        return data
+
+    async def open(self, key: ChatKey, digest: str) -> ValueContent:
+        """A complete value of a chat, to be read. Raises ValueLostError, NatsUnavailableError."""
+        for _ in range(COMPLETE_READS):
+            content = await self._found(key, digest)
+            if await self._is_complete(content.info):
+                return content
+            await asyncio.sleep(RETRY_SECONDS)  # a replica may be behind
+        raise ValueLostError(f"value {digest} of {key.app}/{key.chat} is incomplete")
+
+    async def _found(self, key: ChatKey, digest: str) -> ValueContent:
+        name = subjects.value_key(key, digest)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                info = await (await self._store()).get_info(name)
+        except ObjectNotFoundError as missing:
+            raise ValueLostError(
+                f"no value {digest} of {key.app}/{key.chat} is stored"
+            ) from missing
+        except (NatsError, TimeoutError, OSError) as error:
+            raise NatsUnavailableError(f"object {name}") from error
+        chunks = self._objects.read(subjects.VALUES, str(info.nuid))
+        return ValueContent(info, chunks)
+
+    async def _put(self, name: str, value: LargeValue) -> None:
+        deadline = asyncio.get_running_loop().time() + OUTAGE_SECONDS
+        while True:
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    store = await self._store()
+                    if not await self._exists(store, name):
+                        meta = ObjectMeta(name=name, description=value.reference.media_type)
+                        await store.put(name, value.data, meta)
+            except (NatsError, NatsUnavailableError, TimeoutError, OSError) as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise NatsUnavailableError(f"object {name}") from error
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def _exists(self, store: ObjectStore, name: str) -> bool:
+        try:
+            info = await store.get_info(name)
+        except ObjectNotFoundError:
+            return False
+        return await self._is_complete(info)
+
+    async def _is_complete(self, info: ObjectInfo) -> bool:
+        return await self._objects.is_complete(subjects.VALUES, info)
+
+    async def _store(self) -> ObjectStore:
+        return await self._js.object_store(subjects.VALUES)

@@ -1,0 +1,60 @@
+"""The /health, /ready and /metrics pages of a process."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+Check = Callable[[], str | None]
+"""What is not ready, in a few words; None where nothing is wrong."""
+
+
+class Probes:
+    """Answers /health, /ready and /metrics from the memory of the process.
+
+    /health says that the event loop runs; /ready evaluates every check and fails while the process
+    drains; no probe sends a request to another server.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.details: Callable[[], dict[str, Any]] = dict
+        self.streams_at_start: list[str] = []
+        """How streams differed from their definitions when the service started."""
+        self._checks: dict[str, Check] = {"startup": lambda: "still starting"}
+        self._permanent: dict[str, Check] = {}
+
+    def ready_when(self, **checks: Check) -> None:
+        """Replace the checks: until the first call the process is starting."""
+        self._checks = checks
+
+    def ready_only_when(self, **checks: Check) -> None:
+        """Checks that are evaluated besides those of `ready_when`, which do not replace them."""
+        self._permanent = checks
+
+    def starting_until(self, **checks: Check) -> None:
+        """Name, besides "still starting", what the start waits for."""
+        if "startup" in self._checks:
+            self._checks = {"startup": self._checks["startup"], **checks}
+
+    def draining(self) -> None:
+        self._checks = {"drain": lambda: "stopping"}
+
+    def page(self, path: str) -> tuple[int, str, bytes] | None:
+        """Status, content type and body; None where the path is no probe."""
+        match path:
+            case "/health":
+                return 200, "application/json", b'{"status":"ok"}'
+            case "/ready":
+                checks = {**self._checks, **self._permanent}
+                problems = {name: why for name, check in checks.items() if (why := check())}
+                body = {"ready": not problems, "waiting_for": problems, **self.details()}
+                if self.streams_at_start:
+                    body["streams_at_start"] = self.streams_at_start
+                return 503 if problems else 200, "application/json", json.dumps(body).encode()
+            case "/metrics":
+                return 200, CONTENT_TYPE_LATEST, generate_latest(self.registry)
+            case _:
+                return None

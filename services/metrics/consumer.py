@@ -1,0 +1,134 @@
+"""Consume the event log from where the saved metrics state ends, and save the state regularly."""
+
+import asyncio
+import logging
+
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError, KeyNotFoundError
+from nats.js.kv import KeyValue
+
+from contracts import subjects
+from contracts.event_log import EMPTY, Head
+from contracts.ids import ChatKey, StreamSeq
+from services.chassis.jetstream.direct_get import RawMessage
+from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.logs import RateLimitedLog
+from services.chassis.tasks import cancel_and_wait
+from services.metrics.metrics_state import MetricsState, UnreadableStateError
+
+log = logging.getLogger(__name__)
+
+KEY = "state"
+SAVE_SECONDS = 10.0
+"""After a crash the events of that time are read again: saving costs more than reading them."""
+HEADS = 1000
+"""Evicted chats whose head is kept since a message was rejected: many may come in a row."""
+
+_SAVE_ERRORS = (NatsError, APIError, OSError, NatsUnavailableError)
+_NOT_SAVED = StreamSeq(-1)
+
+
+class MetricsConsumer:
+    """Records events in stream order; saves the state at intervals and when it stops."""
+
+    def __init__(self, gateway: JetStreamGateway, bucket: KeyValue, state: MetricsState) -> None:
+        self._gateway = gateway
+        self._bucket = bucket
+        self._state = state
+        self._saved = _NOT_SAVED
+        self._log = RateLimitedLog(log)
+        self._heads: dict[ChatKey, Head] = {}
+        self._saving: asyncio.Task[None] | None = None
+
+    @property
+    def position(self) -> StreamSeq:
+        """The last stream position that is recorded."""
+        return self._state.position
+
+    async def load(self) -> None:
+        """Continue from the saved state. Raises nats errors where the bucket cannot be read."""
+        try:
+            entry = await self._bucket.get(KEY)
+            newest = (await self._gateway.js.stream_info(subjects.EVENTS)).state.last_seq
+            self._state.load(entry.value or b"", newest=StreamSeq(newest))
+        except KeyNotFoundError:
+            return
+        except UnreadableStateError as error:
+            log.warning(
+                "saved metrics state is unusable: counting from the first event",
+                extra={"why": str(error)},
+            )
+            return
+        self._saved = self._state.position
+        log.info("counting continues", extra={"after": self._state.position})
+
+    def start_saving(self) -> None:
+        self._saving = asyncio.create_task(self._save_regularly(), name="save metrics state")
+
+    async def stop_saving(self) -> None:
+        """Save for the last time: call it once no event comes any more."""
+        if self._saving is not None:
+            await cancel_and_wait(self._saving)
+        await self._save()
+
+    def clear(self) -> None:
+        """Count another log from its first event: the stream was recreated."""
+        self._state.clear()
+        self._heads.clear()
+        log.warning("stream EVENTS was recreated: counting from its first event")
+
+    async def save_again(self) -> None:
+        """Save what was saved already: the bucket was recreated."""
+        self._saved = _NOT_SAVED
+        await self._save()
+
+    async def on_events(self, events: list[RawMessage]) -> None:
+        """Idempotent: known positions change nothing. Raises NatsUnavailableError."""
+        for message in events:
+            await self._record(message)
+
+    async def _record(self, message: RawMessage) -> None:
+        key = self._state.evicted_chat(message.subject)
+        if key is None:
+            _log_rejected(message, self._state.record(message))
+            return
+        head = self._heads.pop(key, None) or await self._head(key, message)
+        _log_rejected(message, self._state.record(message, head))
+        if self._state.evicted_chat(message.subject) is not None:  # rejected: its head is unchanged
+            self._heads[key] = head
+            if len(self._heads) > HEADS:
+                self._heads.popitem()
+
+    async def _head(self, key: ChatKey, message: RawMessage) -> Head:
+        """Where a chat's log ended before a message."""
+        head = EMPTY
+        async for commit in self._gateway.events.read_to(key, message.position):
+            if commit.place.position >= message.position:
+                break
+            head = commit.place.head
+        return head
+
+    async def _save_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            await self._save()
+
+    async def _save(self) -> None:
+        position = self._state.position
+        if position == self._saved:
+            return
+        try:
+            await self._bucket.put(KEY, self._state.save())
+        except _SAVE_ERRORS as error:  # the next save includes it
+            self._log.warning("metrics state is not saved", why=repr(error))
+            return
+        self._saved = position
+
+
+def _log_rejected(message: RawMessage, why: str | None) -> None:
+    if why is not None:
+        found = {"subject": message.subject, "position": message.position, "why": why}
+        log.warning(
+            "a message in a chat's log is not an event of it and is not counted", extra=found
+        )

@@ -1,0 +1,26 @@
+"""What metrics may do in NATS: read events and save its own state."""
+
+from contracts import subjects
+from services.chassis.nats.permissions import (
+    all_of,
+    connects,
+    inspects,
+    may_publish,
+    reads,
+    writes_bucket,
+)
+
+SERVICE = "metrics"
+PERMISSIONS = all_of(
+    [
+        connects(SERVICE),
+        inspects(subjects.EVENTS),
+        reads(subjects.EVENTS),
+        may_publish(
+            f"$JS.API.CONSUMER.CREATE.EVENTS.*.{subjects.ALL_EVENTS}",
+            "$JS.API.CONSUMER.INFO.EVENTS.*",
+            "$JS.API.CONSUMER.MSG.NEXT.EVENTS.*",
+        ),
+        writes_bucket(subjects.PERF),
+    ]
+)

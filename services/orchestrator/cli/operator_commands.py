@@ -1,0 +1,136 @@
+"""The commands of `mozaiks` for operators: each is run by the service that it belongs to.
+
+A service does not import another one, and the image of each has its own commands alone: there they
+are `python -m services.persistence.verify`, for example. `mozaiks` declares the same options.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.core import TyperCommand
+
+app = typer.Typer()
+_PANEL = "Operations"
+
+streams = typer.Typer(help="Create and check streams and buckets of NATS.", no_args_is_help=True)
+dead_letters = typer.Typer(
+    help="Messages that could not be handled: list, re-drive, drop.", no_args_is_help=True
+)
+app.add_typer(streams, name="streams", rich_help_panel=_PANEL)
+app.add_typer(dead_letters, name="dead-letters", rich_help_panel=_PANEL)
+
+STREAMS = "services.chassis.streams"
+DEAD_LETTERS = "services.chassis.dead_letters"
+
+AppOption = Annotated[str | None, typer.Option("--app", help="Chats of this app only.")]
+Service = Annotated[str | None, typer.Option(help="A service, or one of its consumers.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Seqs = Annotated[list[int], typer.Argument(help="Numbers of dead letters.")]
+_GIVEN = "mozaiks.arguments"
+
+
+class ServiceCommand(TyperCommand):
+    """Keeps the arguments as they were given, after they were checked."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        ctx.meta[_GIVEN] = list(args)
+        return super().parse_args(ctx, args)
+
+
+def _become(ctx: typer.Context, module: str, *words: str) -> None:
+    """Go on as the program of a service: its output and its exit code are those of the command."""
+    sys.stdout.flush()
+    command = [sys.executable, "-m", module, *words, *ctx.meta[_GIVEN]]
+    os.execv(command[0], command)  # noqa: S606  our own module
+
+
+@streams.command(cls=ServiceCommand)
+def ensure(ctx: typer.Context) -> None:
+    """Create what is missing, upgrade what is outdated."""
+    _become(ctx, STREAMS, "ensure")
+
+
+@streams.command(cls=ServiceCommand)
+def check(ctx: typer.Context) -> None:
+    """Print what differs from what the product needs, and change nothing."""
+    _become(ctx, STREAMS, "check")
+
+
+@dead_letters.command("list", cls=ServiceCommand)
+def list_letters(
+    ctx: typer.Context,
+    service: Service = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """The newest dead letters, the oldest of them first."""
+    del service, limit, as_json
+    _become(ctx, DEAD_LETTERS, "list")
+
+
+@dead_letters.command("show", cls=ServiceCommand)
+def show_letter(
+    ctx: typer.Context, seq: Annotated[int, typer.Argument(help="Number of a dead letter.")]
+) -> None:
+    """All about a dead letter, without the values in it."""
+    del seq
+    _become(ctx, DEAD_LETTERS, "show")
+
+
+@dead_letters.command(cls=ServiceCommand)
+def redrive(
+    ctx: typer.Context,
+    seqs: Annotated[list[int] | None, typer.Argument(help="Numbers of dead letters.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Every dead letter of --service.")] = False,
+    service: Service = None,
+) -> None:
+    """Publish the messages to their queue again, and drop the dead letters."""
+    del seqs, every, service
+    _become(ctx, DEAD_LETTERS, "redrive")
+
+
+@dead_letters.command(cls=ServiceCommand)
+def drop(ctx: typer.Context, seqs: Seqs) -> None:
+    """Remove dead letters for good."""
+    del seqs
+    _become(ctx, DEAD_LETTERS, "drop")
+
+
+@app.command(cls=ServiceCommand, rich_help_panel=_PANEL)
+def audit(
+    ctx: typer.Context,
+    app_id: AppOption = None,
+    *,
+    repair: Annotated[bool, typer.Option("--repair", help="Resume stalled chats.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find chats that no process will ever run, and messages that are not valid events."""
+    del app_id, repair, as_json
+    _become(ctx, "services.orchestrator.audit")
+
+
+@app.command(cls=ServiceCommand, rich_help_panel=_PANEL)
+def verify(
+    ctx: typer.Context,
+    app_id: AppOption = None,
+    chat: Annotated[str | None, typer.Option(help="Only the chat with this id.")] = None,
+) -> None:
+    """Compare what the log, the archive, the read models and the chat lists hold."""
+    del app_id, chat
+    _become(ctx, "services.persistence.verify")
+
+
+@app.command(cls=ServiceCommand, rich_help_panel=_PANEL)
+def rebuild(ctx: typer.Context) -> None:
+    """Rebuild all read models in MongoDB from the events."""
+    _become(ctx, "services.persistence.rebuild")
+
+
+@app.command(cls=ServiceCommand, rich_help_panel=_PANEL)
+def restore(ctx: typer.Context) -> None:
+    """Restore chats that NATS has lost, from the archive in MongoDB."""
+    _become(ctx, "services.persistence.restore")

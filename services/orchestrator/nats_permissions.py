@@ -1,0 +1,35 @@
+"""What the orchestrator may do in NATS: take commands, append events, stream text."""
+
+from contracts import subjects
+from services.chassis.nats.permissions import (
+    all_of,
+    connects,
+    consumes,
+    inspects,
+    may_publish,
+    may_subscribe,
+    probes_storage,
+    reads,
+    settles,
+    writes_bucket,
+    writes_objects,
+)
+
+SERVICE = "orchestrator"
+PERMISSIONS = all_of(
+    [
+        connects(SERVICE),
+        inspects(subjects.COMMANDS, subjects.EVENTS, subjects.DELTAS, subjects.LOOKUPS),
+        consumes(subjects.COMMANDS, SERVICE, subjects.ALL_COMMANDS),
+        settles(SERVICE, SERVICE),
+        may_publish(subjects.ALL_EVENTS, subjects.ALL_DELTAS, subjects.ALL_TIMERS),
+        may_publish(subjects.ALL_LOOKUPS),
+        may_subscribe(subjects.ALL_FINDINGS, "mozaiks.live.>"),
+        probes_storage(subjects.COMMANDS, subjects.EVENTS),
+        reads(subjects.EVENTS, subjects.DELTAS, subjects.COMMANDS),
+        writes_bucket(subjects.WORKFLOWS, subjects.ANSWERS),
+        writes_objects(subjects.MANIFESTS, subjects.VALUES),
+        may_publish(f"mozaiks.peers.{SERVICE}.>"),
+        may_subscribe(f"mozaiks.peers.{SERVICE}.>"),
+    ]
+)

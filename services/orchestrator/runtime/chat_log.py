@@ -1,0 +1,394 @@
+"""The event log of one chat: append decisions, fold the state, follow what others append."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Self
+
+from nats.aio.msg import Msg
+
+from contracts import event_log, subjects
+from contracts.codec import Origin
+from contracts.event_log import Decision, RejectedMessageError, StoredEvent
+from contracts.events import Event
+from contracts.events.turn import RUNTIME
+from contracts.ids import (
+    ChatKey,
+    CommandId,
+    DeliveryId,
+    RunnerId,
+    StreamSeq,
+    WorkflowName,
+    delivery_of,
+)
+from contracts.large_values import INLINE_BYTES, MAX_BYTES, LargeValue
+from services.chassis.jetstream.direct_get import position_of
+from services.chassis.jetstream.errors import MessageTooLargeError, NatsUnavailableError
+from services.chassis.jetstream.event_log import (
+    Commit,
+    Place,
+    PlaceLostError,
+    PositionConflictError,
+    decision_of,
+)
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.value_store import ValueLostError
+from services.chassis.nats.direct_subscription import DirectSubscription
+from services.chassis.tasks import cancel_and_wait
+from services.orchestrator.domain.decisions import FencedError, claim, is_fenced
+from services.orchestrator.domain.shown_text import ShownText
+from services.orchestrator.domain.state import ChatState, Owner, applied
+from services.orchestrator.runtime.chat_cache import ChatCache, FoldedChat
+
+log = logging.getLogger(__name__)
+
+Decider = Callable[[ChatState], Sequence[Event]]
+Clock = Callable[[], datetime]
+
+
+def decide_nothing(_: ChatState) -> Sequence[Event]:
+    """A Decider for which nothing follows."""
+    return ()
+
+
+class SupersededError(Exception):
+    """Another command's message owns this chat now: its delivery continues the run."""
+
+
+class TurnOverError(Exception):
+    """The turn that events were to be recorded for has ended, for example by a cancellation."""
+
+
+class ChatLog:
+    """Appends to one chat on behalf of one delivery of a command, and keeps its folded state.
+
+    `command` is the command's id: the cause of every event that its delivery appends. The log begins
+    with what `cache` knows of the chat. To be used as an async context manager once it is run: it
+    ends the subscription.
+    """
+
+    def __init__(
+        self,
+        gateway: JetStreamGateway,
+        key: ChatKey,
+        delivery: DeliveryId,
+        command: CommandId,
+        clock: Clock,
+        cache: ChatCache | None = None,
+    ) -> None:
+        self.key = key
+        self.is_current = False
+        """Whether the log was read by this delivery: without it the state may be an old one."""
+        self.lost_value = ""
+        """Which value of the chat cannot be read: it must not continue with the beginning of it."""
+        self._gateway = gateway
+        self.delivery = delivery
+        self._command = command
+        self._clock = clock
+        self._cache = ChatCache() if cache is None else cache
+        self._chat = self._cache.get(key)
+        self.shown = ShownText()
+        self._running = False
+        self._lost: FencedError | SupersededError | None = None
+        self._lock = asyncio.Lock()
+        self._change = asyncio.Event()
+        self._subscription: DirectSubscription | None = None
+        self._heard: list[Msg] = []
+        self._folding: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._subscription is not None:
+            await self._subscription.aclose()
+        if self._folding is not None:
+            await cancel_and_wait(self._folding)
+
+    @property
+    def state(self) -> ChatState:
+        return self._chat.state
+
+    @property
+    def derived(self) -> dict[object, Any]:
+        """What is computed from the states of the chat and is used again; see `FoldedChat`."""
+        return self._chat.derived
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether a decision may be tried on the state before the log is read.
+
+        The log rejects it if the state is an old one.
+        """
+        return self._cache.is_trusted(self.key)
+
+    async def refresh(self) -> None:
+        """Fold what was appended since the last read. Raises NatsUnavailableError."""
+        async with self._exclusive():
+            await self._catch_up(replaceable=not self._running)
+
+    async def append(
+        self,
+        decide: Decider,
+        *,
+        then: Decider = decide_nothing,
+        workflow: WorkflowName | None = None,
+        actor: str = "runtime",
+        trace: str | None = None,
+    ) -> bool:
+        """Append the events that `decide` returns for the newest state; returns whether there were any.
+
+        The state may be an old one: then the log rejects the events, it is read, and `decide` is
+        called again. No events may be due to an old state unless `is_current`. `then` returns what
+        follows from the state with these events, and is appended with them in one message, if that
+        is not too large. Raises FencedError and SupersededError within `running`, NatsRejectedError,
+        NatsUnavailableError, and what `decide` raises.
+        """
+        async with self._exclusive():
+            while True:
+                self.check_ownership()
+                events = decide(self.state)
+                if not events:
+                    return False
+                following = then(applied(self.state, events, cause=self._command))
+                origin = Origin(
+                    key=self.key,
+                    workflow=self.state.workflow or workflow or WorkflowName(""),
+                    time=self._clock(),
+                    cause=self._command,
+                    actor=actor,
+                    runner=self.delivery.runner,
+                    trace=trace,
+                )
+                decision = self._sealed([*events, *following], origin)
+                chat = self._chat.with_events(decision.events)
+                if self._owns(chat.state):
+                    await self._follow()  # before it is stored: no event after it is missed
+                place = self._chat.place
+                try:
+                    await self.store(decision.large)  # before the events that refer to them
+                    position = await self._gateway.events.append(decision, after=place.position)
+                except PositionConflictError as conflict:
+                    await self._catch_up(conflict.last)
+                    if self._chat.place == place:  # nothing to read: the log is being replaced
+                        raise NatsUnavailableError(str(conflict)) from conflict
+                    continue
+                except MessageTooLargeError:
+                    if not following:
+                        raise
+                    then = decide_nothing
+                    continue
+                self._keep(chat.at(Place(position, decision.head)))
+                self._notify()
+                return True
+
+    async def store(self, values: Sequence[LargeValue]) -> None:
+        """Store large values of the chat. Raises MessageTooLargeError, NatsUnavailableError."""
+        size = sum(value.reference.size for value in values)
+        if size > MAX_BYTES:
+            raise MessageTooLargeError(subjects.VALUES, size, MAX_BYTES)
+        await self._gateway.values.put(self.key, values)
+
+    def _sealed(self, events: Sequence[Event], origin: Origin) -> Decision:
+        origins = [replace(origin, actor=_actor(event, origin)) for event in events]
+        inline_bytes = min(INLINE_BYTES, self._gateway.nc.max_payload * 3 // 4)
+        return event_log.seal(events, self._chat.place.head, origins, inline_bytes)
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether the chat is pending and this delivery's message owns it."""
+        return self._owns(self.state)
+
+    def _owns(self, state: ChatState) -> bool:
+        return state.owner is not None and state.owner.message == self.delivery.message
+
+    def check_ownership(self) -> None:
+        """Raises FencedError or SupersededError once this delivery has lost the chat.
+
+        A lost chat stays lost: another delivery may have done what this one would do next.
+        """
+        if self._lost is not None:
+            raise self._lost
+
+    @asynccontextmanager
+    async def running(self, *, takeover: bool) -> AsyncIterator[None]:
+        """Run the chat, if this delivery owns it, and follow at once what others append.
+
+        `takeover`: this delivery did not append the command's events itself, so an earlier one may
+        have started the run; a claim fences it. Raises what `append` raises.
+        """
+        if takeover or self._subscription is None:
+            await self._follow()
+            await self.refresh()
+        if takeover:
+            await self.append(lambda state: claim(state, self.delivery))
+        elif is_fenced(self.state, self.delivery):
+            raise FencedError(f"{self.state.runner} runs this chat")
+        self._running = True
+        if self.state.owner is not None and not self.is_owned:
+            self._lost = self._superseded(self.state.owner)
+        self.check_ownership()
+        try:
+            yield
+        finally:
+            self._running = False
+
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Completes at the next change of the state after this call, also before it is awaited."""
+        return self._change.wait()
+
+    async def wait_until(self, condition: Callable[[ChatState], bool]) -> None:
+        """Returns when the state fulfils the condition, or this delivery has lost the chat."""
+        while self._lost is None and not condition(self.state):
+            await self.changed()
+
+    async def _follow(self) -> None:
+        """Receive what is appended to the chat from now on."""
+        if self._subscription is None:
+            self._subscription = await self._gateway.live.follow(self.key, self._on_live)
+
+    def _on_live(self, message: Msg) -> None:
+        """Fold a message that another delivery has appended; most are those of this one."""
+        if self._is_new(message):
+            self._heard.append(message)
+            if not self._lock.locked():
+                self._fold_heard()
+
+    def _is_new(self, message: Msg) -> bool:
+        return position_of(message) > self._chat.place.position
+
+    @asynccontextmanager
+    async def _exclusive(self) -> AsyncIterator[None]:
+        """While the log is read or appended to; then the live messages that came meanwhile count."""
+        try:
+            async with self._lock:
+                yield
+        finally:
+            if self._heard:
+                self._fold_heard()
+
+    def _fold_heard(self) -> None:
+        self._heard = [message for message in self._heard if self._is_new(message)]
+        if self._heard and (self._folding is None or self._folding.done()):
+            self._folding = asyncio.create_task(self._fold_new(), name="fold live messages")
+
+    async def _fold_new(self) -> None:
+        async with self._lock:
+            while self._heard:
+                message = self._heard.pop(0)
+                if self._is_new(message):
+                    await self._fold(message)
+
+    async def _fold(self, message: Msg) -> None:
+        try:
+            position, decision = decision_of(message)
+        except RejectedMessageError:  # reported when the log is read
+            return
+        if decision.follows(self._chat.place.head):
+            commit = Commit(Place(position, decision.head), decision.events)
+            try:
+                self._apply(await self._whole(commit))
+            except NatsUnavailableError as unavailable:  # the log is read again before an append
+                log.warning("a chat cannot be followed", extra={"why": str(unavailable)})
+                return
+            self._keep(self._chat)
+            self._notify()
+            return
+        try:
+            await self._catch_up(position)
+        except NatsUnavailableError as unavailable:  # the next append shows it, too
+            log.warning("a chat cannot be followed", extra={"why": str(unavailable)})
+
+    async def _catch_up(
+        self, newest: StreamSeq | None = None, *, replaceable: bool = False
+    ) -> None:
+        """Fold the messages after the known place, or all, if the log does not continue there.
+
+        Raises NatsUnavailableError, also if the log is another one than before and not `replaceable`:
+        what was decided on it is void.
+        """
+        known = self._chat
+        try:
+            async for commit in self._gateway.events.read_tail(
+                self.key, after=known.place, newest=newest
+            ):
+                self._apply(await self._whole(commit))
+            self._keep(self._chat)
+        except PlaceLostError as lost:
+            self._cache.discard(self.key)
+            chat = FoldedChat()
+            async for commit in self._gateway.events.read(self.key):
+                chat = chat.after(await self._whole(commit))
+            if chat.place.head != known.place.head and not replaceable:
+                raise NatsUnavailableError(str(lost)) from lost
+            self._keep(chat)
+        self.is_current = True
+        self._notify()
+
+    async def _whole(self, commit: Commit) -> Commit:
+        """A message with the whole values of its events. Raises NatsUnavailableError."""
+        if all(one.envelope.values is None for one in commit.events):
+            return commit
+        events: list[StoredEvent] = []
+        for one in commit.events:
+            try:
+                events.append(await self._gateway.values.whole(self.key, one))
+            except ValueLostError as lost:
+                log.exception("a value of a chat is lost")
+                self.lost_value = str(lost)
+                events.append(one)
+        return Commit(commit.place, tuple(events))
+
+    def _apply(self, commit: Commit) -> None:
+        """Fold a message that another delivery has appended."""
+        for one in commit.events:
+            self._chat = self._chat.with_events((one,))
+            if self._running and self._lost is None and one.event is not None:
+                self._lost = self._loss(one)
+        self._chat = self._chat.at(commit.place)
+
+    def _keep(self, chat: FoldedChat) -> None:
+        self._chat = chat
+        if not self.lost_value:
+            self._cache.put(self.key, chat)
+
+    def _loss(self, one: StoredEvent) -> FencedError | SupersededError | None:
+        """Why an event means that this delivery has lost the chat, None if it does not."""
+        own, owner = self.delivery, self.state.owner
+        if owner is not None and owner.message != own.message:
+            return self._superseded(owner)
+        other = delivery_of(one.envelope.runner or RunnerId(""))
+        if other is None or other == own or other.message != own.message:
+            return None
+        if other.attempt < own.attempt:
+            return None
+        return FencedError(f"{self.key.app}/{self.key.chat} was taken over by {other.runner}")
+
+    def _superseded(self, owner: Owner) -> SupersededError:
+        return SupersededError(f"{self.key.app}/{self.key.chat} is run by {owner.command}")
+
+    def _notify(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+
+def _actor(event: Event, origin: Origin) -> str:
+    """Who caused an event: the user, an agent or the runtime."""
+    if event.type in _USER_EVENTS and not getattr(event, "by_default", False):
+        return origin.actor
+    agent = getattr(event, "agent", None)
+    of_runtime = agent in (None, RUNTIME) or event.type in _RUNTIME_EVENTS
+    return "runtime" if of_runtime else f"agent:{agent}"
+
+
+_USER_EVENTS = {
+    "chat.started",
+    "chat.user_message_received",
+    "chat.cancelled",
+    "human.answered",
+    "ui.tool_answered",
+}
+_RUNTIME_EVENTS = {"turn.speaker_selected", "turn.failed"}

@@ -1,0 +1,121 @@
+"""Handle a command: append its events, then run the chat until it is quiet."""
+
+from pydantic import ValidationError
+
+from contracts import subjects
+from contracts.codec import describe
+from contracts.commands import COMMAND, Command, EscalateQuestion, ResumeChat, StartChat
+from contracts.subjects import InvalidIdError
+from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
+from services.chassis.consumers.queue_consumer import Delivery
+from services.orchestrator.domain.decisions import (
+    FencedError,
+    decide,
+    give_up,
+    is_owner,
+    reason_to_retry,
+    resume,
+)
+from services.orchestrator.runtime.chat_log import ChatLog, decide_nothing
+from services.orchestrator.runtime.runner import Runner
+
+
+class CommandHandler:
+    """The callbacks of the command queue."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    async def on_command(self, delivery: Delivery) -> None:
+        """Raises UnprocessableMessageError, CommandTooEarlyError, OwnershipLostError, and what
+        JetStream raises.
+        """
+        command = _command(delivery)
+        async with self._open(command, delivery) as chat:
+            if isinstance(command, EscalateQuestion):
+                await chat.refresh()
+                await self._runner.announce_escalation(chat, command.question_id)
+            appended = await self._append(command, chat, delivery)
+            if not appended and (reason := reason_to_retry(command, chat.state)) is not None:
+                raise CommandTooEarlyError(reason)
+            try:
+                await self._runner.run(
+                    chat,
+                    takeover=not appended or delivery.attempt > 1,
+                    repair=isinstance(command, ResumeChat),
+                )
+            except FencedError as fenced:
+                raise OwnershipLostError(str(fenced)) from fenced
+
+    async def _append(self, command: Command, chat: ChatLog, delivery: Delivery) -> bool:
+        """Append the events of a command; returns whether there were any.
+
+        A first delivery is tried on the state that this process knows, which the log rejects if it
+        is an old one. That there is nothing to append is only known once the log was read.
+        """
+        if delivery.attempt > 1 or not (chat.is_cached or isinstance(command, StartChat)):
+            await chat.refresh()
+        appended = await self._try(command, chat)
+        if not appended and not chat.is_current:
+            await chat.refresh()
+            appended = await self._try(command, chat)
+        return appended
+
+    async def _try(self, command: Command, chat: ChatLog) -> bool:
+        requested = command.workflow_name if isinstance(command, StartChat) else None
+        runnable = await self._runner.find(chat.state, requested)
+        workflow = None if runnable is None else runnable.workflow
+        return await chat.append(
+            lambda state: (
+                resume(command, state, chat.delivery)
+                if isinstance(command, ResumeChat)
+                else decide(command, state, workflow)
+            ),
+            then=decide_nothing if runnable is None else runnable.opening(chat),
+            workflow=requested,
+            actor=f"user:{command.user_id}",
+            trace=command.trace,
+        )
+
+    async def on_given_up(self, delivery: Delivery, reason: str) -> None:
+        """Record in the chat that the command is not retried; the chat fails if the command owns it.
+
+        A message that is not a command belongs to no chat and is ignored here.
+        """
+        del reason  # in the dead letter and the log; it may contain what users must not see
+        try:
+            command = _command(delivery)
+        except UnprocessableMessageError:
+            return
+        chat = self._open(command, delivery)
+        await chat.refresh()
+        if is_owner(command, chat.state, chat.delivery):
+            await self._runner.keep_shown_text(chat)
+        requested = command.workflow_name if isinstance(command, StartChat) else None
+        await chat.append(lambda state: give_up(command, state, chat.delivery), workflow=requested)
+
+    def _open(self, command: Command, delivery: Delivery) -> ChatLog:
+        return self._runner.open(
+            command.key, command.command_id, delivery.sequence, delivery.attempt
+        )
+
+
+class CommandTooEarlyError(Exception):
+    """What the command refers to is not in the log yet: the command is retried, within limits."""
+
+
+def _command(delivery: Delivery) -> Command:
+    try:
+        command = COMMAND.validate_json(delivery.message.data)
+    except ValidationError as invalid:
+        raise UnprocessableMessageError(f"not a command: {describe(invalid)}") from invalid
+    if not _matches_subject(delivery.message.subject, command):
+        raise UnprocessableMessageError("the command does not match its subject")
+    return command
+
+
+def _matches_subject(subject: str, command: Command) -> bool:
+    try:
+        return subject == subjects.command(command.key, command.name)
+    except InvalidIdError:
+        return False

@@ -1,0 +1,105 @@
+"""Restores lost events of the log from the archive, byte for byte, and their large values."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from contracts.ids import ChatKey
+from services.chassis.jetstream.errors import NatsRejectedError
+from services.chassis.jetstream.event_log import EventLog, PositionConflictError
+from services.persistence.domain.archive import decisions, read_chain
+from services.persistence.maintenance.rebuilder import IncompleteChatError, Rebuilder
+from services.persistence.maintenance.sources import ChatSources, LoggedChat, for_each
+from services.persistence.maintenance.value_archive import ValueArchive
+from services.persistence.store.interface import ArchivedEvent, Store
+
+ATTEMPTS = 3
+"""Attempts for a chat to which others append meanwhile."""
+
+
+@dataclass(slots=True)
+class Restored:
+    """What was restored.
+
+    `chats` and `events` count those that were restored; `statuses` counts all chats that are
+    complete now; `failed` has the reason for each of the others.
+    """
+
+    chats: int = 0
+    events: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    failed: dict[ChatKey, str] = field(default_factory=dict)
+
+
+class Restorer:
+    """Appends the events that the log lacks.
+
+    Every method raises StoreUnavailableError, NatsUnavailableError.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sources: ChatSources,
+        events: EventLog,
+        rebuilder: Rebuilder,
+        values: ValueArchive,
+    ) -> None:
+        self._store = store
+        self._sources = sources
+        self._events = events
+        self._rebuilder = rebuilder
+        self._values = values
+
+    async def all(self) -> Restored:
+        """Restores every chat of the archive, and rebuilds its read models, whose positions change."""
+        restored = Restored()
+
+        async def one(key: ChatKey) -> None:
+            try:
+                appended = await self.chat(key)
+                session = await self._rebuilder.chat(key)
+            except IncompleteChatError as incomplete:
+                restored.failed[key] = str(incomplete)
+            else:
+                restored.chats += appended > 0
+                restored.events += appended
+                restored.statuses[session.status] += 1
+
+        await for_each(self._store.archived_chats(), one)
+        return restored
+
+    async def chat(self, key: ChatKey) -> int:
+        """Restores one chat; returns the number of events restored. Raises IncompleteChatError."""
+        for _ in range(ATTEMPTS):
+            records = await self._sources.records(key)
+            archived = read_chain(key, records)
+            logged = await self._sources.logged(key)
+            if archived.damage and len(records) > len(logged.events):
+                raise IncompleteChatError(f"archive: {archived.damage}")
+            missing = missing_events(logged, archived.events)
+            await self._values.restore(archived.events)  # before the events that refer to them
+            try:
+                await self._append(logged, missing)
+            except PositionConflictError:  # another command or the chat itself appended meanwhile
+                continue
+            except NatsRejectedError as refused:
+                raise IncompleteChatError(str(refused)) from refused
+            return len(missing)
+        raise IncompleteChatError("other writers append to it continuously")
+
+    async def _append(self, logged: LoggedChat, missing: Sequence[ArchivedEvent]) -> None:
+        place = logged.end.position
+        for decision in decisions(missing):
+            place = await self._events.append(decision, after=place)
+
+
+def missing_events(
+    logged: LoggedChat, archived: Sequence[ArchivedEvent]
+) -> Sequence[ArchivedEvent]:
+    """The events of the archive after the end of the log. Raises IncompleteChatError if they differ."""
+    for own, other in zip(logged.events, archived, strict=False):
+        if own.data != other.data:
+            seq = own.envelope.seq
+            raise IncompleteChatError(f"event {seq} in the log is not the one in the archive")
+    return archived[len(logged.events) :]

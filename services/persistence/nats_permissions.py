@@ -1,0 +1,34 @@
+"""What persistence may do in NATS: read events, answer lookups, publish rows of chat lists."""
+
+from contracts import subjects
+from services.chassis.nats.permissions import (
+    all_of,
+    connects,
+    consumes,
+    inspects,
+    may_publish,
+    probes_storage,
+    reads,
+    reads_objects,
+    settles,
+    writes_bucket,
+)
+
+SERVICE = "persistence"
+DURABLE, LOOKUPS, QUERIES = "persistence-events", "persistence-lookups", "persistence-queries"
+"""Its durable consumers."""
+PERMISSIONS = all_of(
+    [
+        connects(SERVICE),
+        inspects(subjects.EVENTS, subjects.LOOKUPS),
+        consumes(subjects.EVENTS, DURABLE, subjects.ALL_EVENTS),
+        consumes(subjects.LOOKUPS, LOOKUPS, subjects.ALL_LOOKUPS),
+        consumes(subjects.LOOKUPS, QUERIES, subjects.ALL_QUERIES),
+        settles(SERVICE, DURABLE, LOOKUPS, QUERIES),
+        may_publish(subjects.ALL_FINDINGS, "mozaiks.inbox.>"),
+        probes_storage(subjects.LOOKUPS),
+        reads(subjects.EVENTS, subjects.LOOKUPS),
+        reads_objects(subjects.VALUES),
+        writes_bucket(subjects.CHATS),
+    ]
+)

@@ -1,0 +1,232 @@
+"""Projects stored events to the archive, the read models and the chat summaries."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from contracts import event_log
+from contracts.catalogue import ChatSummary
+from contracts.event_log import Decision, RejectedMessageError
+from contracts.ids import AppId, ChatKey, StreamSeq
+from services.chassis.jetstream.direct_get import RawMessage
+from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.event_log import START, Commit, Place
+from services.chassis.nats.unavailable import ServerUnavailableError
+from services.persistence.domain.projection import advance, inbox_change, summary_of
+from services.persistence.maintenance.sources import archived
+from services.persistence.recent import Recent
+from services.persistence.store.interface import (
+    PAGE,
+    ArchivedEvent,
+    Session,
+    Store,
+    StoreUnavailableError,
+)
+
+log = logging.getLogger(__name__)
+
+Publish = Callable[[ChatSummary], Awaitable[None]]
+RECENT_CHATS = 2000
+"""Chats whose session is kept in memory: some 2 kB each."""
+Announce = Callable[[AppId, frozenset[str]], Awaitable[None]]
+Rebuild = Callable[[ChatKey], Awaitable[None]]
+"""Projects a chat again from its first event."""
+
+
+ArchiveValues = Callable[[Sequence[ArchivedEvent]], Awaitable[None]]
+"""Archives the large values of events, before the events."""
+
+
+class ReadTo(Protocol):
+    def __call__(self, key: ChatKey, goal: StreamSeq, *, after: Place) -> AsyncIterator[Commit]:
+        """The messages of a chat in the log past a place, up to a position at least."""
+
+
+class PositionedDecision(NamedTuple):
+    """The content of a message, and its position in the log."""
+
+    position: StreamSeq
+    decision: Decision
+
+
+class Projector:
+    """Projects the log into MongoDB. Repeated, out of order or in parallel, it has the same result.
+
+    `rejected` is called with the number of messages that are not events of a chat, `archive_values`
+    with the events of which the archive gets the large values, `announce` with an app and those of
+    its users and roles for whom other questions are open than before.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        read_to: ReadTo,
+        publish: Publish,
+        rebuild: Rebuild,
+        rejected: Callable[[int], None],
+        archive_values: ArchiveValues,
+        announce: Announce | None = None,
+    ) -> None:
+        self._store = store
+        self._read_to = read_to
+        self._publish = publish
+        self._rebuild = rebuild
+        self._rejected = rejected
+        self._archive_values = archive_values
+        self._announce = announce
+        self._recent: Recent[ChatKey, Session] = Recent(RECENT_CHATS)
+
+    async def apply(self, batch: Sequence[RawMessage]) -> None:
+        """Raises ServerUnavailableError: apply the batch again."""
+        try:
+            await self._project(batch)
+        except (StoreUnavailableError, NatsUnavailableError) as unavailable:
+            raise ServerUnavailableError(str(unavailable)) from unavailable
+
+    async def _project(self, batch: Sequence[RawMessage]) -> None:
+        chats, unreadable = by_chat(batch)
+        if unreadable:
+            self._rejected(unreadable)
+        known = await self._known(chats)
+        new = [await self._events(key, known.get(key), sent) for key, sent in chats.items()]
+        made, changed = [], list[tuple[AppId, frozenset[str]]]()
+        for session, events in new:
+            if (update := advance(session, events)) is not None:
+                made.append((update, events))
+                if affected := inbox_change(session, update.session):
+                    changed.append((update.session.app_id, affected))
+        await self._archive_values([event for _, events in made for event in events])
+        await self._store.project(
+            [event for _, events in made for event in events],
+            [update for update, events in made if events],
+        )
+        for update, _ in made:
+            self._recent.put(update.session.key, update.session)
+        # Last, and also without new events: an earlier attempt may have crashed before this.
+        summaries = [summary_of(update.session) for update, _ in made]
+        await asyncio.gather(*(self._publish(s) for s in summaries if s is not None))
+        if self._announce is not None:
+            for app, recipients in changed:
+                await self._announce(app, recipients)
+
+    async def _known(
+        self, chats: Mapping[ChatKey, Sequence[PositionedDecision]]
+    ) -> dict[ChatKey, Session]:
+        """The sessions of these chats as this process knows them: another one may have newer ones."""
+        recent = {key: session for key in chats if (session := self._recent.get(key)) is not None}
+        unknown = [
+            key
+            for key, sent in chats.items()
+            if key not in recent and not sent[0].decision.follows(START.head)
+        ]
+        return recent | await self._store.sessions(unknown)
+
+    async def _events(
+        self, key: ChatKey, session: Session | None, sent: Sequence[PositionedDecision]
+    ) -> tuple[Session | None, list[ArchivedEvent]]:
+        """What the messages add to a session, and the session they add it to."""
+        found = following_events(place_of(session), sent)
+        if found is not None:
+            return session, found
+        stored = (await self._store.sessions([key])).get(key)
+        if stored != session:
+            found = following_events(place_of(stored), sent)
+            if found is not None:
+                return stored, found
+        return await self._catch_up(key, stored, sent)
+
+    async def _catch_up(
+        self, key: ChatKey, session: Session | None, sent: Sequence[PositionedDecision]
+    ) -> tuple[Session | None, list[ArchivedEvent]]:
+        """The same, by reading the log.
+
+        Another replica may be handling the messages before these, or they are not events, or the log
+        was restored and has other positions: only the log shows which.
+        """
+        known, place = session, place_of(session)
+        if any(is_misplaced(place, one) for one in sent):
+            place = START
+        own = {one.position for one in sent}
+        not_events = 0
+        page: list[ArchivedEvent] = []
+        async for commit in self._read_to(key, sent[-1].position, after=place):
+            not_events += not commit.events and commit.place.position in own
+            page += archived(commit)
+            if len(page) >= PAGE:
+                session = await self._advance(session, page)
+                page = []
+        if not_events:
+            self._rejected(not_events)
+            if known is not None and await self._contradicts(known, sent[-1].position):
+                self._recent.discard(key)
+                await self._rebuild(key)
+                return (await self._store.sessions([key])).get(key), []
+        return session, page
+
+    async def _contradicts(self, session: Session, goal: StreamSeq) -> bool:
+        """Whether the log, up to a position that it has, has another event in the session's place.
+
+        This happens if two messages claimed the same `seq` at once, and this reader accepted the
+        second because another replica was handling the first.
+        """
+        head = START.head
+        async for commit in self._read_to(session.key, goal, after=START):
+            if session.head in [one.head for one in commit.events]:
+                return False
+            head = commit.place.head
+        return head.seq >= session.last_seq
+
+    async def _advance(
+        self, session: Session | None, page: Sequence[ArchivedEvent]
+    ) -> Session | None:
+        update = advance(session, page)
+        if update is None:
+            return None
+        await self._archive_values(page)
+        await self._store.project(page, [update])
+        return update.session
+
+
+def place_of(session: Session | None) -> Place:
+    return START if session is None else Place(session.last_position, session.head)
+
+
+def following_events(
+    place: Place, sent: Iterable[PositionedDecision]
+) -> list[ArchivedEvent] | None:
+    """The events of messages that follow one another from a place, without those before it.
+
+    None if the log must be read to know them.
+    """
+    found: list[ArchivedEvent] = []
+    for position, decision in sent:
+        if decision.follows(place.head):
+            place = Place(position, decision.head)
+            found += [ArchivedEvent(one, position) for one in decision.events]
+        elif position > place.position or decision.head.seq > place.head.seq:
+            return None
+    return found
+
+
+def is_misplaced(place: Place, sent: PositionedDecision) -> bool:
+    """Whether position and `seq` of a message contradict: one is before the place, the other after."""
+    return (sent.position <= place.position) != (sent.decision.head.seq <= place.head.seq)
+
+
+def by_chat(batch: Iterable[RawMessage]) -> tuple[dict[ChatKey, list[PositionedDecision]], int]:
+    """The messages of each chat in the order of the log, and the number of unreadable messages."""
+    chats: dict[ChatKey, list[PositionedDecision]] = {}
+    unreadable = 0
+    for message in sorted(batch, key=lambda message: message.position):
+        try:
+            decision = event_log.read(message.subject, message.data)
+        except RejectedMessageError as rejected:
+            unreadable += 1
+            extra = {"subject": message.subject, "position": message.position, "why": str(rejected)}
+            log.warning("a message in EVENTS is not an event of a chat", extra=extra)
+        else:
+            chats.setdefault(decision.key, []).append(
+                PositionedDecision(message.position, decision)
+            )
+    return chats, unreadable

@@ -1,0 +1,219 @@
+"""The store in memory: a second implementation that passes the same tests as the one on MongoDB."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+from contracts.chat_snapshot import NO_TOTALS, ChatTotals
+from contracts.effects import DispatchRecord, EffectRecord
+from contracts.ids import AppId, ChatKey, Seq, WorkflowName
+from contracts.inbox import waiting_for, waiting_since
+from contracts.large_values import LargeValue
+from contracts.lookups import InboxCursor
+from contracts.subjects import token
+from services.persistence.store.document_query import DocumentQuery
+from services.persistence.store.interface import (
+    ArchivedEvent,
+    ArchiveRecord,
+    ChatStats,
+    EffectPlace,
+    EffectStart,
+    Message,
+    ProjectionUpdate,
+    Session,
+    TimeSpan,
+    WorkflowTotals,
+    is_newer,
+    supersedes,
+)
+
+
+class MemoryStore:
+    """For tests."""
+
+    def __init__(self) -> None:
+        self._archive: dict[ChatKey, dict[Seq, ArchivedEvent]] = {}
+        self._values: dict[tuple[ChatKey, str], bytes] = {}
+        self._sessions: dict[ChatKey, Session] = {}
+        self._messages: dict[ChatKey, dict[Seq, Message]] = {}
+        self._stats: dict[ChatKey, ChatStats] = {}
+        self._effects: dict[ChatKey, dict[Seq, EffectRecord]] = {}
+
+    async def archive(self, events: Sequence[ArchivedEvent]) -> None:
+        for event in events:
+            chat = self._archive.setdefault(event.envelope.key, {})
+            chat.setdefault(event.envelope.seq, event)
+
+    async def archive_value(self, key: ChatKey, value: LargeValue) -> None:
+        self._values.setdefault((key, value.reference.digest), value.data)
+
+    async def archived_value(self, key: ChatKey, digest: str) -> bytes | None:
+        return self._values.get((key, digest))
+
+    async def save(self, updates: Sequence[ProjectionUpdate]) -> None:
+        for update in updates:
+            key = update.session.key
+            for message in update.messages:
+                self._messages.setdefault(key, {}).setdefault(message.seq, message)
+            for effect in update.effects:
+                self._effects.setdefault(key, {}).setdefault(effect.record.seq, effect.record)
+            if supersedes(update.session, self._sessions.get(key)):
+                self._sessions[key] = update.session
+            if supersedes(update.stats, self._stats.get(key)):
+                self._stats[key] = update.stats
+
+    async def project(
+        self, events: Sequence[ArchivedEvent], updates: Sequence[ProjectionUpdate]
+    ) -> None:
+        await self.archive(events)
+        await self.save(updates)
+
+    async def repair_archive(self, events: Sequence[ArchivedEvent]) -> None:
+        if not events:
+            return
+        key, reached = events[0].envelope.key, events[-1].envelope.seq
+        later = {seq: one for seq, one in self._archive.get(key, {}).items() if seq > reached}
+        self._archive[key] = {one.envelope.seq: one for one in events} | later
+
+    async def replace(self, whole: ProjectionUpdate) -> None:
+        key, reached = whole.session.key, whole.session.last_seq
+        later = {seq: one for seq, one in self._messages.get(key, {}).items() if seq > reached}
+        self._messages[key] = {message.seq: message for message in whole.messages} | later
+        newer = {seq: one for seq, one in self._effects.get(key, {}).items() if seq > reached}
+        self._effects[key] = {one.record.seq: one.record for one in whole.effects} | newer
+        if not is_newer(self._sessions.get(key), whole.session):
+            self._sessions[key] = whole.session
+        if not is_newer(self._stats.get(key), whole.stats):
+            self._stats[key] = whole.stats
+
+    async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
+        return {key: self._sessions[key] for key in keys if key in self._sessions}
+
+    async def messages(self, key: ChatKey) -> list[Message]:
+        messages = self._messages.get(key, {})
+        return [messages[seq] for seq in sorted(messages)]
+
+    async def messages_from(self, key: ChatKey, first: Seq) -> AsyncIterator[Message]:
+        for message in await self.messages(key):
+            if message.seq >= first:
+                yield message
+
+    async def chat_effect_starts(self, key: ChatKey, after: Seq, limit: int) -> list[EffectStart]:
+        starts = self._starts(key)
+        return [one for one in starts if one.seq > after][:limit]
+
+    async def app_effect_starts(
+        self, app: AppId, span: TimeSpan, after: EffectPlace | None, limit: int
+    ) -> list[EffectStart]:
+        found = [
+            start
+            for key in self._effects
+            if key.app == app
+            for start in self._starts(key)
+            if span.since <= start.time < span.until
+        ]
+        found.sort(key=lambda start: start.place)
+        return [one for one in found if after is None or one.place > after][:limit]
+
+    def _starts(self, key: ChatKey) -> list[EffectStart]:
+        records = self._effects.get(key, {})
+        return [
+            EffectStart(key, seq, records[seq].time, body.turn)
+            for seq in sorted(records)
+            if isinstance(body := records[seq].body, DispatchRecord) and body.is_start
+        ]
+
+    async def effect_records(
+        self, key: ChatKey, turns: Collection[int] | None = None
+    ) -> list[EffectRecord]:
+        records = [one for _, one in sorted(self._effects.get(key, {}).items())]
+        return [one for one in records if turns is None or one.body.turn in turns]
+
+    async def stats(self, key: ChatKey, workflow: WorkflowName) -> ChatStats | None:
+        stats = self._stats.get(key)
+        return stats if stats is not None and stats.workflow_name == workflow else None
+
+    async def workflow_totals(self, app: AppId, workflow: WorkflowName) -> WorkflowTotals:
+        rows = [
+            stats
+            for stats in self._stats.values()
+            if stats.app_id == app and stats.workflow_name == workflow
+        ]
+        return WorkflowTotals(
+            chats=Counter(row.status for row in rows),
+            duration_sec=sum(row.duration_sec for row in rows),
+            totals=reduce(ChatTotals.plus, (row.totals for row in rows), NO_TOTALS),
+        )
+
+    async def waiting(
+        self,
+        app: AppId,
+        recipients: Collection[str] | None,
+        after: InboxCursor | None,
+        limit: int,
+    ) -> list[Session]:
+        found = [
+            (since, token(session.chat_id), session)
+            for session in self._sessions.values()
+            if session.app_id == app
+            and waiting_for(session, recipients)
+            and (since := waiting_since(session)) is not None
+        ]
+        place = None if after is None else (after.since, token(after.chat_id))
+        rest = [one for one in found if place is None or one[:2] > place]
+        return [session for _, _, session in sorted(rest, key=lambda one: one[:2])[:limit]]
+
+    async def archive_records(self, key: ChatKey) -> AsyncIterator[ArchiveRecord]:
+        events = self._archive.get(key, {})
+        for seq in sorted(events):
+            yield ArchiveRecord(seq, events[seq].position, events[seq].data)
+
+    async def archived_chats(self) -> AsyncIterator[ChatKey]:
+        for key in list(self._archive):
+            yield key
+
+    async def all_sessions(self) -> AsyncIterator[Session]:
+        for session in list(self._sessions.values()):
+            yield session
+
+    async def without_first_event(self, keys: Collection[ChatKey]) -> set[ChatKey]:
+        return {key for key in keys if Seq(1) not in self._archive.get(key, {})}
+
+
+class MemoryDocumentReader:
+    """Documents by `database.collection`, the newest last."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, list[dict[str, Any]]] = {}
+
+    async def newest(self, asked: DocumentQuery) -> dict[str, Any] | None:
+        wanted = [("app_id", asked.app), *asked.equal.items()]
+        documents = self.documents.get(f"{asked.database}.{asked.collection}", [])
+        found = next((one for one in reversed(documents) if _meets(one, wanted)), None)
+        if found is None or not asked.roots:
+            return found
+        return {name: found[name] for name in found if name in (*asked.roots, "_id")}
+
+
+def _meets(document: Mapping[str, Any], wanted: Sequence[tuple[str, Any]]) -> bool:
+    return all(
+        any(
+            value == held or (isinstance(held, list) and value in held)
+            for held in _held(document, path)
+        )
+        for path, value in wanted
+    )
+
+
+def _held(value: Any, path: str) -> Iterator[Any]:
+    """What lies at a dotted path, through every element of a list on the way."""
+    first, _, rest = path.partition(".")
+    match value:
+        case Mapping() if first in value:
+            yield from _held(value[first], rest) if rest else [value[first]]
+        case list():
+            for one in value:
+                yield from _held(one, path)
+        case _:
+            return

@@ -1,0 +1,462 @@
+"""The store on MongoDB: Beanie documents are read, fenced bulk upserts written; every query names its app."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import timedelta
+from functools import reduce
+from typing import TypeVar
+
+from beanie import Document, init_beanie
+from beanie.odm.queries.find import FindMany
+from pydantic import BaseModel, Field, ValidationError
+from pymongo.asynchronous.database import AsyncDatabase
+
+from contracts.catalogue import ChatStatus
+from contracts.chat_snapshot import NO_TOTALS, ChatTotals
+from contracts.codec import describe
+from contracts.effects import EffectRecord
+from contracts.ids import AppId, ChatId, ChatKey, Seq, WorkflowName
+from contracts.large_values import LargeValue
+from contracts.lookups import EPOCH, InboxCursor
+from services.persistence.store.interface import (
+    PAGE,
+    ArchivedEvent,
+    ArchiveRecord,
+    ChatStats,
+    DatabaseState,
+    EffectPlace,
+    EffectStart,
+    Message,
+    ProjectionUpdate,
+    Session,
+    StoreIncompatibleError,
+    TimeSpan,
+    WorkflowTotals,
+)
+from services.persistence.store.mongo.bulk_writes import (
+    insert_missing,
+    put,
+    replace_older,
+    supersede,
+    write,
+)
+from services.persistence.store.mongo.client import Client, Record, translated_errors
+from services.persistence.store.mongo.collections import create_collections
+from services.persistence.store.mongo.compatibility import (
+    LAYOUT,
+    check_layout,
+    check_server_version,
+)
+from services.persistence.store.mongo.documents import (
+    IS_WAITING,
+    SEQ_DIGITS,
+    STATE_ID,
+    STATS_PREFIX,
+    TOTALS,
+    ArchivedMessage,
+    ArchivedValue,
+    ChatEffect,
+    ChatMessage,
+    ChatSession,
+    PersistenceState,
+    WorkflowChatStats,
+    archive_records_of,
+    bind,
+    chat_range,
+    chat_record_id,
+    effect_record,
+    end_of_range,
+    message_record,
+    ordered_id,
+    session_record,
+    stats_collection_name,
+    stats_record,
+    value_id,
+    value_record,
+    within,
+)
+from services.persistence.store.mongo.migration import has_older_collections, move_older_documents
+
+log = logging.getLogger(__name__)
+
+FIRST_SINCE = EPOCH + timedelta(milliseconds=1)
+"""The first time that IS_WAITING includes."""
+MESSAGES_AT_ONCE = 50
+"""Each may have some hundred thousand bytes."""
+MAX_BOUND_STATS = 256
+"""Statistics collections whose document class is kept; any other is bound again when it is read."""
+
+D = TypeVar("D", bound=Document)
+
+
+async def open_store(client: Client, database: str, *, reads_only: bool = False) -> "MongoStore":
+    """The store, with its indexes created unless `reads_only`.
+
+    Raises StoreUnavailableError, StoreIncompatibleError.
+    """
+    with translated_errors():
+        build = await client.server_info()
+        check_server_version(build["version"])
+        await check_layout(client[database])
+        if reads_only and await has_older_collections(client[database]):
+            raise StoreIncompatibleError(
+                f"MONGODB_DATABASE: {database} holds collections of an older layout: start"
+                " persistence of this release once, which moves them"
+            )
+        store = MongoStore(
+            client[database],
+            events=await bind(ArchivedMessage, client[database]),
+            sessions=await bind(ChatSession, client[database]),
+            messages=await bind(ChatMessage, client[database]),
+            effects=await bind(ChatEffect, client[database]),
+            values=await bind(ArchivedValue, client[database]),
+            state=await bind(PersistenceState, client[database]),
+        )
+    if not reads_only:
+        await store.prepare()
+        with translated_errors():
+            await move_older_documents(client[database])
+    return store
+
+
+class MongoStore:
+    """Sessions and statistics are replaced by newer ones only; events and messages never.
+
+    The classes are documents that are bound to the database.
+    """
+
+    def __init__(
+        self,
+        database: AsyncDatabase[Record],
+        *,
+        events: type[ArchivedMessage],
+        sessions: type[ChatSession],
+        messages: type[ChatMessage],
+        effects: type[ChatEffect],
+        values: type[ArchivedValue],
+        state: type[PersistenceState],
+    ) -> None:
+        self._database = database
+        self._events = events
+        self._sessions = sessions
+        self._messages = messages
+        self._effects = effects
+        self._values = values
+        self._state = state
+        self._archived = events.get_pymongo_collection()
+        self._stored_sessions = sessions.get_pymongo_collection()
+        self._transcripts = messages.get_pymongo_collection()
+        self._stats: dict[str, type[WorkflowChatStats]] = {}
+
+    async def prepare(self) -> None:
+        """Creates the collections and indexes that are missing."""
+        with translated_errors():
+            await create_collections(self._database)
+            indexed = [self._sessions, self._effects]
+            await init_beanie(database=self._database, document_models=indexed)
+
+    async def archive(self, events: Sequence[ArchivedEvent]) -> None:
+        records = archive_records_of(events)
+        await insert_missing(self._archived, records)
+
+    async def archive_value(self, key: ChatKey, value: LargeValue) -> None:
+        await insert_missing(self._values.get_pymongo_collection(), [value_record(key, value)])
+
+    async def archived_value(self, key: ChatKey, digest: str) -> bytes | None:
+        query = {"_id": value_id(key, digest), "app_id": key.app}
+        async for document in readable(self._values.find(query)):
+            return document.raw
+        return None
+
+    async def save(self, updates: Sequence[ProjectionUpdate]) -> None:
+        await self.project([], updates)
+
+    async def project(
+        self, events: Sequence[ArchivedEvent], updates: Sequence[ProjectionUpdate]
+    ) -> None:
+        # Messages first: a session at n promises the events and messages up to n.
+        messages = [message_record(one) for update in updates for one in update.messages]
+        await asyncio.gather(
+            self.archive(events),
+            insert_missing(self._transcripts, messages),
+            insert_missing(
+                self._effects.get_pymongo_collection(),
+                [effect_record(one) for update in updates for one in update.effects],
+            ),
+        )
+        sessions = [session_record(update.session) for update in updates]
+        await asyncio.gather(
+            supersede(self._stored_sessions, sessions),
+            self._save_stats([update.stats for update in updates]),
+        )
+
+    async def _save_stats(self, stats: Sequence[ChatStats]) -> None:
+        by_collection: defaultdict[str, list[Record]] = defaultdict(list)
+        for one in stats:
+            name = stats_collection_name(one.app_id, one.workflow_name)
+            by_collection[name].append(stats_record(one))
+        for name, records in by_collection.items():
+            await supersede(self._database[name], records)
+
+    async def repair_archive(self, events: Sequence[ArchivedEvent]) -> None:
+        if not events:
+            return
+        collection, key = self._archived, events[0].envelope.key
+        wanted = {record["_id"]: record for record in archive_records_of(events)}
+        beyond = ordered_id(key, events[-1].envelope.seq + 1)
+        with translated_errors():
+            found = {
+                record["_id"]: record
+                async for record in collection.find(chat_range(key), batch_size=PAGE)
+                if record["_id"] < beyond
+            }
+        differing = [record for id_, record in wanted.items() if found.get(id_) != record]
+        await write(collection, [put(record) for record in differing])
+        if superfluous := list(found.keys() - wanted.keys()):
+            with translated_errors():
+                await collection.delete_many(within(chat_range(key), {"$in": superfluous}))
+
+    async def replace(self, whole: ProjectionUpdate) -> None:
+        session, stats = whole.session, whole.stats
+        messages = [put(message_record(message)) for message in whole.messages]
+        await write(self._transcripts, messages)
+        newest = replace_older(session_record(session), or_same=True)
+        await write(self._stored_sessions, [newest])
+        name = stats_collection_name(stats.app_id, stats.workflow_name)
+        await write(self._database[name], [replace_older(stats_record(stats), or_same=True)])
+        ids = [ordered_id(session.key, message.seq) for message in whole.messages]
+        end = ordered_id(session.key, session.last_seq + 1)
+        query = within(chat_range(session.key), {"$nin": ids, "$lt": end})
+        with translated_errors():
+            await self._messages.find(query).delete()
+        effects = [put(effect_record(effect)) for effect in whole.effects]
+        await write(self._effects.get_pymongo_collection(), effects)
+        ids = [ordered_id(session.key, effect.record.seq) for effect in whole.effects]
+        query = within(chat_range(session.key), {"$nin": ids, "$lt": end})
+        with translated_errors():
+            await self._effects.find(query).delete()
+
+    async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
+        if not keys:
+            return {}
+        ids = [chat_record_id(key.app, key.chat) for key in keys]
+        query = {"_id": {"$in": ids}, "app_id": {"$in": list({key.app for key in keys})}}
+        found: dict[ChatKey, Session] = {}
+        async for document in readable(self._sessions.find(query)):
+            session = document.to_session()
+            found[session.key] = session
+        return found
+
+    async def all_sessions(self) -> AsyncIterator[Session]:
+        async for document in readable(self._sessions.find({}, batch_size=PAGE).sort("_id")):
+            yield document.to_session()
+
+    async def waiting(
+        self,
+        app: AppId,
+        recipients: Collection[str] | None,
+        after: InboxCursor | None,
+        limit: int,
+    ) -> list[Session]:
+        query: Record = {"app_id": app, **IS_WAITING}
+        if recipients is not None:
+            query["waiting_for"] = {"$in": sorted(recipients)}
+        if after is not None:
+            place = chat_record_id(app, after.chat_id)
+            query["waiting_since"] = {"$gte": max(after.since, FIRST_SINCE)}
+            query["$or"] = [
+                {"waiting_since": {"$gt": after.since}},
+                {"waiting_since": after.since, "_id": {"$gt": place}},
+            ]
+        chats = self._sessions.find(query).sort("waiting_since", "_id").limit(limit)
+        return [document.to_session() async for document in readable(chats)]
+
+    async def messages(self, key: ChatKey) -> list[Message]:
+        return [message async for message in self.messages_from(key, Seq(1))]
+
+    async def messages_from(self, key: ChatKey, first: Seq) -> AsyncIterator[Message]:
+        while True:
+            place = chat_range(key, first)
+            query = self._messages.find(place).sort("_id").limit(MESSAGES_AT_ONCE)
+            found = [document.to_message() async for document in readable(query)]
+            for message in found:
+                yield message
+            if not found:
+                return
+            first = Seq(found[-1].seq + 1)
+
+    async def chat_effect_starts(self, key: ChatKey, after: Seq, limit: int) -> list[EffectStart]:
+        query = {**chat_range(key, after + 1), "starts": True}
+        found = self._effects.find(query).sort("_id").limit(limit)
+        return [document.to_start() async for document in readable(found)]
+
+    async def app_effect_starts(
+        self, app: AppId, span: TimeSpan, after: EffectPlace | None, limit: int
+    ) -> list[EffectStart]:
+        query: Record = {
+            "app_id": app,
+            "starts": True,
+            "time": {"$gte": span.since, "$lt": span.until},
+        }
+        if after is not None:
+            id_ = f"{after.chat}.{after.seq:0{SEQ_DIGITS}}"
+            later = {"time": after.time, "_id": {"$gt": id_}}
+            query["$or"] = [{"time": {"$gt": after.time}}, later]
+        found = self._effects.find(query).sort("time", "_id").limit(limit)
+        return [document.to_start() async for document in readable(found)]
+
+    async def effect_records(
+        self, key: ChatKey, turns: Collection[int] | None = None
+    ) -> list[EffectRecord]:
+        query = chat_range(key)
+        if turns is not None:
+            query["turn"] = {"$in": list(turns)}
+        found = self._effects.find(query, batch_size=PAGE).sort("_id")
+        return [document.to_record() async for document in readable(found)]
+
+    async def stats(self, key: ChatKey, workflow: WorkflowName) -> ChatStats | None:
+        documents = await self._stats_documents(key.app, workflow)
+        query = documents.find({"_id": chat_record_id(key.app, key.chat), "app_id": key.app})
+        async for document in readable(query):
+            return document.to_stats()
+        return None
+
+    async def workflow_totals(self, app: AppId, workflow: WorkflowName) -> WorkflowTotals:
+        documents = await self._stats_documents(app, workflow)
+        summed = {name: {"$sum": f"${name}"} for name in ("duration_sec", *TOTALS)}
+        steps = [
+            {"$group": {"_id": "$status", "chats": {"$sum": 1}, **summed}},
+            {"$sort": {"_id": 1}},
+        ]
+        own = documents.find({"app_id": app, "workflow_name": workflow})
+        with translated_errors():
+            rows = await own.aggregate(steps, projection_model=_Sums).to_list()
+        return WorkflowTotals(
+            chats={row.status: row.chats for row in rows},
+            duration_sec=sum(row.duration_sec for row in rows),
+            totals=reduce(ChatTotals.plus, (row.totals for row in rows), NO_TOTALS),
+        )
+
+    async def _stats_documents(self, app: AppId, workflow: WorkflowName) -> type[WorkflowChatStats]:
+        name = stats_collection_name(app, workflow)
+        bound = self._stats.pop(name, None)
+        if bound is None:
+            with translated_errors():
+                bound = await bind(WorkflowChatStats, self._database, name)
+        self._stats[name] = bound
+        if len(self._stats) > MAX_BOUND_STATS:
+            del self._stats[next(iter(self._stats))]
+        return bound
+
+    async def archive_records(self, key: ChatKey) -> AsyncIterator[ArchiveRecord]:
+        documents = self._events.find(chat_range(key), batch_size=PAGE).sort("_id")
+        async for document in readable(documents):
+            for record in document.records():
+                yield record
+
+    async def archived_chats(self) -> AsyncIterator[ChatKey]:
+        """Reads one document per chat, however many events it has."""
+        after: Record = {}
+        while True:
+            query = self._events.find(after, projection_model=_Key).sort("_id")
+            with translated_errors():
+                found = await query.limit(1).to_list()
+            if not found:
+                return
+            key, id_ = ChatKey(found[0].app_id, found[0].chat_id), found[0].id
+            yield key
+            end = end_of_range(key)
+            after = {"_id": {"$gte": end} if end > id_ else {"$gt": id_}}
+
+    async def without_first_event(self, keys: Collection[ChatKey]) -> set[ChatKey]:
+        # One query each: of a clustered collection, MongoDB 6.0 reads all of it for an `$in`.
+        found = await asyncio.gather(*map(self._has_first_event, keys))
+        return {key for key, has in zip(keys, found, strict=True) if not has}
+
+    async def _has_first_event(self, key: ChatKey) -> bool:
+        query = {"_id": ordered_id(key, 1), "app_id": key.app}
+        with translated_errors():
+            return bool(await self._events.find(query, projection_model=_Id).limit(1).to_list())
+
+    async def state(self) -> DatabaseState:
+        """What the database holds, at small cost."""
+        documents = (self._events, self._sessions, self._messages)
+        names = [document.get_collection_name() for document in documents]
+        with translated_errors():
+            listed = await (await self._database.list_collections()).to_list()
+            filled = [
+                document.get_collection_name()
+                for document in documents
+                if await document.find({}, projection_model=_Id).limit(1).to_list()
+            ]
+        collections = {
+            one["name"]: str(one["info"].get("uuid", ""))
+            for one in listed
+            if one["name"].startswith(STATS_PREFIX) or one["name"] in names
+        }
+        return DatabaseState(collections, frozenset(filled))
+
+    async def saved_state(self) -> DatabaseState | None:
+        """What the database held when it was saved; None if never, emptied, or of an older layout."""
+        async for saved in readable(self._state.find({"_id": STATE_ID})):
+            return saved.to_state() if saved.layout == LAYOUT else None
+        return None
+
+    async def save_state(self, state: DatabaseState) -> None:
+        """Stores that the database holds everything that the log had until now, and where."""
+        saved = self._state(
+            id=STATE_ID,
+            layout=LAYOUT,
+            collections=dict(state.collections),
+            filled=tuple(sorted(state.filled)),
+        )
+        with translated_errors():
+            await saved.save()
+
+
+async def readable(query: FindMany[D]) -> AsyncIterator[D]:
+    """The documents of a query that are as their model says; others are logged and skipped."""
+    documents = aiter(query)
+    while True:
+        try:
+            with translated_errors():
+                document = await anext(documents)
+        except StopAsyncIteration:
+            return
+        except ValidationError as invalid:  # changed by other software
+            log.warning(
+                "a document is damaged: mozaiks rebuild",
+                extra={"collection": query.document_model.__name__, "why": describe(invalid)},
+            )
+        else:
+            yield document
+
+
+class _Key(BaseModel):
+    id: str = Field(alias="_id")
+    app_id: AppId
+    chat_id: ChatId
+
+
+class _Id(BaseModel):
+    id: str = Field(alias="_id")
+
+
+class _Sums(BaseModel):
+    """Of the chats with one status."""
+
+    status: ChatStatus = Field(alias="_id")
+    chats: int
+    duration_sec: float
+    agent_turns: int
+    tool_calls: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+
+    @property
+    def totals(self) -> ChatTotals:
+        return ChatTotals(**{name: getattr(self, name) for name in TOTALS})

@@ -1,0 +1,124 @@
+"""Queries of persistence's read models: a request over JetStream, with a time limit for the answer."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from datetime import datetime
+from typing import TypeVar
+
+from contracts.ids import AgentName, AppId, WorkflowName, new_message_id
+from contracts.lookups import (
+    AppEffectsRequested,
+    ChatEffectsRequested,
+    EffectsFound,
+    InboxFound,
+    InboxRequested,
+    LookupAnswer,
+    MessagesFound,
+    MessagesRequested,
+    Query,
+    WorkflowStatsFound,
+    WorkflowStatsRequested,
+)
+from services.chassis.jetstream.lookups import LookupChannel
+from services.transport.errors import ApiError
+from services.transport.protocol.chat_projection import ChatView
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 5.0
+"""How long persistence may take to answer."""
+RETRY_SECONDS = 2.0
+"""Sent as Retry-After."""
+
+Answer = TypeVar("Answer", bound=LookupAnswer)
+
+
+class ReadModels:
+    """What persistence knows of chats and workflows. It trails the log by a moment.
+
+    Every method raises NatsUnavailableError, and ApiError where persistence does not answer in time.
+    """
+
+    def __init__(self, lookups: LookupChannel) -> None:
+        self._lookups = lookups
+
+    async def messages(
+        self, view: ChatView, cursor: str | None, limit: int, agents: Collection[AgentName] = ()
+    ) -> MessagesFound:
+        """A page of a chat's transcript, with the messages of these agents; empty: of all."""
+        query = MessagesRequested(
+            request_id=new_message_id(),
+            app_id=view.app_id,
+            chat_id=view.chat_id,
+            user_id=view.user,
+            cursor=cursor,
+            limit=limit,
+            agents=sorted(agents),
+        )
+        return await self._ask(query, MessagesFound)
+
+    async def chat_effects(self, view: ChatView, cursor: str | None, limit: int) -> EffectsFound:
+        """A page of a chat's effects."""
+        query = ChatEffectsRequested(
+            request_id=new_message_id(),
+            app_id=view.app_id,
+            chat_id=view.chat_id,
+            user_id=view.user,
+            cursor=cursor,
+            limit=limit,
+        )
+        return await self._ask(query, EffectsFound)
+
+    async def app_effects(
+        self, app: AppId, since: datetime, until: datetime, cursor: str | None, limit: int
+    ) -> EffectsFound:
+        """A page of the effects of an app's chats in a time span."""
+        query = AppEffectsRequested(
+            request_id=new_message_id(),
+            app_id=app,
+            since=since,
+            until=until,
+            cursor=cursor,
+            limit=limit,
+        )
+        return await self._ask(query, EffectsFound)
+
+    async def workflow_stats(self, app: AppId, workflow: WorkflowName) -> WorkflowStatsFound:
+        query = WorkflowStatsRequested(
+            request_id=new_message_id(), app_id=app, workflow_name=workflow
+        )
+        return await self._ask(query, WorkflowStatsFound)
+
+    async def inbox(
+        self, app: AppId, recipients: Collection[str] | None, cursor: str | None, limit: int
+    ) -> InboxFound:
+        """A page of the open questions for these recipients, None: of all of the app."""
+        query = InboxRequested(
+            request_id=new_message_id(),
+            app_id=app,
+            recipients=None if recipients is None else sorted(recipients),
+            cursor=cursor,
+            limit=limit,
+        )
+        return await self._ask(query, InboxFound)
+
+    async def _ask(self, query: Query, kind: type[Answer]) -> Answer:
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                self._lookups.response(query, kind) as response,
+            ):
+                await self._lookups.request(query)
+                answer = await response
+        except TimeoutError:
+            raise _unavailable() from None
+        if answer.problem is not None:
+            log.error("a query failed", extra={"subject": query.subject, "why": answer.problem})
+            raise _unavailable()
+        return answer
+
+
+def _unavailable() -> ApiError:
+    problem = "stored chats are temporarily unavailable, try again shortly"
+    return ApiError("SERVICE_UNAVAILABLE", "service", problem, retry_after=RETRY_SECONDS)

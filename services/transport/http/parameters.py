@@ -1,0 +1,243 @@
+"""The path, query and header parameters of the HTTP API: type, limits, description and example."""
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+from litestar.openapi.spec import Example, OpenAPIType, Schema
+from litestar.params import HeaderParameter, PathParameter, QueryParameter
+
+from contracts.lookups import (
+    CURSOR_PATTERN,
+    EFFECT_CURSOR_PATTERN,
+    INBOX_CURSOR_PATTERN,
+    MAX_EFFECTS,
+    MAX_INBOX,
+    MAX_MESSAGES,
+)
+from contracts.wire.json_values import MAX_SAFE_INTEGER
+from services.transport.http.models.base import CHAT_ID, CURSOR
+from services.transport.http.models.effects import EFFECT_CURSOR
+from services.transport.http.models.files import ATTACHMENT_ID, STORED_PATH
+from services.transport.protocol.history import MAX_EVENTS
+
+MAX_WAIT_SECONDS = 30
+MAX_CHATS = 500
+MAX_GENERAL = 200
+"""General chats, or messages of one, in one answer."""
+
+
+def _path(description: str, example: str) -> PathParameter:
+    return PathParameter(description=description, min_length=1, examples=[Example(value=example)])
+
+
+def _limit(maximum: int, example: int) -> QueryParameter:
+    return QueryParameter(
+        description="How many to list at most.",
+        ge=1,
+        le=maximum,
+        examples=[Example(value=example)],
+    )
+
+
+def _optional(kind: OpenAPIType, **limits: int) -> dict[str, Any]:
+    """The schema of a parameter that may be left out: it is never null, as Litestar would say."""
+    return {"one_of": None, "type": kind, **limits}
+
+
+AppIdPath = Annotated[str, _path("The id of the app, percent-encoded.", "acme")]
+WorkflowPath = Annotated[str, _path("The name of the workflow, percent-encoded.", "HelloWorld")]
+ChatIdPath = Annotated[str, _path("The id of the chat, percent-encoded.", CHAT_ID)]
+UserIdPath = Annotated[str, _path("The id of the user, percent-encoded.", "ana")]
+QuestionIdPath = Annotated[
+    str, _path("The id of the question, percent-encoded.", "acme.c-1.1.0.call-1")
+]
+LinkTokenPath = Annotated[str, _path("The token of the link.", "eyJhcHBfaWQiOi...")]
+GeneralChatIdPath = Annotated[str, _path("The id of the general chat, percent-encoded.", CHAT_ID)]
+AttachmentIdPath = Annotated[str, _path("The id of the file, percent-encoded.", ATTACHMENT_ID)]
+DigestPath = Annotated[
+    str, _path("SHA-256 of the value's bytes, in hex.", sha256(b"value").hexdigest())
+]
+
+UserIdQuery = Annotated[
+    str,
+    QueryParameter(
+        name="user_id",
+        description="The id of the user.",
+        min_length=1,
+        examples=[Example(value="ana")],
+    ),
+]
+OptionalUserIdQuery = Annotated[
+    str | None,
+    QueryParameter(
+        name="user_id",
+        description="The id of the user that it must belong to.",
+        schema_extra=_optional(OpenAPIType.STRING),
+        examples=[Example(value="ana")],
+    ),
+]
+StoredPathQuery = Annotated[
+    str,
+    QueryParameter(
+        name="file_path",
+        description="The `stored_path` of the answer to the upload.",
+        min_length=1,
+        examples=[Example(value=STORED_PATH)],
+    ),
+]
+ChatLimitQuery = Annotated[int, _limit(MAX_CHATS, 20)]
+GeneralLimitQuery = Annotated[int, _limit(MAX_GENERAL, 50)]
+MessageLimitQuery = Annotated[int, _limit(MAX_MESSAGES, 50)]
+CursorQuery = Annotated[
+    str | None,
+    QueryParameter(
+        name="cursor",
+        description="The `next` of the page before; left out for the first page.",
+        pattern=CURSOR_PATTERN,
+        schema_extra=_optional(OpenAPIType.STRING),
+        examples=[Example(value=CURSOR)],
+    ),
+]
+InboxCursorQuery = Annotated[
+    str | None,
+    QueryParameter(
+        name="cursor",
+        description="The `next` of the page before; left out for the first page.",
+        pattern=INBOX_CURSOR_PATTERN,
+        schema_extra=_optional(OpenAPIType.STRING),
+        examples=[Example(value="1764072000000.c-1")],
+    ),
+]
+InboxLimitQuery = Annotated[int, _limit(MAX_INBOX, 50)]
+RolesQuery = Annotated[
+    list[str] | None,
+    QueryParameter(
+        name="role",
+        description="Roles whose questions are listed, too; by default those of the token.",
+        schema_extra={
+            "one_of": None,
+            "type": OpenAPIType.ARRAY,
+            "items": Schema(type=OpenAPIType.STRING),
+        },
+        examples=[Example(value=["finance"])],
+    ),
+]
+EffectLimitQuery = Annotated[int, _limit(MAX_EFFECTS, 50)]
+EffectCursorQuery = Annotated[
+    str | None,
+    QueryParameter(
+        name="cursor",
+        description="The `next` of the page before; left out for the first page.",
+        pattern=EFFECT_CURSOR_PATTERN,
+        schema_extra=_optional(OpenAPIType.STRING),
+        examples=[Example(value=EFFECT_CURSOR)],
+    ),
+]
+SinceQuery = Annotated[
+    datetime,
+    QueryParameter(
+        name="since",
+        description="ISO 8601 with offset: the first time that counts.",
+        examples=[Example(value="2026-11-25T00:00:00Z")],
+    ),
+]
+UntilQuery = Annotated[
+    datetime,
+    QueryParameter(
+        name="until",
+        description="ISO 8601 with offset: the first time that does not count any more.",
+        examples=[Example(value="2026-11-26T00:00:00Z")],
+    ),
+]
+AfterQuery = Annotated[
+    int,
+    QueryParameter(
+        name="after",
+        description="The `seq` of the last event that the client has; 0 for all of them.",
+        ge=0,
+        le=MAX_SAFE_INTEGER,
+        examples=[Example(value=5)],
+    ),
+]
+TailQuery = Annotated[
+    int | None,
+    QueryParameter(
+        name="tail",
+        description="Only so many of the newest events, instead of `after`; a stream has them in"
+        " `chat.history` messages.",
+        ge=1,
+        le=MAX_EVENTS,
+        schema_extra=_optional(OpenAPIType.INTEGER, minimum=1, maximum=MAX_EVENTS),
+        examples=[Example(value=100)],
+    ),
+]
+BeforeQuery = Annotated[
+    int | None,
+    QueryParameter(
+        name="before",
+        description="Only events before this `seq`, the newest of them; the answer is one JSON page.",
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        schema_extra=_optional(OpenAPIType.INTEGER, minimum=1),
+        examples=[Example(value=101)],
+    ),
+]
+EventLimitQuery = Annotated[
+    int,
+    QueryParameter(
+        name="limit",
+        description="How many events before `before` at most.",
+        ge=1,
+        le=MAX_EVENTS,
+        examples=[Example(value=100)],
+    ),
+]
+AfterMessageQuery = Annotated[
+    int,
+    QueryParameter(
+        name="after_sequence",
+        description="The `sequence` of the last message that the client has; -1 for all of them.",
+        ge=-1,
+        le=MAX_SAFE_INTEGER,
+        examples=[Example(value=-1)],
+    ),
+]
+WaitQuery = Annotated[
+    float | None,
+    QueryParameter(
+        name="wait",
+        description="Seconds to wait for the first event; the answer is then one JSON page.",
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        schema_extra=_optional(OpenAPIType.NUMBER, minimum=0),
+        examples=[Example(value=20)],
+    ),
+]
+RawEventsQuery = Annotated[
+    Literal[0, 1],
+    QueryParameter(
+        name="events",
+        description="1 adds every event as it is stored; for operators.",
+        examples=[Example(value=0)],
+    ),
+]
+LastEventIdHeader = Annotated[
+    int | None,
+    HeaderParameter(
+        name="Last-Event-ID",
+        description="The `id` of the last message that the client has; wins over `after`.",
+        ge=0,
+        le=MAX_SAFE_INTEGER,
+        schema_extra=_optional(OpenAPIType.INTEGER, minimum=0),
+        examples=[Example(value=5)],
+    ),
+]
+KnownVersionHeader = Annotated[
+    str | None,
+    HeaderParameter(
+        name="If-None-Match",
+        description="The `ETag` of the document that the client has.",
+        schema_extra=_optional(OpenAPIType.STRING),
+    ),
+]

@@ -1,0 +1,36 @@
+"""What the transport may do in NATS: send commands, read chats, never append an event."""
+
+from contracts import subjects
+from services.chassis.nats.permissions import (
+    all_of,
+    connects,
+    inspects,
+    may_publish,
+    may_subscribe,
+    probes_storage,
+    reads,
+    reads_bucket,
+    reads_objects,
+    writes_bucket,
+    writes_objects,
+)
+
+SERVICE = "transport"
+PERMISSIONS = all_of(
+    [
+        connects(SERVICE),
+        inspects(subjects.COMMANDS, subjects.EVENTS, subjects.DELTAS, subjects.LOOKUPS),
+        may_publish(subjects.ALL_COMMANDS, subjects.ALL_QUERIES),
+        may_subscribe(subjects.ALL_FINDINGS, "mozaiks.live.>", "mozaiks.inbox.>"),
+        probes_storage(subjects.COMMANDS, subjects.EVENTS),
+        reads(subjects.EVENTS, subjects.DELTAS),
+        may_publish(  # counts the commands of an app, and finds which answer came first
+            f"$JS.API.DIRECT.GET.{subjects.COMMANDS}",
+            f"$JS.API.STREAM.MSG.GET.{subjects.COMMANDS}",
+        ),
+        reads_bucket(subjects.WORKFLOWS, subjects.CHATS),
+        writes_bucket(subjects.TICKETS),
+        reads_objects(subjects.VALUES),
+        writes_objects(subjects.ATTACHMENTS),
+    ]
+)

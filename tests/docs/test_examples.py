@@ -1,0 +1,94 @@
+"""The programs in docs/examples/ do what their pages say."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nats as nats_client
+import pytest
+
+from contracts.events.business import BusinessLogged
+from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
+from docs.generators.pages import ROOT, pages
+from infra.servers import NatsServer
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.streams.ensure import ensure_streams
+from tests.logs import decisions
+
+
+@pytest.mark.broker
+async def test_the_subscriber_prints_each_business_event_once(nats: NatsServer) -> None:
+    key = ChatKey(AppId("docs.corp"), ChatId("a chat"))
+    sold = BusinessLogged(log_event_type="BREAD_SOLD", message="One rye sold")
+    (decision,) = decisions([sold], key, workflow="Bakery")
+    connection = await nats_client.connect(nats.url)
+    await ensure_streams(connection, replicas=1)
+    await connection.jetstream().purge_stream("EVENTS")
+    await JetStreamGateway(connection).events.append(decision, after=StreamSeq(0))
+    await connection.drain()
+    command = [sys.executable, "docs/examples/subscribe.py", nats.url, "1"]
+    ran = await asyncio.to_thread(
+        subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert ran.stdout == "docs.corp a chat BREAD_SOLD One rye sold\n"
+
+
+BILLING = "user in nats-server.conf"
+
+
+@pytest.mark.broker
+async def test_the_user_of_a_subscriber_reads_the_business_events_of_its_app_only(
+    nats: NatsServer,  # noqa: ARG001  a nats-server can run here
+    tmp_path: Path,
+) -> None:
+    (user,) = [s.text for page in pages() for s in page.snippets if s.title == BILLING]
+    admin = "{ user: admin, password: secret }"
+    users = f"authorization {{ users: [ {admin}, {user} ] }}".replace("$BILLING_PASSWORD", "secret")
+    server = NatsServer(tmp_path / "nats", options=f"{users}\n")
+    server.start()
+    try:
+        connection = await nats_client.connect(server.url, user="admin", password="secret")
+        await ensure_streams(connection, replicas=1)
+        events = JetStreamGateway(connection).events
+        for app in ("acme", "beta"):
+            sold = BusinessLogged(log_event_type="BREAD_SOLD", message=f"sold by {app}")
+            (decision,) = decisions([sold], ChatKey(AppId(app), ChatId("c")), workflow="Bakery")
+            await events.append(decision, after=StreamSeq(0))
+        await connection.drain()
+
+        refused: list[str] = []
+
+        async def on_error(error: Exception) -> None:
+            refused.append(str(error))
+
+        billing = await nats_client.connect(
+            server.url, user="billing", password="secret", error_cb=on_error
+        )
+        js = billing.jetstream()
+        own = await js.pull_subscribe(
+            "mozaiks.evt.*.acme.*.business", durable="billing", stream="EVENTS"
+        )
+        (message,) = await own.fetch(1, timeout=10)
+        assert json.loads(message.data)["body"]["message"] == "sold by acme"
+        await message.ack_sync()
+        assert not refused
+        consumers = "$JS.API.CONSUMER.{}.EVENTS.billing".format
+        for forbidden in (
+            "$JS.API.CONSUMER.CREATE.EVENTS.billing.mozaiks.evt.*.beta.*.business",
+            "$JS.API.CONSUMER.CREATE.EVENTS.other.mozaiks.evt.*.acme.*.business",
+            consumers("DURABLE.CREATE"),
+            consumers("DELETE"),
+            "mozaiks.evt.00.acme.c.business",
+            "$JS.API.STREAM.MSG.GET.EVENTS",
+            "$JS.API.DIRECT.GET.EVENTS",
+        ):
+            await billing.publish(forbidden, b"{}")
+        await billing.flush()
+        async with asyncio.timeout(10):
+            while len(refused) < 7:  # noqa: ASYNC110  the callback has no event
+                await asyncio.sleep(0.01)
+        await billing.close()
+    finally:
+        server.stop()

@@ -1,0 +1,304 @@
+import contextlib
+import secrets
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from contracts import event_log, subjects
+from contracts.event_log import EMPTY, Head
+from contracts.events.chat import ChatCancelled, ChatFailed
+from contracts.events.turn import TurnCompleted, TurnFailed
+from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
+from contracts.prices import Price
+from contracts.subjects import InvalidSubjectError, parse
+from services.chassis.jetstream.direct_get import RawMessage
+from services.chassis.jetstream.event_log import START, evaluate_and_log
+from services.metrics.metrics_state import (
+    CHATS,
+    OTHER,
+    SAVED_BYTES,
+    MetricsState,
+    UnreadableStateError,
+)
+from services.metrics.observations import BUCKETS, TurnDurations
+from services.metrics.prometheus import MetricsCollector
+from tests.foreign_messages import FOREIGN
+from tests.logs import decisions, message, messages
+from tests.metrics.story import AGENT, ANN, BEGAN, KEY, chat, decisions_of, log_of
+
+PRICES = {"gpt-4o-mini": Price(prompt=0.5, completion=2.0)}
+LATER = BEGAN + timedelta(minutes=1)
+MANY = StreamSeq(10**9)
+
+
+def counted(log: list[RawMessage], **limits: int) -> MetricsState:
+    """The state after these messages; it looks up the head of evicted chats as the service does."""
+    state = MetricsState(PRICES, **limits)
+    logs: dict[ChatKey, list[RawMessage]] = {}
+    for one in log:
+        key = state.evicted_chat(one.subject)
+        state.record(one, EMPTY if key is None else head_of(logs.get(key, [])))
+        with contextlib.suppress(InvalidSubjectError):
+            logs.setdefault(parse(one.subject).key, []).append(one)
+    return state
+
+
+def head_of(log: list[RawMessage]) -> Head:
+    """Where a chat's log ends."""
+    place = START
+    for one in log:
+        place = evaluate_and_log(place, one).place
+    return place.head
+
+
+def chats(number: int, app: str = "acme") -> list[RawMessage]:
+    keys = [ChatKey(AppId(app), ChatId(f"chat {n}")) for n in range(number)]
+    return log_of(*(decisions_of(chat(), key) for key in keys))
+
+
+def test_a_performance_snapshot_has_the_totals_and_times_of_a_chat() -> None:
+    (snapshot,) = counted(log_of(decisions_of(chat()))).snapshots(LATER)
+    assert snapshot.model_dump() == {
+        "chat_id": KEY.chat,
+        "app_id": KEY.app,
+        "workflow_name": "Generator",
+        "user_id": ANN,
+        "started_at": BEGAN + timedelta(seconds=1),
+        "ended_at": BEGAN + timedelta(seconds=11),
+        "runtime_sec": 10.0,
+        "agent_turns": 2,
+        "tool_calls": 1,
+        "errors": 1,
+        "last_turn_duration_sec": 2.0,
+        "prompt_tokens": 3000,
+        "completion_tokens": 300,
+        "cost": pytest.approx(3 * 0.5 + 0.3 * 2.0),
+    }
+
+
+def test_a_chat_that_goes_on_runs_until_now() -> None:
+    (snapshot,) = counted(log_of(decisions_of(chat()[:3]))).snapshots(LATER)
+    assert (snapshot.ended_at, snapshot.runtime_sec) == (None, 59.0)
+
+
+def test_the_aggregate_counts_the_chats_that_have_not_ended() -> None:
+    failed = [*chat()[:3], ChatFailed(code="x", message="x")]
+    cancelled = [*chat()[:3], ChatCancelled(user_id=ANN)]
+    histories = [chat(), chat()[:5], failed, cancelled]
+    log = log_of(
+        *(decisions_of(h, ChatKey(KEY.app, ChatId(str(n)))) for n, h in enumerate(histories))
+    )
+    aggregate = counted(log).aggregate(LATER)
+    assert (aggregate.active_chats, aggregate.tracked_chats) == (1, 4)
+    assert (aggregate.total_agent_turns, aggregate.total_errors) == (2, 3)
+    assert len(aggregate.chats) == 4
+
+
+def test_a_tenant_asks_for_its_own_numbers() -> None:
+    theirs = ChatKey(AppId("other corp"), KEY.chat)
+    state = counted(log_of(decisions_of(chat()), decisions_of(chat()[:3], theirs)))
+    aggregate = state.aggregate(LATER, theirs.app)
+    assert (aggregate.active_chats, aggregate.total_prompt_tokens) == (1, 1000)
+    assert [snapshot.app_id for snapshot in aggregate.chats] == [theirs.app]
+
+
+def test_a_message_that_is_delivered_twice_is_counted_once() -> None:
+    log = chats(2)
+    assert counted([*log, *log]).aggregate(LATER) == counted(log).aggregate(LATER)
+
+
+def test_an_event_stored_twice_is_counted_once() -> None:
+    history = decisions_of(chat())
+    twice = counted(log_of(history, history))
+    assert twice.aggregate(LATER) == counted(log_of(history)).aggregate(LATER)
+
+
+@given(st.integers(0, 33))
+def test_saved_and_loaded_anywhere_it_counts_as_if_never_stopped(cut: int) -> None:
+    log = chats(3)
+    saved = counted(log[:cut]).save()
+    again = MetricsState(PRICES)
+    again.load(saved, newest=MANY)
+    for one in log:  # what was counted already comes again
+        again.record(one)
+    whole = counted(log)
+    assert again.aggregate(LATER) == whole.aggregate(LATER)
+    assert again.totals == whole.totals
+    assert again.position == whole.position
+
+
+def test_the_tracked_chats_are_bounded_and_the_totals_whole() -> None:
+    state = counted(chats(9), chats=4)
+    assert state.tracked_chats == 4
+    assert state.aggregate(LATER).total_agent_turns == 18
+
+
+def test_ended_chats_are_evicted_before_open_ones() -> None:
+    first = ChatKey(KEY.app, ChatId("open"))
+    log = log_of(decisions_of(chat()[:3], first), *(decisions_of(chat(), k) for k in _keys(5)))
+    state = counted(log, chats=3)
+    names = {snapshot.chat_id for snapshot in state.snapshots(LATER)}
+    assert names == {"open", "3", "4"}
+
+
+def _keys(number: int) -> list[ChatKey]:
+    return [ChatKey(KEY.app, ChatId(str(n))) for n in range(number)]
+
+
+def test_an_evicted_open_chat_is_still_active_and_counted() -> None:
+    early, late = decisions_of(chat())[:3], decisions_of(chat())[3:]
+    others = [decisions_of(chat()[:2], key) for key in _keys(3)]
+    state = counted(log_of(early, *others, late), chats=2)
+    aggregate = state.aggregate(LATER)
+    assert (aggregate.active_chats, aggregate.total_prompt_tokens) == (3, 3000)
+
+
+def test_too_many_workflows_share_one_row() -> None:
+    histories = [decisions_of(chat(), key, f"Workflow{n}") for n, key in enumerate(_keys(5))]
+    state = counted(log_of(*histories), label_sets=3)
+    assert len(state.totals) == 4
+    assert state.totals[OTHER].counts.started == 2
+    assert state.aggregate(LATER).total_agent_turns == 10
+
+
+def test_a_full_state_fits_into_one_value() -> None:
+    keys = [
+        ChatKey(AppId(secrets.token_hex(36)), ChatId(secrets.token_hex(36))) for _ in range(600)
+    ]
+    extra = [ChatKey(AppId("a"), ChatId(secrets.token_hex(36))) for _ in range(CHATS)]
+    state = counted(
+        log_of(*(decisions_of(chat(), key, secrets.token_hex(36)) for key in [*keys, *extra]))
+    )
+    value = state.save()
+    assert len(value) < SAVED_BYTES
+    again = MetricsState(PRICES)
+    again.load(value, newest=MANY)
+    assert again.totals == state.totals
+
+
+@pytest.mark.parametrize("value", [b"", b"not compressed", b"\x78\x01\x03\x00\x00\x00\x00\x01"])
+def test_a_value_that_is_not_a_saved_state_is_rejected(value: bytes) -> None:
+    with pytest.raises(UnreadableStateError):
+        MetricsState(PRICES).load(value, newest=MANY)
+
+
+def test_a_state_of_another_log_is_rejected() -> None:
+    state = counted(chats(1))
+    fresh = MetricsState(PRICES)
+    with pytest.raises(UnreadableStateError, match="saved at 11 of a log that ends at 10"):
+        fresh.load(state.save(), newest=StreamSeq(10))
+    assert fresh.position == 0
+
+
+@pytest.mark.parametrize("place", [1, 5, 11])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_message_that_is_not_an_event_of_its_chat_only_counts_as_rejected(
+    kind: str, place: int
+) -> None:
+    history = decisions_of(chat())
+    subject = subjects.event(KEY, "runtime")
+    log = [*messages(history[:place]), *messages(history[place:], place + 2)]
+    foreign = RawMessage(StreamSeq(place + 1), subject, FOREIGN[kind](history[place - 1]))
+    state = counted(sorted([*log, foreign], key=lambda one: one.position))
+    assert state.aggregate(LATER) == counted(log).aggregate(LATER)
+    assert (state.position, state.rejected) == (12, 1)
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_the_same_holds_for_an_evicted_chat(kind: str) -> None:
+    history = decisions_of(chat())
+    others = [decision for key in _keys(3) for decision in decisions_of(chat(), key)]
+    foreign = RawMessage(StreamSeq(90), subjects.event(KEY, "runtime"), FOREIGN[kind](history[4]))
+    real = [*messages(history[:5]), *messages(others, 6), *messages(history[5:], 91)]
+    state = counted([*real[:38], foreign, *real[38:]], chats=2)
+    assert state.aggregate(LATER) == counted(real, chats=2).aggregate(LATER)
+    whole = counted(real).aggregate(LATER)
+    assert state.aggregate(LATER).total_agent_turns == whole.total_agent_turns
+    assert (state.active_chats, state.rejected) == (0, 1)
+
+
+def test_the_end_of_an_evicted_chat_that_is_stored_twice_ends_it_once() -> None:
+    ended = decisions_of(chat())
+    others = [decisions_of(chat()[:2], key) for key in _keys(3)]
+    again = counted(log_of(ended, *others, ended[-1:]), chats=2)
+    assert (again.active_chats, again.rejected) == (3, 1)
+
+
+def test_the_beginning_of_an_evicted_chat_that_is_stored_twice_begins_it_once() -> None:
+    begun = decisions_of(chat()[:2])
+    others = [decisions_of(chat()[:2], key) for key in _keys(3)]
+    again = counted(log_of(begun, *others, begun[:1]), chats=2)
+    assert (again.active_chats, again.rejected) == (4, 1)
+
+
+def test_what_was_evicted_and_rejected_is_known_after_a_restart() -> None:
+    begun = decisions_of(chat()[:2])
+    log = log_of(begun, begun[:1], *(decisions_of(chat()[:2], key) for key in _keys(3)))
+    state = MetricsState(PRICES)
+    state.load(counted(log, chats=2).save(), newest=MANY)
+    assert (state.rejected, state.evicted_chat(subjects.event(KEY, "runtime"))) == (1, KEY)
+
+
+@pytest.mark.parametrize("subject", ["mozaiks.evt.00.acme.c.chat", "mozaiks.evt.elsewhere"])
+def test_a_message_whose_subject_names_no_chat_is_rejected(subject: str) -> None:
+    (real,) = decisions_of(chat()[:1])
+    state = counted([RawMessage(StreamSeq(1), subject, real.data)])
+    assert (state.position, state.rejected, state.tracked_chats) == (1, 1, 0)
+
+
+def test_an_event_of_a_newer_release_has_its_place_and_adds_nothing() -> None:
+    (dreamt,) = decisions([TurnFailed(turn=1, agent=AGENT, code="x", message="x")], KEY)
+    newer = dreamt.data.replace(b"turn.failed", b"turn.dreamt")
+    first = event_log.read(subjects.event(KEY, "runtime"), newer)
+    (after,) = decisions([TurnCompleted(turn=1, agent=AGENT, text="x")], KEY, head=first.head)
+    state = counted([message(first, 1), message(after, 2)])
+    aggregate = state.aggregate(LATER)
+    assert (aggregate.total_errors, aggregate.total_agent_turns, state.rejected) == (0, 1, 0)
+
+
+def test_a_duration_falls_into_the_first_bucket_that_holds_it() -> None:
+    turns = TurnDurations().plus(BUCKETS[0]).plus(BUCKETS[-1] + 1).plus(0.6)
+    assert turns.counts == (1, 1, *(0,) * (len(BUCKETS) - 2), 1)
+
+
+def page(state: MetricsState, *, per_chat: bool = False) -> str:
+    registry = CollectorRegistry()
+    registry.register(MetricsCollector(state, per_chat=per_chat))
+    return generate_latest(registry).decode()
+
+
+def test_prometheus_reads_totals_by_app_and_workflow() -> None:
+    text = page(counted(chats(2)))
+    labels = '{app="acme",workflow="Generator"}'
+    assert f"mozaiks_agent_turns_total{labels} 4.0" in text
+    assert f"mozaiks_tool_calls_total{labels} 2.0" in text
+    assert f"mozaiks_errors_total{labels} 2.0" in text
+    assert f"mozaiks_prompt_tokens_total{labels} 6000.0" in text
+    assert f"mozaiks_completion_tokens_total{labels} 600.0" in text
+    assert f"mozaiks_cost_total{labels} 4.2" in text
+    assert "mozaiks_active_chats 0.0" in text
+    assert "mozaiks_tracked_chats 2.0" in text
+    assert "mozaiks_rejected_messages_total 0.0" in text
+    assert f"mozaiks_turn_duration_seconds_count{labels} 4.0" in text
+    assert list(text_string_to_metric_families(text))
+
+
+def test_no_series_names_a_chat_or_a_user_unless_asked_for() -> None:
+    state = counted(chats(2))
+    assert "chat 1" not in page(state)
+    assert ANN not in page(state).replace("mozaiks", "")
+    series = 'mozaiks_chat_agent_turns_total{app="acme",chat_id="chat 1",workflow="Generator"} 2.0'
+    assert series in page(state, per_chat=True)
+
+
+def test_label_values_of_any_id_are_escaped() -> None:
+    nasty = ChatKey(AppId('a"b\\c\nd'), ChatId("1"))
+    families = text_string_to_metric_families(page(counted(log_of(decisions_of(chat(), nasty)))))
+    apps = {
+        sample.labels["app"] for family in families for sample in family.samples if sample.labels
+    }
+    assert apps == {'a"b\\c\nd'}

@@ -1,0 +1,5 @@
+"""Names of files."""
+
+
+def file_name(title: str) -> str:
+    return title.lower().replace(" ", "_") + ".zip"

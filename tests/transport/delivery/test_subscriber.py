@@ -1,0 +1,59 @@
+from contracts.events import Event
+from contracts.ids import Seq, StreamSeq
+from services.transport.delivery import subscriber as subscribers
+from services.transport.delivery.subscriber import (
+    Appended,
+    Lagging,
+    ResumeRequested,
+    Streamed,
+    Subscriber,
+    Unsubscribed,
+)
+from tests.logs import decisions
+from tests.transport.story import KEY, SELECTED, STARTED, chunk, user_messages
+
+
+def appended(*events: Event) -> list[Appended]:
+    """Each event as a decision of its own."""
+    return [Appended(StreamSeq(n), one) for n, one in enumerate(decisions(events, KEY), 1)]
+
+
+async def test_messages_are_queued_in_order() -> None:
+    subscriber, (first, second) = Subscriber(2), appended(STARTED, SELECTED)
+    subscriber.offer(first)
+    subscriber.offer(second)
+    assert [await subscriber.next(), await subscriber.next()] == [first, second]
+
+
+async def test_a_full_queue_is_dropped_and_says_how_far_the_log_must_reach() -> None:
+    subscriber, (first, second, third) = Subscriber(1), appended(*user_messages(3))
+    subscriber.offer(first)
+    subscriber.offer(second)
+    subscriber.offer(Streamed(chunk(0, "word")))
+    assert await subscriber.next() == Lagging(StreamSeq(2))
+    subscriber.offer(third)
+    assert await subscriber.next() == third
+
+
+async def test_the_queue_is_limited_in_bytes_too() -> None:
+    subscriber, (first, second, third) = Subscriber(9), appended(*user_messages(3))
+    subscriber.offer(first, subscribers.QUEUE_BYTES - 1)
+    subscriber.offer(second, 2)
+    assert await subscriber.next() == Lagging(StreamSeq(2))
+    subscriber.offer(third, subscribers.QUEUE_BYTES)
+    assert await subscriber.next() == third
+
+
+async def test_a_replay_request_comes_before_queued_messages() -> None:
+    subscriber, (first,) = Subscriber(1), appended(STARTED)
+    subscriber.offer(first)
+    subscriber.resume_from(Seq(0))
+    assert [await subscriber.next(), await subscriber.next()] == [ResumeRequested(Seq(0)), first]
+
+
+async def test_an_unsubscribed_viewer_gets_nothing_else() -> None:
+    subscriber, (first,) = Subscriber(1), appended(STARTED)
+    subscriber.offer(first)
+    subscriber.resume_from(Seq(0))
+    subscriber.unsubscribe()
+    assert [await subscriber.next(), await subscriber.next()] == [Unsubscribed(), Unsubscribed()]
