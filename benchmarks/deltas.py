@@ -21,7 +21,7 @@ from infra.servers import NatsServer
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.nats.connection import flush
 from services.orchestrator.agents.session.text_stream import DEFAULT_OUTPUT_POLICY, TextStream
-from services.orchestrator.domain.state import Turn
+from services.orchestrator.domain.turn import Turn
 from services.orchestrator.runtime.chat_journal import ChatJournal
 
 REPETITIONS = 5

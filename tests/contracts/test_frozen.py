@@ -9,7 +9,8 @@ import pytest
 from contracts.chat_snapshot import ChatSnapshot
 from contracts.frozen import replace, write
 from contracts.ids import Seq
-from services.orchestrator.domain.state import ChatState, Turn
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Turn
 from services.transport.protocol.chat_projection import ChatView
 
 

@@ -12,7 +12,8 @@ from services.orchestrator.agents.models import demo
 from services.orchestrator.agents.models.providers import ModelFactory
 from services.orchestrator.agents.registry.catalogue import Catalogue
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion
-from services.orchestrator.domain.state import ChatState, UserInput
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import UserInput
 from services.orchestrator.workflows.code.bundle import read_python_files
 from services.orchestrator.workflows.code.loader import tool_code
 from services.orchestrator.workflows.demo import DemoCall, DemoReply, DemoScript, DemoScripts

@@ -23,7 +23,8 @@ from contracts.transcript import (
 )
 from services.orchestrator.domain.conversation_changes import changed
 from services.orchestrator.domain.speaker_selection import candidates
-from services.orchestrator.domain.state import ChatState, ConversationEntry, Turn, UserInput
+from services.orchestrator.domain.state import ChatState, ConversationEntry
+from services.orchestrator.domain.turn import Turn, UserInput
 from services.orchestrator.workflows.spec import USER, Agent, Workflow
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from contracts.events.human import HumanAnswered
 from contracts.events.turn import RUNTIME, ToolDispatched
 from contracts.ids import QuestionId
-from services.orchestrator.domain.state import ChatState, Turn
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Turn
 
 HAPPENED, NOT_HAPPENED, AGAIN = "It happened", "It did not happen", "Do it again"
 """The answers to the question about a call in doubt; a result may follow the first, after a colon."""

@@ -72,13 +72,11 @@ from services.orchestrator.domain.speaker_selection import (
 from services.orchestrator.domain.state import (
     ChatState,
     LifecycleOccasion,
-    Question,
-    Turn,
-    UserInput,
     applied,
     close_selection,
     remaining_lifecycle_tools,
 )
+from services.orchestrator.domain.turn import Question, Turn, UserInput
 from services.orchestrator.domain.turn_steps import Completed, Done, Failed, Outcome, Suspended
 from services.orchestrator.workflows.spec import USER, AnswerTrigger, TextTrigger, Workflow
 

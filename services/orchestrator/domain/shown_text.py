@@ -6,7 +6,8 @@ from contracts.deltas import TextStreamed
 from contracts.events.turn import InterruptionReason, TextInterrupted
 from contracts.ids import RunnerId
 from contracts.streamed_text import CallId, call_id, text_of_call
-from services.orchestrator.domain.state import ChatState, Turn
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Turn
 
 MAX_PIECE_CHARS = 65_536
 """Text of one event: also where JSON takes six bytes for each character, it can be stored."""

@@ -13,7 +13,8 @@ from typing import Any
 
 from contracts.events.turn import SELECTOR, Choice
 from contracts.ids import AgentName
-from services.orchestrator.domain.state import ChatState, ConversationEntry, Turn, UserInput
+from services.orchestrator.domain.state import ChatState, ConversationEntry
+from services.orchestrator.domain.turn import Turn, UserInput
 from services.orchestrator.workflows.expressions import evaluate
 from services.orchestrator.workflows.reply_text import json_candidates, without_reasoning
 from services.orchestrator.workflows.spec import TERMINATE, USER, Rule, Workflow

@@ -1,6 +1,6 @@
 """The state of one chat, folded from its events."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -24,7 +24,6 @@ from contracts.events.chat import (
     UserMessagesConsumed,
 )
 from contracts.events.human import (
-    Audience,
     HumanAnswered,
     HumanAsked,
     QuestionEscalated,
@@ -32,11 +31,9 @@ from contracts.events.human import (
     UiToolAnswered,
     UiToolRequested,
 )
-from contracts.events.parts import ToolCall
 from contracts.events.run import RunClaimed
 from contracts.events.turn import (
     SELECTOR,
-    Choice,
     ConversationProcessed,
     ModelCallFailed,
     ModelRequested,
@@ -65,44 +62,31 @@ from contracts.ids import (
     WorkflowName,
     delivery_of,
 )
+from services.orchestrator.domain.turn import (
+    Answer,
+    Question,
+    Turn,
+    UserInput,
+    closed,
+    with_answer,
+    with_business_occasion,
+    with_consumed,
+    with_dispatch,
+    with_escalation,
+    with_question,
+    with_step,
+)
 from services.orchestrator.workflows.spec import USER
 
 Ending = Literal["completed", "failed", "cancelled"]
-StepEvent = (
-    ConversationProcessed
-    | HistoryCompacted
-    | ModelRequested
-    | ModelCallFailed
-    | ModelResponded
-    | OutputStructured
-    | TextInterrupted
-    | ToolInvoked
-    | ToolReturned
-)
-Question = HumanAsked | UiToolRequested
 AgentTool = tuple[AgentName, str]
 """An agent, and the name of one of its tools."""
-Answer = HumanAnswered | UiToolAnswered
 LifecycleOccasion = Literal["before_chat", "after_chat"]
 
 _NO_SEQ = Seq(0)
 _NO_USER = UserId("")
 _NO_DELIVERY = DeliveryId("", 0, 0)
 _NO_DISPATCHES: Mapping[str, ToolDispatched] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class UserInput:
-    """A message of the user, at position `seq` of the chat.
-
-    `read_by` is the agent into whose turn it was taken while the turn was running: that agent
-    remembers it as part of the turn.
-    """
-
-    text: str
-    seq: Seq = field(default=_NO_SEQ, compare=False)
-    steers: bool = False
-    read_by: AgentName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,187 +99,6 @@ class Compacted:
     through_turn: int
     summary: str
     since: int
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One speaker's turn.
-
-    `user_inputs` are the messages that the user sent while the turn was open, `consumed` those of
-    them that the turn itself has read. `stop` is there once the user has stopped the turn.
-    `business_occasions` are the occasions of its business events, `escalated` the audiences that its
-    open questions have got beside their own. `dispatches` holds the newest dispatch of each tool
-    call; of those in `running`, nothing is known since: neither a result nor a question that the
-    tool has asked.
-    """
-
-    number: int
-    agent: AgentName
-    by: Choice
-    steps: tuple[StepEvent, ...] = ()
-    questions: tuple[Question, ...] = ()
-    answers: Mapping[QuestionId, Answer] = field(default_factory=lambda: MappingProxyType({}))
-    escalated: Mapping[QuestionId, Audience] = field(default_factory=lambda: MappingProxyType({}))
-    user_inputs: tuple[UserInput, ...] = ()
-    consumed: frozenset[Seq] = frozenset()
-    stop: TurnStopRequested | None = None
-    business_occasions: frozenset[str] = frozenset()
-    dispatches: Mapping[str, ToolDispatched] = field(default_factory=lambda: _NO_DISPATCHES)
-    running: frozenset[str] = frozenset()
-    text: str = ""
-    handoff: AgentName | None = None
-
-    @property
-    def waiting_inputs(self) -> tuple[UserInput, ...]:
-        """The messages that wait for the end of the turn, or for its next model call."""
-        return tuple(one for one in self.user_inputs if one.seq not in self.consumed)
-
-    @property
-    def steering_inputs(self) -> tuple[UserInput, ...]:
-        """The messages that enter the turn with its next model call after a tool."""
-        return tuple(one for one in self.waiting_inputs if one.steers)
-
-    @property
-    def open_request(self) -> ModelRequested | None:
-        """The model request without an outcome, of which text may have been shown."""
-        for step in reversed(self.steps):
-            match step:
-                case ModelRequested():
-                    return step
-                case ModelResponded() | ModelCallFailed():
-                    return None
-                case _:
-                    pass
-        return None
-
-    @property
-    def interruptions(self) -> tuple[TextInterrupted, ...]:
-        return tuple(step for step in self.steps if isinstance(step, TextInterrupted))
-
-    @property
-    def stopped_text(self) -> str:
-        """The text that the user saw of the model call that was stopped."""
-        return "".join(one.text for one in self.interruptions if one.reason == "stopped")
-
-    @property
-    def unfinished_calls(self) -> tuple[tuple[int, ToolCall], ...]:
-        """The calls of the last response without a result, with the number of the model call."""
-        if not self.responses:
-            return ()
-        last, results = self.responses[-1], self.tool_results
-        return tuple((last.call, call) for call in last.tool_calls if call.id not in results)
-
-    @property
-    def requests(self) -> tuple[ModelRequested, ...]:
-        return tuple(step for step in self.steps if isinstance(step, ModelRequested))
-
-    @property
-    def trigger(self) -> ModelRequested | None:
-        """The request that began the turn, with what is new to the model.
-
-        None before it, and once a summary replaces the conversation of a turn without response.
-        """
-        for step in reversed(self.steps):
-            match step:
-                case ModelRequested(call=0, parts=parts) if parts:
-                    return step
-                case HistoryCompacted() if not self.responses:
-                    return None
-                case _:
-                    pass
-        return None
-
-    @property
-    def failed_call(self) -> ModelCallFailed | None:
-        """The failure of the newest model request, if nothing has been done about it yet."""
-        for step in reversed(self.steps):
-            match step:
-                case ModelCallFailed():
-                    return step
-                case ModelRequested() | ModelResponded() | HistoryCompacted():
-                    return None
-                case _:
-                    pass
-        return None
-
-    @property
-    def failures(self) -> tuple[ModelCallFailed, ...]:
-        """The requests since the last response that led to none."""
-        since: list[ModelCallFailed] = []
-        for step in reversed(self.steps):
-            match step:
-                case ModelResponded():
-                    break
-                case ModelCallFailed():
-                    since.insert(0, step)
-                case _:
-                    pass
-        return tuple(since)
-
-    @property
-    def responses(self) -> tuple[ModelResponded, ...]:
-        return tuple(step for step in self.steps if isinstance(step, ModelResponded))
-
-    @property
-    def tool_results(self) -> dict[str, ToolReturned]:
-        """The tool results of the turn by the id of the call that each answers."""
-        return {step.tool_call_id: step for step in self.steps if isinstance(step, ToolReturned)}
-
-    @property
-    def invocations(self) -> tuple[ToolInvoked, ...]:
-        """The tool calls that the runtime made, not a model."""
-        return tuple(step for step in self.steps if isinstance(step, ToolInvoked))
-
-    @property
-    def output(self) -> OutputStructured | None:
-        """The structured output of the reply, once it was validated."""
-        return next((step for step in self.steps if isinstance(step, OutputStructured)), None)
-
-    @property
-    def processed(self) -> ConversationProcessed | None:
-        """The conversation before the turn as hooks changed it, None if they changed nothing.
-
-        Also None once a summary replaces the conversation that they changed.
-        """
-        for step in reversed(self.steps):
-            match step:
-                case ConversationProcessed():
-                    return step
-                case HistoryCompacted():
-                    return None
-                case _:
-                    pass
-        return None
-
-    def question(self, question: QuestionId) -> Question | None:
-        """The question with this id that was asked in the turn."""
-        return next((one for one in self.questions if one.question_id == question), None)
-
-    def admits(self, asked: Question, owner: UserId, user: UserId, role: str | None) -> bool:
-        """Whether a user may answer a question of the turn, by name or by a role of theirs."""
-        audiences = (asked.audience, self.escalated.get(asked.question_id))
-        named = (asked.audience is None and user == owner) or any(
-            one is not None and user in one.users for one in audiences
-        )
-        return named or any(one is not None and role in one.roles for one in audiences)
-
-    @property
-    def unanswered(self) -> tuple[Question, ...]:
-        """The open questions, in the order they were asked."""
-        return tuple(q for q in self.questions if q.question_id not in self.answers)
-
-    @property
-    def is_suspended(self) -> bool:
-        """Whether every open tool call waits for an answer of the user."""
-        if not self.unanswered:
-            return False
-        last = self.responses[-1] if self.responses else None
-        asking = {question.tool_call_id for question in self.unanswered}
-        results = self.tool_results
-        calls = [] if last is None else [call.id for call in last.tool_calls]
-        calls += [call.tool_call_id for call in self.invocations]
-        open_calls = [call for call in calls if call not in results]
-        return bool(open_calls) and all(call in asking for call in open_calls)
 
 
 ConversationEntry = UserInput | Turn
@@ -498,9 +301,11 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return replace(state, tools_version=now)
         case AttachmentUploaded():
             return replace(state, attachments=(*state.attachments, event))
-        case HistoryCompacted(through_turn=turn, summary=summary) as step:
-            compacted = Compacted(turn, summary, since=state.turns)
-            return _add_step(replace(state, compacted=compacted), step)
+        case HistoryCompacted(through_turn=through, summary=summary) as step:
+            compacted = Compacted(through, summary, since=state.turns)
+            return _with_open_turn(
+                replace(state, compacted=compacted), lambda turn: with_step(turn, step)
+            )
         case UserMessageReceived():
             return _add_user_input(
                 replace(
@@ -565,7 +370,7 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
                 },
             )
         case ToolDispatched() as dispatch:
-            return _add_dispatch(state, dispatch)
+            return _with_open_turn(state, lambda turn: with_dispatch(turn, dispatch))
         case (
             ConversationProcessed()
             | ModelRequested()
@@ -576,15 +381,15 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             | ToolInvoked()
             | ToolReturned()
         ) as step:
-            return _add_step(state, step)
+            return _with_open_turn(state, lambda turn: with_step(turn, step))
         case HumanAsked() | UiToolRequested() as question:
             return _add_question(state, question)
         case HumanAnswered() | UiToolAnswered() as answer:
             return _add_answer(state, answer)
         case QuestionEscalated():
-            return _add_escalation(state, event)
+            return _with_open_turn(state, lambda turn: with_escalation(turn, event))
         case BusinessLogged():
-            return _add_business_occasion(state, event.occasion)
+            return _with_open_turn(state, lambda turn: with_business_occasion(turn, event.occasion))
         case UsageRecorded() | QuestionExpired() | RunClaimed() | TurnLimitReported():
             return state
 
@@ -617,13 +422,7 @@ def _add_user_input(state: ChatState, message: UserInput) -> ChatState:
 def _close_turn(state: ChatState, text: str, handoff: AgentName | None) -> ChatState:
     if state.open_turn is None:
         return state
-    turn = replace(
-        state.open_turn,
-        text=text,
-        handoff=handoff,
-        dispatches=_NO_DISPATCHES,
-        running=frozenset(),
-    )
+    turn = closed(state.open_turn, text, handoff)
     read = [
         replace(one, read_by=turn.agent) for one in turn.user_inputs if one.seq in turn.consumed
     ]
@@ -633,13 +432,8 @@ def _close_turn(state: ChatState, text: str, handoff: AgentName | None) -> ChatS
 
 def _request_stop(state: ChatState, stop: TurnStopRequested, cause: str) -> ChatState:
     applied_commands = state.applied_commands | {cause}
-    if state.open_turn is None:
-        return replace(state, applied_commands=applied_commands)
-    return replace(
-        state,
-        applied_commands=applied_commands,
-        open_turn=replace(state.open_turn, stop=stop),
-    )
+    requested = replace(state, applied_commands=applied_commands)
+    return _with_open_turn(requested, lambda turn: replace(turn, stop=stop))
 
 
 def _stop_turn(state: ChatState) -> ChatState:
@@ -656,70 +450,34 @@ def _stop_turn(state: ChatState) -> ChatState:
 
 def _consume(state: ChatState, consumed: UserMessagesConsumed) -> ChatState:
     waiting = tuple(one for one in state.waiting if one not in consumed.messages)
-    turn = state.open_turn
-    if turn is not None and consumed.call is not None:
-        turn = replace(turn, consumed=turn.consumed.union(consumed.messages))
-    return replace(state, waiting=waiting, open_turn=turn)
-
-
-def _add_step(state: ChatState, step: StepEvent) -> ChatState:
-    turn = state.open_turn
-    if turn is None:
-        return state
-    if isinstance(step, ToolReturned):
-        turn = replace(turn, running=turn.running - {step.tool_call_id})
-    return replace(state, open_turn=replace(turn, steps=(*turn.steps, step)))
-
-
-def _add_dispatch(state: ChatState, dispatch: ToolDispatched) -> ChatState:
-    turn, call = state.open_turn, dispatch.tool_call_id
-    if turn is None:
-        return state
-    dispatched = replace(
-        turn, dispatches={**turn.dispatches, call: dispatch}, running=turn.running | {call}
+    return _with_open_turn(
+        replace(state, waiting=waiting), lambda turn: with_consumed(turn, consumed)
     )
-    return replace(state, open_turn=dispatched)
 
 
-def _add_business_occasion(state: ChatState, occasion: str | None) -> ChatState:
-    if state.open_turn is None or occasion is None:
+def _with_open_turn(state: ChatState, change: Callable[[Turn], Turn]) -> ChatState:
+    """The state with its open turn changed; the same state if no turn is open."""
+    if state.open_turn is None:
         return state
-    return replace(
-        state,
-        open_turn=replace(
-            state.open_turn, business_occasions=state.open_turn.business_occasions | {occasion}
-        ),
-    )
+    return replace(state, open_turn=change(state.open_turn))
 
 
 def _add_question(state: ChatState, question: Question) -> ChatState:
     if state.open_turn is None:
         return state
-    turn = state.open_turn
-    asked = state.asked_questions | {question.question_id}
-    if is_of_tool(question):  # the tool itself asks: it has done what comes before
-        turn = replace(turn, running=turn.running - {question.tool_call_id})
     return replace(
         state,
-        asked_questions=asked,
-        open_turn=replace(turn, questions=(*turn.questions, question)),
+        asked_questions=state.asked_questions | {question.question_id},
+        open_turn=with_question(state.open_turn, question),
     )
-
-
-def is_of_tool(question: Question) -> bool:
-    """Whether a tool asks itself; otherwise the runtime asks about a call of it."""
-    if isinstance(question, UiToolRequested):
-        return True
-    return question.approval is None and question.doubt is None
 
 
 def _add_answer(state: ChatState, answer: Answer) -> ChatState:
     if state.open_turn is None:
         return state
-    answers = {**state.open_turn.answers, answer.question_id: answer}
     return replace(
         state,
-        open_turn=replace(state.open_turn, answers=answers),
+        open_turn=with_answer(state.open_turn, answer),
         always_approved=_always_approved(state, answer),
     )
 
@@ -735,10 +493,3 @@ def _always_approved(state: ChatState, answer: Answer) -> Mapping[AgentTool, Que
     if not (approval.allow_always and answer.always and answer.approved):
         return state.always_approved
     return {**state.always_approved, (asked.agent, approval.tool): asked.question_id}
-
-
-def _add_escalation(state: ChatState, event: QuestionEscalated) -> ChatState:
-    if state.open_turn is None:
-        return state
-    escalated = {**state.open_turn.escalated, event.question_id: event.to}
-    return replace(state, open_turn=replace(state.open_turn, escalated=escalated))

@@ -19,7 +19,8 @@ from contracts.events.turn import (
     ToolReturned,
 )
 from contracts.ids import AgentName, ChatId
-from services.orchestrator.domain.state import ChatState, LifecycleOccasion, Turn
+from services.orchestrator.domain.state import ChatState, LifecycleOccasion
+from services.orchestrator.domain.turn import Turn
 from services.orchestrator.workflows.spec import Agent, OutputInvalidError, Tool, Workflow
 
 MAX_OUTPUT_ATTEMPTS = 3

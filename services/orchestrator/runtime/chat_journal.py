@@ -23,7 +23,8 @@ from services.orchestrator.domain.external_variables import (
     unresolved,
 )
 from services.orchestrator.domain.shown_text import chunks_of_call, interruptions
-from services.orchestrator.domain.state import ChatState, Question
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Question
 from services.orchestrator.runtime.chat_log import (
     ChatLog,
     Clock,

@@ -11,7 +11,8 @@ from contracts.events.business import BusinessLogged
 from contracts.events.human import Audience, HumanAsked, UiToolRequested
 from contracts.ids import ChatKey, QuestionId
 from services.chassis.answer_links import AnswerLinks
-from services.orchestrator.domain.state import ChatState, Question
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Question
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from contracts.ids import ChatKey, DeliveryId, QuestionId, RunnerId, WorkflowNam
 from contracts.large_values import MAX_BYTES, LargeValue
 from services.chassis.jetstream.errors import MessageTooLargeError
 from services.orchestrator.domain.external_variables import due, resolved, unresolved
-from services.orchestrator.domain.state import ChatState, Question, evolve
+from services.orchestrator.domain.state import ChatState, evolve
+from services.orchestrator.domain.turn import Question
 from services.orchestrator.runtime.chat_log import Decider, TurnOverError, decide_nothing
 from services.orchestrator.workflows.spec import DataReference, Workflow
 

@@ -41,7 +41,8 @@ from services.orchestrator.agents.sandbox.thread_runner import ThreadRunner
 from services.orchestrator.agents.session.ports import Follow, follow_nothing
 from services.orchestrator.agents.tools.function_tools import Function, build_tool, on_human_input
 from services.orchestrator.agents.tools.limits import CallLimiter
-from services.orchestrator.domain.state import ChatState, Question
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Question
 from services.orchestrator.domain.turn_steps import Outcome, Suspended
 from services.orchestrator.workflows import spec
 from services.orchestrator.workflows.spec import DataReference, Tool

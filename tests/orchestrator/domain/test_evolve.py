@@ -8,7 +8,8 @@ from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
 from contracts.events.turn import TurnFailed, UsageRecorded
-from services.orchestrator.domain.state import ChatState, UserInput, evolve, replay
+from services.orchestrator.domain.state import ChatState, evolve, replay
+from services.orchestrator.domain.turn import UserInput
 from tests.story import (
     ANA,
     EDITOR,

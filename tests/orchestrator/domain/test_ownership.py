@@ -33,10 +33,10 @@ from services.orchestrator.domain.state import (
     Owner,
     RunTurn,
     StopTurn,
-    Turn,
     evolve,
     pending,
 )
+from services.orchestrator.domain.turn import Turn
 from services.orchestrator.domain.turn_steps import Completed
 from services.orchestrator.workflows.spec import USER
 from tests.story import (

@@ -15,7 +15,7 @@ from services.orchestrator.domain.shown_text import (
     chunks_of_call,
     interruptions,
 )
-from services.orchestrator.domain.state import Turn
+from services.orchestrator.domain.turn import Turn
 from tests.story import STARTED, WRITER, given, says, speaks
 
 FIRST, SECOND = RunnerId("a:1:1"), RunnerId("a:1:1.1")

@@ -23,7 +23,8 @@ from services.orchestrator.domain.speaker_selection import (
     next_speaker,
     turn_limit,
 )
-from services.orchestrator.domain.state import UserInput, pending
+from services.orchestrator.domain.state import pending
+from services.orchestrator.domain.turn import UserInput
 from services.orchestrator.domain.turn_steps import Completed
 from services.orchestrator.workflows.expressions import parse
 from services.orchestrator.workflows.spec import TERMINATE, USER, Agent, Pattern, Rule, Workflow

@@ -21,7 +21,8 @@ from services.orchestrator.domain.agent_conversation import (
     opening_messages,
     others_message,
 )
-from services.orchestrator.domain.state import ChatState, Compacted, ConversationEntry, Turn
+from services.orchestrator.domain.state import ChatState, Compacted, ConversationEntry
+from services.orchestrator.domain.turn import Turn
 
 
 class Remembered(NamedTuple):

@@ -21,7 +21,8 @@ from services.orchestrator.agents.execution.model_loop import ModelTask
 from services.orchestrator.agents.execution.offered import offered_by
 from services.orchestrator.agents.models.client import ResilientModelConfig
 from services.orchestrator.agents.session.call_meter import CALL_METER, CallMeter
-from services.orchestrator.domain.state import ChatState, Turn
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Turn
 
 log = logging.getLogger(__name__)
 

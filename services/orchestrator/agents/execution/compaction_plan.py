@@ -15,7 +15,8 @@ from services.orchestrator.domain.agent_conversation import (
     messages_of_entry,
     unsummarised_entries,
 )
-from services.orchestrator.domain.state import ChatState, ConversationEntry, Turn
+from services.orchestrator.domain.state import ChatState, ConversationEntry
+from services.orchestrator.domain.turn import Turn
 
 FILL_RATIO = 0.8
 """Which part of the context window a request may fill before the conversation is summarised."""

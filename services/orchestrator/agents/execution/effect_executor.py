@@ -17,10 +17,10 @@ from services.orchestrator.domain.state import (
     RunLifecycleTools,
     RunTurn,
     StopTurn,
-    Turn,
     applied,
     pending,
 )
+from services.orchestrator.domain.turn import Turn
 from services.orchestrator.domain.turn_steps import Done, Outcome
 from services.orchestrator.runtime.chat_journal import ChatJournal
 from services.orchestrator.workflows.spec import Workflow

@@ -18,7 +18,8 @@ from services.orchestrator.agents.session.ports import (
 )
 from services.orchestrator.agents.session.recorder import TurnRecorder
 from services.orchestrator.agents.tools.function_tools import Function
-from services.orchestrator.domain.state import ChatState, LifecycleOccasion, Question, Turn
+from services.orchestrator.domain.state import ChatState, LifecycleOccasion
+from services.orchestrator.domain.turn import Question, Turn
 from services.orchestrator.domain.turn_steps import Done, Outcome, lifecycle_calls
 from services.orchestrator.runtime.chat_journal import ChatJournal
 from services.orchestrator.runtime.chat_log import TurnOverError

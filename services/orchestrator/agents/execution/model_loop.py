@@ -43,7 +43,7 @@ from services.orchestrator.domain.agent_conversation import (
     UserMessage,
     turn_messages,
 )
-from services.orchestrator.domain.state import Turn
+from services.orchestrator.domain.turn import Turn
 from services.orchestrator.domain.turn_steps import Failed, Suspended, doubt_failure
 
 log = logging.getLogger(__name__)

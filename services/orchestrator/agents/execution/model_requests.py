@@ -18,7 +18,7 @@ from services.orchestrator.agents.models.client import ResilientModelConfig
 from services.orchestrator.agents.models.errors import ModelError, ModelFailure
 from services.orchestrator.agents.models.model_traits import FormatKey, lower_format
 from services.orchestrator.agents.session.call_settings import CallSettings
-from services.orchestrator.domain.state import Turn
+from services.orchestrator.domain.turn import Turn
 
 LIMIT_FACTOR = 2
 """How much higher the limit is of the request after an answer that was cut."""

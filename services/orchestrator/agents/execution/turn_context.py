@@ -20,7 +20,8 @@ from services.orchestrator.domain.agent_conversation import (
     selector_question,
     system_prompt,
 )
-from services.orchestrator.domain.state import ChatState, Turn
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Turn
 from services.orchestrator.workflows.spec import Agent, Tool, Workflow
 
 

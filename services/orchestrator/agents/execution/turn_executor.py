@@ -26,7 +26,8 @@ from services.orchestrator.agents.session.recorder import TurnRecorder
 from services.orchestrator.domain.agent_conversation import processed_conversation
 from services.orchestrator.domain.conversation_changes import OtherConversationError
 from services.orchestrator.domain.decisions import conclude
-from services.orchestrator.domain.state import ChatState, Turn
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Turn
 from services.orchestrator.domain.turn_steps import (
     CallModel,
     Completed,

@@ -16,7 +16,7 @@ from contracts.events.turn import (
 from contracts.ids import ChatKey, QuestionId
 from services.orchestrator.agents.session.turn_journal import TurnJournal
 from services.orchestrator.domain.call_outcomes import arguments_of, is_running, newest_dispatch
-from services.orchestrator.domain.state import Turn
+from services.orchestrator.domain.turn import Turn
 
 
 def idempotency_key(key: ChatKey, turn: int, tool_call: str) -> str:

@@ -32,7 +32,7 @@ from services.orchestrator.agents.session.ports import QuestionNotAllowedError
 from services.orchestrator.agents.session.turn_journal import TurnJournal
 from services.orchestrator.agents.session.variable_tracking import VariableTracker
 from services.orchestrator.domain.call_outcomes import DOUBT_ANSWERS, DoubtAnswer, doubt_answer
-from services.orchestrator.domain.state import Answer, Question, Turn, is_of_tool
+from services.orchestrator.domain.turn import Answer, Question, Turn, is_of_tool
 from services.orchestrator.workflows.spec import ApprovalPolicy, QuestionRouting, Recipients
 
 MAX_WAIT_SECONDS = 10 * 366 * 24 * 3_600

@@ -8,7 +8,8 @@ from contracts.deltas import Delta
 from contracts.events import Event
 from contracts.ids import QuestionId, RunnerId
 from contracts.large_values import LargeValue
-from services.orchestrator.domain.state import ChatState, Question
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Question
 from services.orchestrator.workflows.spec import DataReference
 
 Follow = Callable[[ChatState], Sequence[Event]]

@@ -53,7 +53,7 @@ from services.orchestrator.agents.session.text_stream import (
 from services.orchestrator.agents.session.turn_journal import TurnJournal
 from services.orchestrator.agents.session.variable_tracking import VariableTracker
 from services.orchestrator.compatibility.context_variables import ContextVariables
-from services.orchestrator.domain.state import Turn
+from services.orchestrator.domain.turn import Turn
 from services.orchestrator.workflows.spec import DataReference
 
 MAX_REASONING_CHARS = 20_000

@@ -9,7 +9,7 @@ from contracts.events.turn import SELECTOR
 from contracts.ids import RunnerId
 from services.orchestrator.agents.session.ports import Journal
 from services.orchestrator.agents.session.text_pacing import TextPacing
-from services.orchestrator.domain.state import Turn
+from services.orchestrator.domain.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)

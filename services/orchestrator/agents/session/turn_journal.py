@@ -17,7 +17,8 @@ from services.chassis.secrets import process_redactor
 from services.orchestrator.agents.ag2.json_values import map_texts
 from services.orchestrator.agents.session.open_calls import OpenCalls
 from services.orchestrator.agents.session.ports import Follow, Journal, follow_nothing
-from services.orchestrator.domain.state import ChatState, Question
+from services.orchestrator.domain.state import ChatState
+from services.orchestrator.domain.turn import Question
 from services.orchestrator.workflows.spec import DataReference
 
 

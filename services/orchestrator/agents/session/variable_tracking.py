@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from contracts.events.turn import VariablesChanged
 from services.orchestrator.agents.ag2.json_values import json_copy, jsonable
-from services.orchestrator.domain.state import Turn
+from services.orchestrator.domain.turn import Turn
 
 _ABSENT = object()
 
