@@ -38,7 +38,7 @@ from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.value_store import ValueLostError
 from services.chassis.nats.direct_subscription import DirectSubscription
 from services.chassis.tasks import cancel_and_wait
-from services.orchestrator.domain.decisions import FencedError, claim, is_fenced
+from services.orchestrator.domain.run_ownership import FencedError, claim, is_fenced
 from services.orchestrator.domain.shown_text import ShownText
 from services.orchestrator.domain.state import ChatState, Owner, applied
 from services.orchestrator.runtime.chat_cache import ChatCache, FoldedChat

@@ -8,9 +8,9 @@ from contracts.commands import COMMAND, Command, EscalateQuestion, ResumeChat, S
 from contracts.subjects import InvalidIdError
 from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
 from services.chassis.consumers.queue_consumer import Delivery
-from services.orchestrator.domain.decisions import (
+from services.orchestrator.domain.decisions import decide
+from services.orchestrator.domain.run_ownership import (
     FencedError,
-    decide,
     give_up,
     is_owner,
     reason_to_retry,

@@ -14,15 +14,13 @@ from contracts.ids import ChatKey, CommandId, DeliveryId, QuestionId, WorkflowNa
 from services.chassis.jetstream.errors import NatsRejectedError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.tasks import cancel_and_wait
-from services.orchestrator.domain.decisions import (
+from services.orchestrator.domain.chat_failures import (
     EVENT_TOO_LARGE,
-    conclude,
     fail_lost_value,
     fail_unavailable,
     skip_lifecycle_tools,
-    stop,
-    tool_code_changed,
 )
+from services.orchestrator.domain.decisions import conclude, tool_code_changed
 from services.orchestrator.domain.shown_text import reason_of_end
 from services.orchestrator.domain.state import (
     ChatState,
@@ -32,6 +30,7 @@ from services.orchestrator.domain.state import (
     StopTurn,
     pending,
 )
+from services.orchestrator.domain.stop_decisions import stop
 from services.orchestrator.domain.turn_steps import Outcome, lifecycle_calls
 from services.orchestrator.runtime.chat_cache import ChatCache
 from services.orchestrator.runtime.chat_journal import ChatJournal

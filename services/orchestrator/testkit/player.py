@@ -23,7 +23,8 @@ from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.models import demo
 from services.orchestrator.agents.models.providers import ModelFactory
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion, build_version
-from services.orchestrator.domain.decisions import conclude, decide, skip_lifecycle_tools
+from services.orchestrator.domain.chat_failures import skip_lifecycle_tools
+from services.orchestrator.domain.decisions import conclude, decide
 from services.orchestrator.domain.state import ChatState, RunLifecycleTools, pending
 from services.orchestrator.domain.turn import Question
 from services.orchestrator.domain.turn_steps import lifecycle_calls

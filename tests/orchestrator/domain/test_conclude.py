@@ -6,7 +6,8 @@ import pytest
 
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
 from contracts.events.turn import SpeakerSelected, TurnCompleted, TurnFailed, VariablesChanged
-from services.orchestrator.domain.decisions import GIVEN_UP, conclude, fail
+from services.orchestrator.domain.chat_failures import GIVEN_UP, fail
+from services.orchestrator.domain.decisions import conclude
 from services.orchestrator.domain.state import RunTurn, pending
 from services.orchestrator.domain.turn_steps import Completed, Failed, Outcome, Suspended
 from services.orchestrator.workflows.expressions import parse

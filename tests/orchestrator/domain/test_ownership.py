@@ -16,17 +16,15 @@ from contracts.events.chat import ChatFailed
 from contracts.events.run import RunClaimed
 from contracts.events.turn import ModelRequested
 from contracts.ids import DeliveryId, RunnerId, Seq, delivery_of
-from services.orchestrator.domain.decisions import (
+from services.orchestrator.domain.chat_failures import fail_unavailable
+from services.orchestrator.domain.decisions import conclude, decide
+from services.orchestrator.domain.run_ownership import (
     FencedError,
     claim,
-    conclude,
-    decide,
-    fail_unavailable,
     give_up,
     is_fenced,
     reason_to_retry,
     resume,
-    stop,
 )
 from services.orchestrator.domain.state import (
     ChatState,
@@ -36,6 +34,7 @@ from services.orchestrator.domain.state import (
     evolve,
     pending,
 )
+from services.orchestrator.domain.stop_decisions import stop
 from services.orchestrator.domain.turn import Turn
 from services.orchestrator.domain.turn_steps import Completed
 from services.orchestrator.workflows.spec import USER

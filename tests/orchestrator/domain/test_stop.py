@@ -25,13 +25,13 @@ from contracts.events.turn import (
 from contracts.ids import RunnerId, Seq
 from contracts.transcript import transcript
 from services.orchestrator.domain.agent_conversation import conversation_for, to_ag2
-from services.orchestrator.domain.decisions import (
+from services.orchestrator.domain.state import RunTurn, StopTurn, pending
+from services.orchestrator.domain.stop_decisions import (
     NOT_BEGUN,
     STOPPED_CALL,
     STOPPED_IN_DOUBT,
     stop,
 )
-from services.orchestrator.domain.state import RunTurn, StopTurn, pending
 from services.orchestrator.domain.turn_steps import Completed, Failed
 from tests.story import (
     ANA,

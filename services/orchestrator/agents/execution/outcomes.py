@@ -6,7 +6,7 @@ from services.chassis.jetstream.errors import MessageTooLargeError
 from services.orchestrator.agents.ag2.codec import error_text
 from services.orchestrator.agents.models.errors import ModelError
 from services.orchestrator.agents.session.turn_journal import TurnJournal
-from services.orchestrator.domain.decisions import EVENT_TOO_LARGE
+from services.orchestrator.domain.chat_failures import EVENT_TOO_LARGE
 from services.orchestrator.domain.turn_steps import Failed, Suspended
 
 

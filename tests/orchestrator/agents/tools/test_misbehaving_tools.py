@@ -29,7 +29,7 @@ from services.orchestrator.agents.sandbox import stdout_capture, thread_runner
 from services.orchestrator.agents.sandbox.stdout_capture import tool_output_to_log
 from services.orchestrator.agents.tools import limits
 from services.orchestrator.agents.tools.function_tools import build_tool
-from services.orchestrator.domain.decisions import EVENT_TOO_LARGE
+from services.orchestrator.domain.chat_failures import EVENT_TOO_LARGE
 from services.orchestrator.domain.turn_steps import Completed, Failed, Outcome, Suspended
 from services.orchestrator.workflows.spec import Limits, Tool
 from tests.orchestrator.agents.thread_event import ThreadEvent

@@ -1,0 +1,73 @@
+"""The events that start what follows a turn."""
+
+from contracts.events import Event
+from contracts.events.chat import (
+    ChatCompleted,
+    ChatFailed,
+    TurnLimitReported,
+)
+from contracts.events.turn import (
+    SpeakerSelected,
+)
+from services.orchestrator.domain.chat_failures import WORKFLOW_UNAVAILABLE
+from services.orchestrator.domain.speaker_selection import (
+    Finish,
+    HandoffCycle,
+    Next,
+    Speaker,
+    after_selection,
+    next_speaker,
+    turn_limit,
+)
+from services.orchestrator.domain.state import (
+    ChatState,
+    applied,
+)
+from services.orchestrator.domain.waiting_messages import with_message_fates
+from services.orchestrator.workflows.spec import Workflow
+
+
+def with_next_speaker(
+    events: list[Event], state: ChatState, workflow: Workflow | None, cause: str
+) -> list[Event]:
+    """The events, followed by the next speaker or the end of the chat if no turn is open then."""
+    updated = applied(state, events, cause=cause)
+    if updated.ended is None and updated.open_turn is None:
+        follows = (
+            [_workflow_unavailable()]
+            if workflow is None
+            else _events_of(next_speaker(workflow, updated), updated, workflow)
+        )
+        events = [*events, *follows]
+    return with_message_fates(events, state)
+
+
+def after_selector(answer: str, state: ChatState, workflow: Workflow | None) -> list[Event]:
+    if workflow is None:
+        return [_workflow_unavailable()]
+    return _events_of(after_selection(workflow, state, answer), state, workflow)
+
+
+def _events_of(next_: Next, state: ChatState, workflow: Workflow) -> list[Event]:
+    match next_:
+        case Speaker(agent, by):
+            return [
+                *_turn_limit_events(next_, state, workflow),
+                SpeakerSelected(turn=state.turns + 1, agent=agent, by=by),
+            ]
+        case Finish(reason):
+            return [ChatCompleted(reason=reason, turns=state.agent_turns)]
+        case HandoffCycle(agents):
+            message = f"These agents hand over in a cycle without a reply: {' → '.join(agents)}."
+            return [ChatFailed(code="HANDOFF_CYCLE", message=message)]
+
+
+def _turn_limit_events(follows: Speaker, state: ChatState, workflow: Workflow) -> list[Event]:
+    limit = turn_limit(workflow, state, follows)
+    if limit is None:
+        return []
+    return [TurnLimitReported(turns=limit.turns, max_turns=workflow.max_turns, waits=limit.waits)]
+
+
+def _workflow_unavailable() -> Event:
+    return ChatFailed(code=WORKFLOW_UNAVAILABLE.code, message=WORKFLOW_UNAVAILABLE.message)

@@ -1,0 +1,150 @@
+"""Decide how questions are answered, expire and are escalated."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from contracts.approvals import Verdict, verdict_of
+from contracts.commands import (
+    AnswerQuestion,
+    AnswerUiTool,
+)
+from contracts.events import Event
+from contracts.events.human import (
+    Approval,
+    HumanAnswered,
+    HumanAsked,
+    QuestionEscalated,
+    QuestionExpired,
+    UiToolAnswered,
+    UiToolRequested,
+)
+from contracts.events.turn import (
+    VariablesChanged,
+)
+from contracts.ids import QuestionId
+from services.orchestrator.domain.chat_failures import QUESTION_EXPIRED, fail
+from services.orchestrator.domain.state import (
+    ChatState,
+)
+from services.orchestrator.domain.turn import Question
+from services.orchestrator.workflows.spec import AnswerTrigger, Workflow
+
+
+def answer(command: AnswerQuestion, state: ChatState) -> list[Event]:
+    asked = _answerable(command, state)
+    if not isinstance(asked, HumanAsked):
+        return []
+    approval = asked.approval
+    if command.digest is not None and (approval is None or approval.digest != command.digest):
+        return []
+    verdict = None if approval is None else _verdict(command, approval)
+    return [
+        HumanAnswered(
+            question_id=asked.question_id,
+            user_id=command.user_id,
+            text=command.text,
+            role=command.role,
+            approved=None if verdict is None else verdict.approved,
+            always=verdict is not None and verdict.always,
+        )
+    ]
+
+
+def answer_ui_tool(
+    command: AnswerUiTool, state: ChatState, workflow: Workflow | None
+) -> list[Event]:
+    question, response = command.question_id, command.response
+    if not isinstance(_answerable(command, state), UiToolRequested):
+        return []
+    return [
+        UiToolAnswered(
+            question_id=question, user_id=command.user_id, response=response, role=command.role
+        ),
+        *_triggered_by_answer(question, response, state, workflow),
+    ]
+
+
+def expire(question: QuestionId, state: ChatState, workflow: Workflow | None) -> list[Event]:
+    """The default answer to a question that expires, or the failure of the chat without one."""
+    asked = _open_question(question, state)
+    match asked:
+        case None:
+            return []
+        case HumanAsked(default=str(text), approval=approval):
+            return [
+                HumanAnswered(
+                    question_id=question,
+                    user_id=state.user,
+                    text=text,
+                    by_default=True,
+                    approved=None if approval is None else False,
+                )
+            ]
+        case UiToolRequested(default=dict(response)):
+            return [
+                UiToolAnswered(
+                    question_id=question, user_id=state.user, response=response, by_default=True
+                ),
+                *_triggered_by_answer(question, response, state, workflow),
+            ]
+        case _:
+            return [QuestionExpired(question_id=question), *fail(QUESTION_EXPIRED, state)]
+
+
+def escalate(question: QuestionId, state: ChatState) -> list[Event]:
+    """The question's escalation; none if it is not open, has none, or was escalated already."""
+    asked = _open_question(question, state)
+    if asked is None or asked.escalation is None or state.open_turn is None:
+        return []
+    if question in state.open_turn.escalated:
+        return []
+    return [QuestionEscalated(question_id=question, to=asked.escalation.to)]
+
+
+def _answerable(command: AnswerQuestion | AnswerUiTool, state: ChatState) -> Question | None:
+    """The question that a command answers, if it is open and its user may answer it."""
+    turn = state.open_turn
+    asked = _open_question(command.question_id, state)
+    if turn is None or asked is None:
+        return None
+    return asked if turn.admits(asked, state.user, command.user_id, command.role) else None
+
+
+def _verdict(command: AnswerQuestion, approval: Approval) -> Verdict | None:
+    if command.approved is None:
+        return verdict_of(command.text, allow_always=approval.allow_always)
+    always = command.always and command.approved and approval.allow_always
+    return Verdict(command.approved, always)
+
+
+def _triggered_by_answer(
+    question: QuestionId, response: Mapping[str, Any], state: ChatState, workflow: Workflow | None
+) -> list[Event]:
+    """The change of variables that the user's answer to a UI tool triggers."""
+    asked = _open_question(question, state)
+    if workflow is None or not isinstance(asked, UiToolRequested):
+        return []
+    changed = {}
+    for trigger in workflow.triggers:
+        if isinstance(trigger, AnswerTrigger) and trigger.tool == asked.ui_tool_id:
+            value = _value_at(response, trigger.key)
+            if value is not None:
+                changed[trigger.variable] = value if trigger.value is None else trigger.value
+    if not changed:
+        return []
+    return [VariablesChanged(turn=asked.turn, agent=asked.agent, changed=changed)]
+
+
+def _value_at(value: Any, path: str) -> Any:
+    """The value at a dotted path, None if there is none."""
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def open_questions(state: ChatState) -> tuple[Question, ...]:
+    return state.open_turn.unanswered if state.open_turn else ()
+
+
+def _open_question(question: QuestionId, state: ChatState) -> Question | None:
+    return next((q for q in open_questions(state) if q.question_id == question), None)

@@ -1,0 +1,126 @@
+"""Decide how a turn is stopped and a chat is cancelled."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from contracts.commands import (
+    CancelChat,
+    Command,
+)
+from contracts.events import Event
+from contracts.events.chat import (
+    ChatCancelled,
+)
+from contracts.events.human import (
+    QuestionExpired,
+)
+from contracts.events.parts import TextPart
+from contracts.events.turn import (
+    SELECTOR,
+    Occasion,
+    SpeakerSelected,
+    TextInterrupted,
+    ToolReturned,
+    TurnStopped,
+    TurnStopRequested,
+)
+from services.orchestrator.domain.following_turn import with_next_speaker
+from services.orchestrator.domain.state import (
+    ChatState,
+)
+from services.orchestrator.domain.turn import Turn, UserInput
+from services.orchestrator.domain.waiting_messages import with_message_fates
+from services.orchestrator.workflows.spec import USER, Workflow
+
+STOPPED_CALL = "The user stopped the answer before this call returned."
+"""The error of a tool call that was running when the user stopped its turn."""
+STOPPED_IN_DOUBT = f"{STOPPED_CALL} It is not known whether it took effect."
+"""The same for a tool that acts once: the call is in doubt."""
+NOT_BEGUN = "The user stopped the answer before this call began."
+
+
+def stop(
+    state: ChatState, workflow: Workflow | None, interrupted: Sequence[TextInterrupted] = ()
+) -> list[Event]:
+    """The events that end a turn that the user has stopped; none if there is none.
+
+    `interrupted` is what was shown of its open model call. Calls without a result get one, open
+    questions are closed. A message that waits begins the next turn; otherwise it is the user's turn.
+    """
+    turn = state.running_turn
+    if turn is None or turn.stop is None:
+        return []
+    asked = turn.stop
+    if asked.by == "cancel":
+        cancelled = ChatCancelled(user_id=asked.user_id, reason=asked.reason)
+        return with_message_fates([*interrupted, cancelled], state)
+    events: list[Event] = [
+        *interrupted,
+        *_stopped_calls(turn),
+        *(QuestionExpired(question_id=one.question_id) for one in turn.unanswered),
+        TurnStopped(turn=turn.number, agent=turn.agent, user_id=asked.user_id, by=asked.by),
+    ]
+    if turn.waiting_inputs:
+        return with_next_speaker(events, state, workflow, "")
+    return [*events, SpeakerSelected(turn=state.turns + 1, agent=USER, by="stopped")]
+
+
+def _stopped_calls(turn: Turn) -> Iterator[ToolReturned]:
+    """Results for the tool calls that have none when the turn is stopped."""
+    for call, unfinished in turn.unfinished_calls:
+        yield _stopped_call(turn, call, unfinished.id, unfinished.name, None)
+    results, last = turn.tool_results, max(len(turn.responses) - 1, 0)
+    for one in turn.invocations:
+        if one.tool_call_id not in results:
+            yield _stopped_call(turn, last, one.tool_call_id, one.name, one.occasion)
+
+
+def _stopped_call(
+    turn: Turn, call: int, tool_call: str, name: str, occasion: Occasion | None
+) -> ToolReturned:
+    """The result of a call that did not return: in doubt, if it acts once and had begun."""
+    dispatch = turn.dispatches.get(tool_call)
+    in_doubt = dispatch is not None and dispatch.effect == "once"
+    text = STOPPED_IN_DOUBT if in_doubt else NOT_BEGUN if dispatch is None else STOPPED_CALL
+    return ToolReturned(
+        turn=turn.number,
+        call=call,
+        agent=turn.agent,
+        tool_call_id=tool_call,
+        name=name,
+        status="unknown" if in_doubt else "error",
+        parts=[TextPart(text=text)],
+        error=None if in_doubt else text,
+        occasion=occasion,
+        resolved_by="policy" if in_doubt else None,
+    )
+
+
+def stop_request(
+    turn: Turn, command: Command, by: Literal["stop", "message", "cancel"], reason: str = ""
+) -> TurnStopRequested:
+    return TurnStopRequested(
+        turn=turn.number, agent=turn.agent, user_id=command.user_id, by=by, reason=reason
+    )
+
+
+def user_spoke_since(seen: int | None, turn: Turn, state: ChatState) -> bool:
+    """Whether the open turn answers a later message than turn `seen`."""
+    if seen is None or seen >= turn.number:
+        return False
+    for entry in reversed(state.conversation):
+        if isinstance(entry, UserInput):
+            return True
+        if entry.number <= seen:
+            break
+    return False
+
+
+def cancel(command: CancelChat, state: ChatState, reason: str) -> list[Event]:
+    """The end of the chat; where text of a model call may be shown, its runner ends the chat."""
+    turn = state.running_turn
+    if turn is None or turn.open_request is None or turn.agent == SELECTOR:
+        return [ChatCancelled(user_id=command.user_id, reason=reason)]
+    if turn.stop is not None and turn.stop.by == "cancel":
+        return []
+    return [stop_request(turn, command, "cancel", reason)]
