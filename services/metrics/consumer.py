@@ -13,7 +13,7 @@ from contracts.ids import ChatKey, StreamSeq
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.tasks import cancel_and_wait
 from services.metrics.metrics_state import MetricsState, UnreadableStateError
 

@@ -20,7 +20,7 @@ from contracts.catalogue import ChatSummary
 from contracts.ids import ChatKey, UserId
 from contracts.subjects import chat_summary_key
 from services.chassis.jetstream.errors import NatsUnavailableError
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.tasks import cancel_and_wait
 from services.persistence.recent import Recent
 

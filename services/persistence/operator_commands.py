@@ -14,7 +14,7 @@ from contracts import subjects
 from services.chassis.jetstream.command_line_connection import CONNECT_SECONDS, one_shot_gateway
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
-from services.chassis.logs import configure
+from services.chassis.logs.configuration import configure
 from services.chassis.process.asgi_front import CannotStartError
 from services.chassis.streams.ensure import ensure_streams
 from services.persistence.chat_summaries import ChatSummaryBucket

@@ -6,7 +6,7 @@ import logging
 import pytest
 from pydantic_core import to_json
 
-from services.chassis.logs import JsonLines, Lines
+from services.chassis.logs.formats import JsonLines, Lines
 from services.chassis.secrets import REDACTED, Redactor, process_redactor, secrets_of
 
 ENVIRONMENT = {

@@ -22,7 +22,7 @@ from infra.plan import build_plan, summary
 from infra.ports import free_port
 from mozaiks_client.frames import UnknownData, parse
 from services.chassis.answer_links import AnswerLinks
-from services.chassis.logs import Lines
+from services.chassis.logs.formats import Lines
 from services.chassis.nats.access import access_of
 from services.chassis.nats.connection import Connection
 from services.chassis.process.probes import Probes

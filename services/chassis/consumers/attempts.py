@@ -14,7 +14,7 @@ from contracts import subjects
 from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.publish import PUBLISH_ACK_SECONDS
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.secrets import process_redactor
 
 log = logging.getLogger(__name__)

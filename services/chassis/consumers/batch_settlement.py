@@ -10,7 +10,7 @@ from contracts.codec import UnreadableMessageError
 from services.chassis.consumers.attempts import retry_delay
 from services.chassis.consumers.settlement import Settlement, error_of
 from services.chassis.dead_letters.letter import reason_of
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.nats.unavailable import is_unavailable
 
 log = logging.getLogger(__name__)

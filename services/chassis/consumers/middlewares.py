@@ -19,7 +19,7 @@ from services.chassis.consumers.attempts import retry_delay
 from services.chassis.consumers.batch_settlement import BatchSettlement
 from services.chassis.consumers.settlement import Settlement
 from services.chassis.jetstream.in_flight import InFlightMessages
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.nats.unavailable import is_unavailable
 
 log = logging.getLogger(__name__)

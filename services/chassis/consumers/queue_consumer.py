@@ -21,7 +21,7 @@ from services.chassis.consumers.work_queue import WorkQueue
 from services.chassis.jetstream.direct_get import BEFORE_FIRST
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.pull import PullSubscription
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.tasks import cancel_and_wait
 
 log = logging.getLogger(__name__)

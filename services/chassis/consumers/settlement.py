@@ -18,7 +18,7 @@ from services.chassis.dead_letters.letter import one_line, reason_of
 from services.chassis.dead_letters.queue import dead_letter
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.nats.unavailable import is_unavailable
 
 log = logging.getLogger(__name__)

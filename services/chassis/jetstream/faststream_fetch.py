@@ -25,7 +25,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from contracts.ids import StreamSeq, new_message_id
 from services.chassis.jetstream.in_flight import InFlightMessages
 from services.chassis.jetstream.pull import PullSubscription
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 
 log = logging.getLogger(__name__)
 

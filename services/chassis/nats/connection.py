@@ -23,7 +23,7 @@ from nats.errors import (
 )
 from nats.errors import Error as NatsError
 
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.nats.access import (
     Access,
     Credentials,

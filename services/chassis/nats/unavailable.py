@@ -15,7 +15,7 @@ from nats.errors import (
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from services.chassis.logs import configure
+from services.chassis.logs.configuration import configure
 from services.chassis.process.asgi_front import CANCEL_SECONDS, Asgi, AsgiFront
 from services.chassis.process.host_check import check_host
 from services.chassis.process.probes import Probes

@@ -13,7 +13,8 @@ from contracts import subjects
 from contracts.catalogue import WorkflowCard
 from contracts.ids import AppId, ChatKey
 from services.chassis.jetstream.gateway import JetStreamGateway
-from services.chassis.logs import JsonLines, configure
+from services.chassis.logs.configuration import configure
+from services.chassis.logs.formats import JsonLines
 from tests.transport.auth.issuer import Issuer
 from tests.transport.auth.test_every_route import INVALID_TOKENS, bearing
 from tests.transport.conftest import Open

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from pymongo.errors import ConfigurationError, OperationFailure
 
-from services.chassis.logs import RateLimitedLog
+from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.process.asgi_front import CannotStartError
 from services.chassis.process.probes import Probes
 from services.persistence.settings import Settings

@@ -22,7 +22,7 @@ from contracts.events.business import BusinessLogged
 from contracts.events.human import HumanAsked, UiToolRequested
 from contracts.events.parts import text_of
 from contracts.events.turn import ToolReturned, VariablesChanged
-from services.chassis.logs import JsonLines
+from services.chassis.logs.formats import JsonLines
 from services.chassis.secrets import process_redactor
 from services.orchestrator.agents.ag2.codec import MAX_RESULT_CHARS, result_of
 from services.orchestrator.agents.sandbox import stdout_capture, thread_runner

@@ -1,12 +1,9 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from services.chassis.logs import JsonLines, Lines, RepeatLimiter, configure
+from services.chassis.logs.formats import JsonLines, Lines
 
 
 def record(message: str = "said %s", *told: object, **extra: Any) -> logging.LogRecord:
@@ -51,44 +48,3 @@ def test_a_plain_line_is_followed_by_the_exception() -> None:
     first, second, *_ = Lines("tiny").format(failed()).splitlines()
     assert "said hi" in first
     assert second.startswith("Traceback")
-
-
-@pytest.fixture
-def own_logging() -> Iterator[logging.Logger]:
-    root = logging.getLogger()
-    kept = (root.level, root.handlers[:])
-    yield root
-    root.setLevel(kept[0])
-    root.handlers[:] = kept[1]
-
-
-@pytest.mark.usefixtures("own_logging")
-def test_every_logger_of_the_process_writes_to_standard_error_in_one_form(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    configure("tiny", "INFO", as_json=True)
-    logging.getLogger("a.b").info("heard", extra={"chat": "c1"})
-    logging.getLogger("a.b").debug("too quiet")
-    logging.getLogger("httpx").info("too chatty")
-    written = capsys.readouterr()
-    [line] = written.err.splitlines()
-    assert (json.loads(line)["msg"], json.loads(line)["chat"]) == ("heard", "c1")
-    assert written.out == ""
-
-
-def test_a_repeated_warning_is_logged_again_after_a_time_with_the_number_suppressed() -> None:
-    limiter = RepeatLimiter(30.0)
-    said = {
-        (line, at): silent
-        for at in range(0, 70, 5)
-        for line in "ab"
-        if (silent := limiter.suppressed(line, at)) is not None
-    }
-    assert said == {(line, at): (5 if at else 0) for at in (0, 30, 60) for line in "ab"}
-
-
-def test_old_lines_are_forgotten() -> None:
-    limiter = RepeatLimiter(1.0)
-    for number in range(1000):
-        assert limiter.suppressed(f"line {number}", number) == 0
-    assert len(limiter._logged) <= 2
