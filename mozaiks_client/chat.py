@@ -188,6 +188,7 @@ class Chat:
         is_tail = tail is not None and position.is_start
         start = f"tail={tail}" if is_tail else f"after={position.after}"
         query = f"{start}{'&events=1' if events else ''}"
+        socket: ClientConnection | None = None
         try:
             async with connect(
                 f"{self._socket}?{query}",
@@ -209,6 +210,9 @@ class Chat:
                 raise ApiError(f"HTTP {status} on opening the socket", status=status) from refused
         except (OSError, TimeoutError, WebSocketException):
             return  # the stream connects again
+        finally:
+            if socket is not None:
+                socket.transport.abort()  # where the wait for the close handshake was cancelled
 
     async def _subprotocols(self) -> Sequence[Subprotocol] | None:
         token = await bearer(self._token)

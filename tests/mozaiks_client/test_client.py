@@ -3,9 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
+from pydantic import BaseModel
+from websockets.asyncio.client import ClientConnection, connect
 
 from contracts.commands import AnswerQuestion, AnswerUiTool, CancelChat, SendMessage, StopAnswer
 from contracts.subjects import question
@@ -20,7 +24,9 @@ from contracts.wire.frames import (
 )
 from infra.ports import free_port
 from mozaiks_client import ApiError, Client, ServiceUnavailableError
+from mozaiks_client.chat import Chat as ClientChat
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.tasks import cancel_and_wait
 from tests.transport.conftest import chat as chat
 from tests.transport.conftest import gateway as gateway
 from tests.transport.conftest import open_transport as open_transport
@@ -44,11 +50,22 @@ from tests.transport.story import (
 
 pytestmark = pytest.mark.broker
 
+D = TypeVar("D", bound=BaseModel)
+
 
 @pytest.fixture
 async def client(transport: str, chat: Chat) -> AsyncIterator[Client]:
     async with Client(f"http://{transport}", app=chat.key.app, user=ANA, timeout=5) as client:
         yield client
+
+
+async def first(chat: ClientChat, kind: type[D]) -> D:
+    """The data of the first frame of a kind; the stream is left."""
+    async with aclosing(chat.stream()) as frames:
+        async for frame in frames:
+            if isinstance(frame.data, kind):
+                return frame.data
+    raise AssertionError(f"no {kind.__name__}")
 
 
 async def test_a_chat_is_streamed_from_its_first_event_to_its_end(
@@ -206,10 +223,7 @@ async def test_an_answer_names_its_question(
         STARTED, SELECTED, REQUESTED, question_asked(question(chat.key, 1, "call-1", 0))
     )
     mine = client.chat(chat.key.chat, "Generator")
-    async for frame in mine.stream():
-        if isinstance(frame.data, QuestionData):
-            await mine.answer(frame.data.request_id, "red")
-            break
+    await mine.answer((await first(mine, QuestionData)).request_id, "red")
     answered = await last_command(gateway, chat.key)
     assert isinstance(answered, AnswerQuestion)
     assert answered.text == "red"
@@ -222,10 +236,8 @@ async def test_a_component_is_answered_with_an_object(
         STARTED, SELECTED, REQUESTED, component_requested(question(chat.key, 1, "call-1", 0))
     )
     mine = client.chat(chat.key.chat, "Generator")
-    async for frame in mine.stream():
-        if isinstance(frame.data, ComponentRequestedData):
-            await mine.answer_component(frame.data.event_id, {"colour": "red"})
-            break
+    requested = await first(mine, ComponentRequestedData)
+    await mine.answer_component(requested.event_id, {"colour": "red"})
     answered = await last_command(gateway, chat.key)
     assert isinstance(answered, AnswerUiTool)
     assert answered.response == {"colour": "red"}
@@ -236,11 +248,8 @@ async def test_the_whole_of_a_large_value_is_read_by_its_digest(client: Client, 
     asked = component_requested(question(chat.key, 1, "call-1", 0))
     await chat.append(STARTED, SELECTED, asked.model_copy(update={"payload": {"rows": rows}}))
     mine = client.chat(chat.key.chat, "Generator")
-    async for frame in mine.stream():
-        if isinstance(frame.data, ComponentRequestedData):
-            (link,) = frame.data.stored_values or ()
-            assert json.loads(await mine.value(link.digest)) == rows
-            break
+    (link,) = (await first(mine, ComponentRequestedData)).stored_values or ()
+    assert json.loads(await mine.value(link.digest)) == rows
     with pytest.raises(ApiError):
         await mine.value("0" * 64)
 
@@ -256,6 +265,37 @@ async def test_a_stream_of_a_chat_that_does_not_exist_is_refused(client: Client)
         async for _ in client.chat("no-such-chat", "Generator").stream():
             pass
     assert refused.value.code == "CHAT_NOT_FOUND"
+
+
+async def test_a_stream_whose_closing_is_cancelled_leaves_no_socket_open(
+    client: Client, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = asyncio.Event()
+
+    opened: list[ClientConnection] = []
+
+    class Deaf(ClientConnection):
+        """Never reads the answer to its close."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            opened.append(self)
+
+        async def close(self, code: int = 1000, reason: str = "") -> None:
+            self.transport.pause_reading()
+            closing.set()
+            await super().close(code, reason)
+
+    open_socket = partial(connect, create_connection=Deaf)
+    monkeypatch.setattr("mozaiks_client.chat.connect", open_socket)
+    frames = client.chat(chat.key.chat, "Generator").stream()
+    await chat.append(STARTED)
+    await anext(frames)
+    leaving = asyncio.create_task(frames.aclose())
+    await closing.wait()
+    await cancel_and_wait(leaving)
+    (socket,) = opened
+    assert socket.transport.is_closing()
 
 
 async def test_a_transport_that_is_not_there_is_given_up_in_time() -> None:
