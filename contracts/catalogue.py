@@ -79,6 +79,8 @@ class ChatSummary(BaseModel):
     workflow_name: WorkflowName
     status: ChatStatus
     title: str = ""
+    archived: bool = False
+    deleted: bool = False
     created_at: Instant
     updated_at: Instant
     last_seq: Seq

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
 
 from contracts.catalogue import ChatStatus
+from contracts.chat_list import MAX_TITLE_CHARS
 from contracts.envelope import Envelope
 from contracts.events import Event
 from contracts.events.chat import (
@@ -17,6 +18,13 @@ from contracts.events.chat import (
     ChatFailed,
     ChatStarted,
     UserMessageReceived,
+)
+from contracts.events.chat_list import (
+    ChatArchived,
+    ChatDeleted,
+    ChatRenamed,
+    ChatUnarchived,
+    ChatUndeleted,
 )
 from contracts.events.human import (
     Audience,
@@ -40,7 +48,6 @@ from contracts.frozen import replace, write
 from contracts.ids import AgentName, AppId, ChatId, ChatKey, QuestionId, Seq, UserId, WorkflowName
 from contracts.prices import PRICES, Prices, recorded_cost
 
-MAX_TITLE_CHARS = 80
 MAX_PROMPT_CHARS = 300
 """Of a question's prompt, in a snapshot."""
 MAX_OPTIONS = 12
@@ -190,7 +197,11 @@ class ChatSnapshot:
     cache_seed: int | None = None
     client_request_id: str | None = None
     title: str = ""
-    """The first words of the user, in one line."""
+    """What the user named the chat, else the first words of the user, in one line."""
+    is_archived: bool = False
+    deleted_at: datetime | None = None
+    erasable_at: datetime | None = None
+    """From when on the events of a deleted chat may be erased."""
     status: ChatStatus = "running"
     end_reason: str = ""
     ended_at: datetime | None = None
@@ -240,6 +251,9 @@ class SnapshotChanges(TypedDict, total=False):
     cache_seed: int
     client_request_id: str | None
     title: str
+    is_archived: bool
+    deleted_at: datetime | None
+    erasable_at: datetime | None
     status: ChatStatus
     end_reason: str
     ended_at: datetime
@@ -322,6 +336,14 @@ def changes(
             made |= _closed(snapshot, question)
         case UiToolAnswered(question_id=question) | QuestionExpired(question_id=question):
             made |= _closed(snapshot, question)
+        case ChatRenamed(title=title):
+            made["title"] = title
+        case ChatArchived() | ChatUnarchived():
+            made["is_archived"] = isinstance(event, ChatArchived)
+        case ChatDeleted(grace_seconds=grace):
+            made |= {"deleted_at": time, "erasable_at": time + timedelta(seconds=grace)}
+        case ChatUndeleted():
+            made |= {"deleted_at": None, "erasable_at": None}
         case ChatCompleted(reason=reason):
             made |= _ended("completed", reason, time)
         case ChatFailed(code=code):

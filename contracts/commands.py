@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from contracts.chat_list import MAX_GRACE_SECONDS, MAX_TITLE_CHARS
 from contracts.ids import AppId, ChatId, ChatKey, CommandId, QuestionId, UserId, WorkflowName
 
 
@@ -102,6 +103,32 @@ class CancelChat(_Command):
     reason: str = ""
 
 
+class RenameChat(_Command):
+    """`title` is one line: what is not is refused before."""
+
+    name: Literal["rename_chat"] = "rename_chat"
+    title: str = Field(min_length=1, max_length=MAX_TITLE_CHARS)
+
+
+class ArchiveChat(_Command):
+    name: Literal["archive_chat"] = "archive_chat"
+
+
+class UnarchiveChat(_Command):
+    name: Literal["unarchive_chat"] = "unarchive_chat"
+
+
+class DeleteChat(_Command):
+    """Stops the running answer, if any, and hides the chat; `grace_seconds` later it may be erased."""
+
+    name: Literal["delete_chat"] = "delete_chat"
+    grace_seconds: int = Field(ge=0, le=MAX_GRACE_SECONDS)
+
+
+class UndeleteChat(_Command):
+    name: Literal["undelete_chat"] = "undelete_chat"
+
+
 class StopAnswer(_Command):
     """Ends the answer that is running, and nothing else; then it is the user's turn.
 
@@ -133,6 +160,11 @@ Command = (
     | SetVariables
     | AttachFile
     | CancelChat
+    | RenameChat
+    | ArchiveChat
+    | UnarchiveChat
+    | DeleteChat
+    | UndeleteChat
     | StopAnswer
     | ResumeChat
 )

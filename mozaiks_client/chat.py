@@ -57,6 +57,7 @@ class Chat:
         self._app = app
         self._user = user
         path = "/".join(map(quoted, (workflow, app, chat_id, user)))
+        self._path = f"/api/chats/{quoted(app)}/{quoted(chat_id)}"
         self._socket = f"{address.replace('http', 'ws', 1)}/ws/{path}"
 
     async def send(self, message: str) -> None:
@@ -86,15 +87,47 @@ class Chat:
         `turn` is the one that the user saw: an answer to a later message is not stopped. May be
         repeated. Raises ApiError, ServiceUnavailableError.
         """
-        path = f"/api/chats/{quoted(self._app)}/{quoted(self.id)}/stop"
+        path = f"{self._path}/stop"
         body = {"user_id": self._user, "turn": turn}
         answer = await self._requests.send("POST", path, json=body, repeatable=True)
         return bool(answer.json()["status"] == "accepted")
 
     async def cancel(self, reason: str = "") -> None:
         """End the chat. Raises ApiError (409 where it has ended), ServiceUnavailableError."""
-        path = f"/api/chats/{quoted(self._app)}/{quoted(self.id)}/cancel"
+        path = f"{self._path}/cancel"
         await self._requests.send("POST", path, json={"user_id": self._user, "reason": reason})
+
+    async def rename(self, title: str) -> None:
+        """Give the chat a title. Raises ApiError, ServiceUnavailableError."""
+        await self._change("rename", title=title)
+
+    async def archive(self) -> None:
+        """Take the chat out of its user's lists. Raises ApiError, ServiceUnavailableError."""
+        await self._change("archive")
+
+    async def unarchive(self) -> None:
+        """Put the chat into the lists again. Raises ApiError, ServiceUnavailableError."""
+        await self._change("unarchive")
+
+    async def delete(self) -> None:
+        """Stop and hide the chat, which is erased after a time of grace.
+
+        Raises ApiError, ServiceUnavailableError.
+        """
+        await self._requests.send(
+            "DELETE", self._path, params={"user_id": self._user}, repeatable=True
+        )
+
+    async def undelete(self) -> None:
+        """Take the deletion back, as long as the chat is not erased.
+
+        Raises ApiError, ServiceUnavailableError.
+        """
+        await self._change("undelete")
+
+    async def _change(self, what: str, **members: Any) -> None:
+        body = {"user_id": self._user, **members}
+        await self._requests.send("POST", f"{self._path}/{what}", json=body, repeatable=True)
 
     async def upload(self, filename: str, content: bytes, *, intent: str = "context") -> str:
         """Give the chat a file; returns its attachment id. Raises ApiError, ServiceUnavailableError."""
@@ -136,7 +169,7 @@ class Chat:
         Of a stream with a `tail` the first `before` is the `first_sequence` of its `chat.history`.
         Raises ApiError, ServiceUnavailableError.
         """
-        path = f"/api/chats/{quoted(self._app)}/{quoted(self.id)}/events"
+        path = f"{self._path}/events"
         query = {"user_id": self._user, "before": before, "limit": limit, "events": int(events)}
         answer = (await self._requests.send("GET", path, params=query, repeatable=True)).json()
         return Page(parse_all(answer["frames"]), answer["first_sequence"])
@@ -148,7 +181,7 @@ class Chat:
         outcome, receipt, ... (see `GET /api/chats/{app}/{chat}/effects`). Raises ApiError,
         ServiceUnavailableError.
         """
-        path = f"/api/chats/{quoted(self._app)}/{quoted(self.id)}/effects"
+        path = f"{self._path}/effects"
         query: dict[str, str | int] = {"user_id": self._user, "limit": limit}
         if cursor is not None:
             query["cursor"] = cursor

@@ -18,6 +18,13 @@ from contracts.events.chat import (
     UserMessageRefused,
     UserMessagesConsumed,
 )
+from contracts.events.chat_list import (
+    ChatArchived,
+    ChatDeleted,
+    ChatRenamed,
+    ChatUnarchived,
+    ChatUndeleted,
+)
 from contracts.events.human import (
     HumanAnswered,
     HumanAsked,
@@ -59,6 +66,11 @@ Event = (
     | ChatCompleted
     | ChatFailed
     | ChatCancelled
+    | ChatRenamed
+    | ChatArchived
+    | ChatUnarchived
+    | ChatDeleted
+    | ChatUndeleted
     | SpeakerSelected
     | ConversationProcessed
     | ModelRequested

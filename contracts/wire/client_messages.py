@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from contracts.chat_list import MAX_TITLE_CHARS
 from contracts.ids import WorkflowName
 from contracts.settable_variables import PAGE_PREFIX
 
@@ -29,6 +30,26 @@ def not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
     return text
+
+
+def one_line(text: str) -> str:
+    """The words of a title, one space between them. Raises ValueError where there are none, or many."""
+    line = " ".join(text.split())
+    if not line:
+        raise ValueError("must not be empty")
+    if len(line) > MAX_TITLE_CHARS:
+        raise ValueError(f"has {len(line)} characters, at most {MAX_TITLE_CHARS} are accepted")
+    return line
+
+
+Title = Annotated[
+    str,
+    AfterValidator(one_line),
+    Field(
+        description=f"The title, in one line of at most {MAX_TITLE_CHARS} characters.",
+        examples=["Bread shop"],
+    ),
+]
 
 
 def ui_variables(context: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -150,6 +171,29 @@ class Stop(_ClientModel):
     )
 
 
+class RenameChat(_ClientModel):
+    """Give the chat of this socket a title."""
+
+    type: Literal["chat.rename"]
+    chat_id: str | None = Field(default=None, description="The chat of this socket.")
+    title: Title
+
+
+class ArchiveChat(_ClientModel):
+    """Take the chat of this socket out of the user's lists, or put it there again."""
+
+    type: Literal["chat.archive"]
+    chat_id: str | None = Field(default=None, description="The chat of this socket.")
+    archived: bool = Field(default=True, description="False: it is listed again.")
+
+
+class DeleteChat(_ClientModel):
+    """Delete the chat of this socket: it stops, is hidden, and is erased after a time of grace."""
+
+    type: Literal["chat.delete"]
+    chat_id: str | None = Field(default=None, description="The chat of this socket.")
+
+
 class SwitchChat(_ClientModel):
     """Show another chat of the same user and app on this socket."""
 
@@ -232,6 +276,9 @@ ClientMessage = (
     | Resume
     | Cancel
     | Stop
+    | RenameChat
+    | ArchiveChat
+    | DeleteChat
     | SwitchChat
     | EnterGeneralMode
     | StartGeneralChat

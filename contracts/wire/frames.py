@@ -218,6 +218,38 @@ class MessageRefusedData(FrameData):
     )
 
 
+class ChatRenamedData(FrameData):
+    """The user gave the chat a title."""
+
+    frame_type: ClassVar[str] = "chat.renamed"
+
+    title: str = Field(description="The title.", examples=["Bread shop"])
+
+
+class ChatArchivedData(FrameData):
+    """The chat has left the user's lists, or is in them again."""
+
+    frame_type: ClassVar[str] = "chat.archived"
+
+    archived: bool = Field(description="False: it is in the lists again.")
+
+
+class ChatDeletedData(FrameData):
+    """The user has deleted the chat: it takes no messages, and the next connection does not find it."""
+
+    frame_type: ClassVar[str] = "chat.deleted"
+
+    erasable_at: Time = Field(
+        description="Until then it can be undeleted; from then on it may be erased."
+    )
+
+
+class ChatUndeletedData(FrameData):
+    """The chat is there again."""
+
+    frame_type: ClassVar[str] = "chat.undeleted"
+
+
 class PrintData(_OfGeneralChat):
     """A chunk of an agent's message while the model streams it."""
 
@@ -831,6 +863,10 @@ FRAMES: tuple[type[FrameData], ...] = (
     AnswerStoppedData,
     MessagesConsumedData,
     MessageRefusedData,
+    ChatRenamedData,
+    ChatArchivedData,
+    ChatDeletedData,
+    ChatUndeletedData,
     ToolCalledData,
     ToolReturnedData,
     ToolProgressData,

@@ -44,6 +44,8 @@ class Settings(AuthSettings, AnswerLinkSettings):
     """Open sockets and streams of one app in this process; 0 is no limit."""
     max_running_chats_per_app: int = Field(default=1000, ge=0)
     """Chats of one app that may run at a time, over all processes; 0 is no limit."""
+    deleted_chat_grace_days: float = Field(default=30.0, ge=0, le=3660)
+    """Days for which a deleted chat can be taken back; after them it may be erased."""
     client_send_timeout_seconds: float = Field(default=60.0, gt=0)
     """Seconds that a send may block before a client that does not read is disconnected."""
     viewer_queue_size: int = Field(default=QUEUE_SIZE, ge=1)

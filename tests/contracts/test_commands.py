@@ -42,6 +42,11 @@ ORDERS: dict[str, dict[str, Any]] = {
     },
     "cancel_chat": {"reason": "enough"},
     "stop_answer": {"turn": 3},
+    "rename_chat": {"title": "Bread shop"},
+    "archive_chat": {},
+    "unarchive_chat": {},
+    "delete_chat": {"grace_seconds": 60},
+    "undelete_chat": {},
     "resume_chat": {"owner": 17},
 }
 

@@ -34,6 +34,7 @@ from contracts.events.turn import (
 from contracts.reserved_variables import is_reserved
 from contracts.settable_variables import why_not_settable
 from services.orchestrator.domain.chat_failures import fail
+from services.orchestrator.domain.chat_list import ListCommand, change_list
 from services.orchestrator.domain.following_turn import after_selector, with_next_speaker
 from services.orchestrator.domain.question_decisions import answer, answer_ui_tool, escalate, expire
 from services.orchestrator.domain.state import (
@@ -93,7 +94,9 @@ def tool_code_changed(state: ChatState, workflow: Workflow) -> list[Event]:
 
 
 def _caused_by(command: Command, state: ChatState, workflow: Workflow | None) -> list[Event]:
-    if state.ended or state.started == isinstance(command, StartChat):
+    if isinstance(command, ListCommand):
+        return change_list(command, state)
+    if state.ended or state.is_deleted or state.started == isinstance(command, StartChat):
         return []
     if command.command_id in state.applied_commands:
         return []

@@ -23,6 +23,13 @@ from contracts.events.chat import (
     UserMessageRefused,
     UserMessagesConsumed,
 )
+from contracts.events.chat_list import (
+    ChatArchived,
+    ChatDeleted,
+    ChatRenamed,
+    ChatUnarchived,
+    ChatUndeleted,
+)
 from contracts.events.human import (
     HumanAnswered,
     HumanAsked,
@@ -62,6 +69,7 @@ from contracts.ids import (
     WorkflowName,
     delivery_of,
 )
+from services.orchestrator.domain.applied_commands import AppliedCommands
 from services.orchestrator.domain.turn import (
     Answer,
     Question,
@@ -79,6 +87,7 @@ from services.orchestrator.domain.turn import (
 from services.orchestrator.workflows.spec import USER
 
 Ending = Literal["completed", "failed", "cancelled"]
+ListEvent = ChatRenamed | ChatArchived | ChatUnarchived | ChatDeleted | ChatUndeleted
 AgentTool = tuple[AgentName, str]
 """An agent, and the name of one of its tools."""
 LifecycleOccasion = Literal["before_chat", "after_chat"]
@@ -148,7 +157,7 @@ class ChatState:
     progress, `last_speaker` the speaker of the turn that ended last. Turns of the selector are part
     of the conversation, but only the selector reads them and `agent_turns` does not count them.
 
-    `applied_commands` holds the ids of applied commands whose effect no other field shows,
+    `applied_commands` holds the newest ids of applied commands whose effect no other field shows,
     `asked_questions` the id of every question. `waiting` are the positions of the messages that the
     user sent while an answer was running, and that no agent has read yet. `call_requested_at` is the
     time of the newest model request. `owner` is the command whose delivery runs the
@@ -159,7 +168,8 @@ class ChatState:
     their results and `lifecycle_dispatches` their newest dispatches by call id.
     `resolved_variables` are the names of the variables that were changed at least once.
     `always_approved` are the tools whose calls were approved for the whole chat, with the question
-    whose answer says so.
+    whose answer says so. `title` is the one that the user gave; a chat that `is_deleted` takes no
+    command but one that undeletes it.
     """
 
     seq: Seq = _NO_SEQ
@@ -172,7 +182,7 @@ class ChatState:
     last_speaker: AgentName | None = None
     turns: int = 0
     agent_turns: int = 0
-    applied_commands: frozenset[str] = frozenset()
+    applied_commands: AppliedCommands = AppliedCommands()  # noqa: RUF009  # frozen
     asked_questions: frozenset[QuestionId] = frozenset()
     waiting: tuple[Seq, ...] = ()
     call_requested_at: datetime | None = None
@@ -195,6 +205,9 @@ class ChatState:
         default_factory=lambda: _NO_DISPATCHES
     )
     resolved_variables: frozenset[str] = frozenset()
+    title: str | None = None
+    is_archived: bool = False
+    is_deleted: bool = False
 
     @property
     def started(self) -> bool:
@@ -310,7 +323,7 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return _add_user_input(
                 replace(
                     state,
-                    applied_commands=state.applied_commands | {cause},
+                    applied_commands=state.applied_commands.with_command(cause),
                     waiting=state.waiting
                     if event.while_running is None
                     else (*state.waiting, Seq(state.seq + 1)),
@@ -320,7 +333,7 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
         case UserMessagesConsumed():
             return _consume(state, event)
         case UserMessageRefused(message=None):
-            return replace(state, applied_commands=state.applied_commands | {cause})
+            return replace(state, applied_commands=state.applied_commands.with_command(cause))
         case UserMessageRefused(message=message):
             return replace(state, waiting=tuple(one for one in state.waiting if one != message))
         case SpeakerSelected():
@@ -332,13 +345,13 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
                 agent_turns=state.agent_turns + (event.agent not in (USER, SELECTOR)),
             )
         case CommandGivenUp():
-            return replace(state, applied_commands=state.applied_commands | {cause})
+            return replace(state, applied_commands=state.applied_commands.with_command(cause))
         case VariablesChanged():
             remaining = {k: v for k, v in state.variables.items() if k not in event.removed}
             return replace(
                 state,
                 variables={**remaining, **event.changed},
-                applied_commands=state.applied_commands | {cause}
+                applied_commands=state.applied_commands.with_command(cause)
                 if event.agent == USER
                 else state.applied_commands,
                 resolved_variables=state.resolved_variables.union(event.changed, event.removed),
@@ -390,8 +403,21 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return _with_open_turn(state, lambda turn: with_escalation(turn, event))
         case BusinessLogged():
             return _with_open_turn(state, lambda turn: with_business_occasion(turn, event.occasion))
+        case ChatRenamed() | ChatArchived() | ChatUnarchived() | ChatDeleted() | ChatUndeleted():
+            return _change_list(state, event, cause)
         case UsageRecorded() | QuestionExpired() | RunClaimed() | TurnLimitReported():
             return state
+
+
+def _change_list(state: ChatState, event: ListEvent, cause: str) -> ChatState:
+    changed = replace(state, applied_commands=state.applied_commands.with_command(cause))
+    match event:
+        case ChatRenamed(title=title):
+            return replace(changed, title=title)
+        case ChatArchived() | ChatUnarchived():
+            return replace(changed, is_archived=isinstance(event, ChatArchived))
+        case ChatDeleted() | ChatUndeleted():
+            return replace(changed, is_deleted=isinstance(event, ChatDeleted))
 
 
 def close_selection(state: ChatState) -> ChatState:
@@ -431,7 +457,7 @@ def _close_turn(state: ChatState, text: str, handoff: AgentName | None) -> ChatS
 
 
 def _request_stop(state: ChatState, stop: TurnStopRequested, cause: str) -> ChatState:
-    applied_commands = state.applied_commands | {cause}
+    applied_commands = state.applied_commands.with_command(cause)
     requested = replace(state, applied_commands=applied_commands)
     return _with_open_turn(requested, lambda turn: replace(turn, stop=stop))
 

@@ -60,7 +60,7 @@ def stop(
         *(QuestionExpired(question_id=one.question_id) for one in turn.unanswered),
         TurnStopped(turn=turn.number, agent=turn.agent, user_id=asked.user_id, by=asked.by),
     ]
-    if turn.waiting_inputs:
+    if turn.waiting_inputs and not state.is_deleted:
         return with_next_speaker(events, state, workflow, "")
     return [*events, SpeakerSelected(turn=state.turns + 1, agent=USER, by="stopped")]
 

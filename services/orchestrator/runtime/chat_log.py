@@ -388,6 +388,11 @@ _USER_EVENTS = {
     "chat.started",
     "chat.user_message_received",
     "chat.cancelled",
+    "chat.renamed",
+    "chat.archived",
+    "chat.unarchived",
+    "chat.deleted",
+    "chat.undeleted",
     "human.answered",
     "ui.tool_answered",
 }

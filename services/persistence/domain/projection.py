@@ -124,6 +124,8 @@ def summary_of(session: Session) -> ChatSummary | None:
         workflow_name=session.workflow_name,
         status=session.status,
         title=session.title,
+        archived=session.is_archived,
+        deleted=session.deleted_at is not None,
         created_at=session.created_at,
         updated_at=session.last_updated_at,
         last_seq=session.last_seq,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from contracts.catalogue import ChatSummary
 from contracts.ids import AppId, ChatKey, UserId
 from services.transport.chats.catalogue import WorkflowCatalogue
-from services.transport.chats.service import ChatService
+from services.transport.chats.service import ChatService, is_listed
 from services.transport.errors import ApiError, limit_exceeded
 from services.transport.protocol.chat_projection import ChatView
 
@@ -38,10 +38,14 @@ class GeneralChats:
 
     async def list_for_user(self, app: AppId, user: UserId) -> list[NumberedSummary]:
         """A user's general chats, the newest first. Raises InvalidIdError, NatsUnavailableError."""
+        return [one for one in await self._numbered(app, user) if is_listed(one[1])]
+
+    async def _numbered(self, app: AppId, user: UserId) -> list[NumberedSummary]:
+        """All general chats of a user: one that is not listed any more keeps its number."""
         name = await self._workflows.general_name()
         general = [
             summary
-            for summary in await self._chats.list_for_user(app, user)
+            for summary in await self._chats.list_every(app, user)
             if summary.workflow_name == name
         ]
         oldest_first = sorted(general, key=lambda summary: (summary.created_at, summary.chat_id))
@@ -54,7 +58,7 @@ class GeneralChats:
     async def find(self, key: ChatKey, user: str | None = None) -> tuple[GeneralChat, ChatView]:
         """A general chat and its view. Raises ApiError, InvalidIdError, NatsUnavailableError."""
         view = await self._chats.find(key, await self._workflows.general_name(), user)
-        listed = await self.list_for_user(key.app, view.user)
+        listed = await self._numbered(key.app, view.user)
         found = (general for general, _ in listed if general.key == key)
         return next(found, GeneralChat(key, len(listed) + 1)), view
 
@@ -63,9 +67,14 @@ class GeneralChats:
 
         Raises ApiError, InvalidIdError, NatsUnavailableError.
         """
-        listed = await self.list_for_user(app, user)
+        listed = await self._numbered(app, user)
         newest = next(
-            (general for general, summary in listed if summary.status in OPEN_STATUSES), None
+            (
+                general
+                for general, summary in listed
+                if summary.status in OPEN_STATUSES and is_listed(summary)
+            ),
+            None,
         )
         if newest is not None:
             return newest, await self._chats.find(newest.key, user=user)
@@ -74,7 +83,7 @@ class GeneralChats:
     async def create(self, app: AppId, user: UserId) -> tuple[GeneralChat, ChatView]:
         """A new general chat. Raises ApiError, InvalidIdError, NatsUnavailableError."""
         return await self._start_next(
-            app, user, len(await self.list_for_user(app, user)), must_be_new=True
+            app, user, len(await self._numbered(app, user)), must_be_new=True
         )
 
     async def _start_next(
@@ -93,8 +102,8 @@ class GeneralChats:
             if not started.confirmed:
                 problem = "the chat has not started yet, try again shortly"
                 raise ApiError("SERVICE_UNAVAILABLE", "service", problem)
-            view = await self._chats.find(started.key, user=user)
-            if view.ended_at is None:
+            view = await self._chats.find(started.key, user=user, deleted=True)
+            if view.ended_at is None and view.deleted_at is None:
                 return GeneralChat(started.key, number), view
         raise limit_exceeded(
             "general_chat_id", f"too many new general chats ({MAX_UNLISTED}), try again shortly"

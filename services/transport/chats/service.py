@@ -151,12 +151,18 @@ class ChatService:
             return StartedChat(key, reused=False, confirmed=await self._has_started(key, started))
 
     async def find(
-        self, key: ChatKey, workflow: str | None = None, user: str | None = None, *, tail: int = 0
+        self,
+        key: ChatKey,
+        workflow: str | None = None,
+        user: str | None = None,
+        *,
+        tail: int = 0,
+        deleted: bool = False,
     ) -> ChatView:
-        """The chat, if it exists, is accessible, and is of this workflow and user.
+        """The chat, if it exists, is accessible, is of this workflow and user, and not deleted.
 
         The only access check of a chat. One of another user looks as if it did not exist. For who
-        shows only a `tail` of it, the view may not be whole.
+        shows only a `tail` of it, the view may not be whole; with `deleted` a deleted one is found, too.
 
         Raises ApiError, InvalidIdError, NatsUnavailableError.
         """
@@ -168,7 +174,10 @@ class ChatService:
             view = await self._projections.get_recent(key, tail)
         else:
             view = await self._projections.get(key)
-        return self._checked(view, key, workflow, user)
+        found = self._checked(view, key, workflow, user)
+        if not deleted:
+            _require_not_deleted(found)
+        return found
 
     async def find_for_command(
         self, key: ChatKey, workflow: str | None = None, user: str | None = None
@@ -181,7 +190,9 @@ class ChatService:
         view = self._live_view(key)
         if view is None:
             return await self.find(key, workflow, user)
-        return self._checked(view, key, workflow, user)
+        found = self._checked(view, key, workflow, user)
+        _require_not_deleted(found)
+        return found
 
     def _checked(
         self, view: ChatView | None, key: ChatKey, workflow: str | None, user: str | None
@@ -218,7 +229,15 @@ class ChatService:
             raise
 
     async def list_for_user(self, app: AppId, user: UserId) -> list[ChatSummary]:
-        """The chats of a user, the one that changed last first.
+        """The chats of a user that are neither archived nor deleted, the one that changed last first.
+
+        Raises ApiError, InvalidIdError, NatsUnavailableError.
+        """
+        every = await self.list_every(app, user)
+        return [chat for chat in every if is_listed(chat)]
+
+    async def list_every(self, app: AppId, user: UserId) -> list[ChatSummary]:
+        """All chats of a user, the one that changed last first.
 
         Raises ApiError, InvalidIdError, NatsUnavailableError.
         """
@@ -480,7 +499,7 @@ class ChatService:
         if not self._identity.can_access_app(key.app):
             raise not_open(field)
         view = self._live_view(key) or await self._projections.get(key)
-        if view is None:
+        if view is None or view.deleted_at is not None:
             raise not_open(field)
         if self._identity.can_act_for(key.app, view.user):
             return view
@@ -532,6 +551,10 @@ class ChatService:
     async def _newest(self, view: ChatView) -> ChatView:
         return await self._projections.get(view.key) or view
 
+    async def send_command(self, command: Command) -> None:
+        """Raises ApiError, NatsUnavailableError, NatsRejectedError."""
+        await self._send(command)
+
     async def _send(self, command: Command) -> None:
         self._require_storage()
         await self._gateway.commands.send(command)
@@ -549,6 +572,12 @@ def require_can_attach(view: ChatView) -> None:
         raise limit_exceeded("chat_id", f"file limit reached ({MAX_FILES_PER_CHAT} files per chat)")
 
 
+def _require_not_deleted(view: ChatView) -> None:
+    if view.deleted_at is not None:
+        problem = "the chat is deleted; it can be undeleted until it is erased"
+        raise ApiError("CHAT_DELETED", "chat_id", problem)
+
+
 def _require_open(view: ChatView) -> None:
     if view.ended_at is not None:
         raise ApiError("CHAT_ENDED", "chat_id", f"the chat is {view.status}")
@@ -557,6 +586,11 @@ def _require_open(view: ChatView) -> None:
 def _answer_runs(view: ChatView) -> bool:
     """Whether the open turn is an agent's, also while it waits for an answer of the user."""
     return view.ended_at is None and view.speaker is not None and view.speaker != USER
+
+
+def is_listed(summary: ChatSummary) -> bool:
+    """Whether the lists of the chat's user have it."""
+    return not summary.archived and not summary.deleted
 
 
 def _summary(value: bytes) -> ChatSummary | None:

@@ -56,7 +56,7 @@ from services.transport.protocol.event_to_frames import Viewer
 from services.transport.protocol.history import HistoryMapper
 
 TAG = "Chats"
-NOT_FOUND_CODES = {"CHAT_NOT_FOUND", "NOT_ALLOWED"}
+NOT_FOUND_CODES = {"CHAT_NOT_FOUND", "CHAT_DELETED", "NOT_ALLOWED"}
 EXAMPLE_EVENTS = (
     'id: 5\ndata: {"type":"chat.text","data":{"agent":"Greeter","content":"Hello."},"seq":5}\n\n'
 )

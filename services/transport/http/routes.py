@@ -19,6 +19,7 @@ from services.transport.http import (
     agui,
     answer_links,
     auth,
+    chat_list,
     chats,
     effects,
     files,
@@ -79,6 +80,7 @@ def schema(request: AnyRequest, if_none_match: KnownVersionHeader = None) -> ASG
 HANDLERS: list[HTTPRouteHandler] = [
     *workflows.HANDLERS,
     *chats.HANDLERS,
+    *chat_list.HANDLERS,
     *effects.HANDLERS,
     *messages.HANDLERS,
     *answer_links.HANDLERS,

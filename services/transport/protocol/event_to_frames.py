@@ -21,6 +21,13 @@ from contracts.events.chat import (
     UserMessageRefused,
     UserMessagesConsumed,
 )
+from contracts.events.chat_list import (
+    ChatArchived,
+    ChatDeleted,
+    ChatRenamed,
+    ChatUnarchived,
+    ChatUndeleted,
+)
 from contracts.events.human import (
     HumanAnswered,
     HumanAsked,
@@ -224,6 +231,9 @@ def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
                 if is_visible(viewer, output.agent)
                 else []
             )
+        case ChatRenamed() | ChatArchived() | ChatUnarchived() | ChatDeleted() | ChatUndeleted():
+            changed = frame_builders.list_changed(fact.envelope, fact.event)
+            return [changed] if viewer.has_cursor else []
         case TurnFailed(agent=agent, code=code, message=message):
             return [error(message, code, agent=agent)]
         case CommandGivenUp(command=command):

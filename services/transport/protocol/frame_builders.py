@@ -1,6 +1,7 @@
 """The frame of each single event, as ChatUI reads it."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal
 
 from contracts.codec import Fact
@@ -11,6 +12,13 @@ from contracts.events.chat import (
     TurnLimitReported,
     UserMessageRefused,
     UserMessagesConsumed,
+)
+from contracts.events.chat_list import (
+    ChatArchived,
+    ChatDeleted,
+    ChatRenamed,
+    ChatUnarchived,
+    ChatUndeleted,
 )
 from contracts.events.human import (
     Approval,
@@ -43,7 +51,11 @@ from contracts.wire.frames import (
     AutoToolCalledData,
     AutoToolPayload,
     AutoToolReturnedData,
+    ChatArchivedData,
+    ChatDeletedData,
     ChatEndedData,
+    ChatRenamedData,
+    ChatUndeletedData,
     ComponentCompletedData,
     ComponentDismissedData,
     ComponentRequestedData,
@@ -208,6 +220,23 @@ def interrupted_text(interrupted: TextInterrupted) -> Frame:
 
 def answer_stopped(stopped: TurnStopped) -> Frame:
     return Frame(AnswerStoppedData(agent=stopped.agent, turn=stopped.turn, by=stopped.by))
+
+
+def list_changed(
+    envelope: Envelope,
+    event: ChatRenamed | ChatArchived | ChatUnarchived | ChatDeleted | ChatUndeleted,
+) -> Frame:
+    """What the user has changed of the chat's place in their list."""
+    match event:
+        case ChatRenamed(title=title):
+            return Frame(ChatRenamedData(title=title))
+        case ChatArchived() | ChatUnarchived():
+            return Frame(ChatArchivedData(archived=isinstance(event, ChatArchived)))
+        case ChatDeleted(grace_seconds=grace):
+            erasable_at = envelope.time + timedelta(seconds=grace)
+            return Frame(ChatDeletedData(erasable_at=erasable_at.isoformat()))
+        case ChatUndeleted():
+            return Frame(ChatUndeletedData())
 
 
 def messages_consumed(consumed: UserMessagesConsumed) -> Frame:

@@ -7,10 +7,13 @@ from contracts.ids import ChatId, ChatKey, Seq
 from contracts.streamed_text import TextPosition
 from contracts.wire.client_messages import (
     AnswerComponent,
+    ArchiveChat,
     ArtifactAction,
     Cancel,
     ClientMessage,
+    DeleteChat,
     EnterGeneralMode,
+    RenameChat,
     Resume,
     StartGeneralChat,
     StartWorkflow,
@@ -160,6 +163,9 @@ class MessageDispatcher:
             case Stop(turn=turn):
                 self._require_current_chat(message.chat_id)
                 await self._context.chats.stop_answer(await self._current_view(), turn)
+            case RenameChat() | ArchiveChat() | DeleteChat():
+                self._require_current_chat(message.chat_id)
+                await self._change_list(message)
             case SwitchChat():
                 await self._switch_chat(message)
             case EnterGeneralMode():
@@ -182,6 +188,16 @@ class MessageDispatcher:
     def _require_current_chat(self, chat: str | None) -> None:
         if chat not in (None, self.view.key.chat):
             raise ApiError("NOT_ALLOWED", "chat_id", "is not the chat of this socket")
+
+    async def _change_list(self, message: RenameChat | ArchiveChat | DeleteChat) -> None:
+        view, chat_list = await self._current_view(), self._context.chat_list
+        match message:
+            case RenameChat(title=title):
+                await chat_list.rename(view, title)
+            case ArchiveChat(archived=archived):
+                await chat_list.set_archived(view, archived=archived)
+            case DeleteChat():
+                await chat_list.delete(view)
 
     async def _switch_chat(self, message: SwitchChat) -> None:
         key = ChatKey(self.view.key.app, ChatId(message.chat_id))

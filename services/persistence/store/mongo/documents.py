@@ -52,6 +52,10 @@ IS_WAITING: Record = {"waiting_since": {"$gt": EPOCH}}
 """The filter for the chats that wait for an answer."""
 
 
+IS_DELETED: Record = {"erasable_at": {"$gt": EPOCH}}
+"""The filter for the chats that may be erased some time."""
+
+
 class ArchivedMessage(Document):
     """The archive: a message of the log. `raw` is its body, byte for byte; the rest only finds it.
 
@@ -101,6 +105,9 @@ class ChatSession(Document):
     user_id: UserId | None
     status: ChatStatus
     title: str
+    is_archived: bool = False
+    deleted_at: datetime | None = None
+    erasable_at: datetime | None = None
     created_at: datetime
     last_updated_at: datetime
     completed_at: datetime | None
@@ -129,7 +136,7 @@ class ChatSession(Document):
     class Settings:
         name = "chat_sessions"
         # The first has only fields that no event changes. The others hold only the chats that wait
-        # for an answer: the update of any other chat changes no index.
+        # for an answer, or are deleted: the update of any other chat changes no index.
         indexes = (
             IndexModel([("app_id", ASCENDING), ("user_id", ASCENDING)], name="app_user"),
             IndexModel(
@@ -146,6 +153,11 @@ class ChatSession(Document):
                 [("app_id", ASCENDING), ("waiting_since", ASCENDING), ("_id", ASCENDING)],
                 name="app_inbox",
                 partialFilterExpression=IS_WAITING,
+            ),
+            IndexModel(
+                [("erasable_at", ASCENDING), ("_id", ASCENDING)],
+                name="erasable",
+                partialFilterExpression=IS_DELETED,
             ),
         )
 
