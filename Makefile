@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser npm run schemas docs reference diagrams bench bench-peers bench-scale flamegraphs chaos interruptions validate images
+.PHONY: help setup requirements check test browser npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale flamegraphs chaos interruptions validate images
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -30,7 +30,7 @@ $(READY): requirements/dev.txt infra/setup.sh
 run: $(READY) ## start the whole product on this machine and print its address
 	@$(BIN)/python -m infra
 
-test: check browser npm ## check, then every test (TESTS="tests/infra -k plan" narrows)
+test: check browser npm prometheus ## check, then every test (TESTS="tests/infra -k plan" narrows)
 	@$(PYTEST) -n auto --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 check: $(READY) ## lint, format, types, architecture, dependencies, schemas, documentation
@@ -52,6 +52,9 @@ check: $(READY) ## lint, format, types, architecture, dependencies, schemas, doc
 
 browser: $(READY)
 	@$(BIN)/python -m infra.browser
+
+prometheus: $(READY)
+	@$(BIN)/python -m infra.prometheus
 
 npm: $(READY)
 	@$(BIN)/python -m infra.npm

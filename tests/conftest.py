@@ -18,6 +18,7 @@ from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
 from infra.browser import find_browser
 from infra.nats_cluster import NatsCluster
+from infra.prometheus import Prometheus, find_prometheus
 from infra.servers import MissingServerError, MongoServer, NatsServer
 
 hypothesis.settings.register_profile(  # machines are shared
@@ -173,4 +174,13 @@ def browser_path() -> Path:
     found = find_browser()
     if found is None:
         missing("no browser: python -m infra.browser says why")
+    return found
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Prometheus:
+    """The programs of Prometheus on this machine."""
+    found = find_prometheus()
+    if found is None:
+        missing("no prometheus: python -m infra.prometheus says why")
     return found

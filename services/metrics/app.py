@@ -36,10 +36,11 @@ INACTIVE_SECONDS = 10.0
 
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     state = MetricsState(with_own_prices(settings.model_pricing_json))
-    registry = CollectorRegistry()
-    registry.register(MetricsCollector(state, per_chat=settings.metrics_per_chat))
-    probes = Probes(registry)
-    deliveries = delivery_metrics(registry)
+    probes = Probes(CollectorRegistry())
+    deliveries = delivery_metrics(probes.registry)
+    # Apart from the process's own, which no token guards: these name tenants.
+    tenants = CollectorRegistry()
+    tenants.register(MetricsCollector(state))
     broker = build_broker(settings, SERVICE)
 
     @asynccontextmanager
@@ -77,7 +78,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 await consumer.stop_saving()
 
     pages = Litestar(
-        build_routes(state, registry, now),
+        build_routes(state, tenants, now),
         lifespan=[lifespan],
         guards=_guards(settings),
         exception_handlers={HTTPException: error_response},

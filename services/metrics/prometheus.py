@@ -21,11 +21,10 @@ _COUNTERS = {
 
 
 class MetricsCollector(Collector):
-    """By app and workflow; by chat only where asked for, since those series have no bound but ours."""
+    """By app and workflow, never by chat or user: those are on the pages of the snapshots."""
 
-    def __init__(self, state: MetricsState, *, per_chat: bool) -> None:
+    def __init__(self, state: MetricsState) -> None:
         self._state = state
-        self._per_chat = per_chat
 
     def collect(self) -> Iterator[Metric]:
         active, tracked = self._state.active_chats, self._state.tracked_chats
@@ -34,8 +33,6 @@ class MetricsCollector(Collector):
         what = "Messages in the log that are no event of their chat"
         yield CounterMetricFamily("mozaiks_rejected_messages", what, value=self._state.rejected)
         yield from self._workflows()
-        if self._per_chat:
-            yield from self._chats()
 
     def _workflows(self) -> Iterator[Metric]:
         labels = ["app", "workflow"]
@@ -50,15 +47,6 @@ class MetricsCollector(Collector):
         for label, totals in self._state.totals.items():
             turns.add_metric(label, _cumulative(totals.turns), sum_value=totals.turns.total)
         yield turns
-
-    def _chats(self) -> Iterator[Metric]:
-        for name, what in _COUNTERS.items():
-            labels = ["app", "chat_id", "workflow"]
-            family = CounterMetricFamily(f"mozaiks_chat_{name}", what, labels=labels)
-            for chat in self._state.chats():
-                place = [chat.app_id, chat.chat_id, chat.workflow_name]
-                family.add_metric(place, _value(chat.totals, name))
-            yield family
 
 
 def _value(totals: ChatTotals, name: str) -> float:

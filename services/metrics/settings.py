@@ -13,8 +13,6 @@ class Settings(chassis.Settings):
     """Port of the metrics service."""
     model_pricing_json: dict[str, Price] = Field(default_factory=dict)
     """Prices per thousand tokens, for calls whose event has no cost."""
-    metrics_per_chat: bool = False
-    """Export also a Prometheus series per tracked chat, with a `chat_id` label."""
     metrics_token: SecretStr | None = None
     """Bearer token that readers must send. Required where the network can reach the service."""
 

@@ -9,14 +9,13 @@ from functools import partial
 from secrets import randbelow
 
 from faststream.asgi import AsgiFastStream
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
 from contracts import subjects
 from contracts.ids import new_process_id
 from services.chassis.consumers.queue_consumer import QueueConsumer
 from services.chassis.consumers.takeover import Takeover
 from services.chassis.consumers.work_queue import WorkQueue
-from services.chassis.dead_letters.queue import dead_letter_counter
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.publish import HEADER_BYTES
 from services.chassis.nats.unavailable import retry_until_available
@@ -26,6 +25,7 @@ from services.chassis.process.probes import Probes
 from services.chassis.tasks import cancel_and_wait
 from services.orchestrator.agents.models.configured import configured_models
 from services.orchestrator.agents.models.http_client import shared_http_client
+from services.orchestrator.agents.models.metrics import ModelMetrics
 from services.orchestrator.agents.models.response_cache import ResponseCache, cache_policy
 from services.orchestrator.agents.registry.publisher import follow_changes, publish
 from services.orchestrator.agents.registry.version_registry import VersionRegistry
@@ -62,7 +62,7 @@ STORES = (
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     """The ASGI app of the orchestrator, and its probes."""
     probes = Probes(CollectorRegistry())
-    dead_letters = dead_letter_counter(probes.registry)
+    model_metrics = ModelMetrics(probes.registry)
     broker = build_broker(settings, SERVICE)
     notices = QuestionNotices(settings.answer_links())
     commands: list[tuple[QueueConsumer, Takeover]] = []
@@ -86,7 +86,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             takeover = Takeover(gateway, queue, process)
             takeover.start()
             cache = await _response_cache(gateway, settings)
-            models = configured_models(settings, os.environ, client, _now, cache)
+            models = configured_models(settings, os.environ, client, _now, cache, model_metrics)
             root = settings.workflows_path.resolve()
             # Created before the first load, so that no change after the load is missed.
             watcher = await asyncio.to_thread(FolderWatcher, root)
@@ -104,8 +104,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 ),
                 subjects.object_stream(subjects.MANIFESTS): registry.store_all,
             }
-            consumer = _command_consumer(gateway, registry, queue, process, dead_letters, notices)
-            _export_running_chats(probes.registry, consumer)
+            consumer = _command_consumer(gateway, registry, queue, process, notices)
             await takeover.join()
             consumer.start()
             commands.append((consumer, takeover))
@@ -155,7 +154,6 @@ def _command_consumer(
     registry: VersionRegistry,
     queue: WorkQueue,
     process: str,
-    dead_letters: Counter,
     notices: QuestionNotices,
 ) -> QueueConsumer:
     runner = Runner(
@@ -166,7 +164,7 @@ def _command_consumer(
         notices=notices,
     )
     handler = CommandHandler(runner)
-    return QueueConsumer(gateway, queue, handler.on_command, handler.on_given_up, dead_letters)
+    return QueueConsumer(gateway, queue, handler.on_command, handler.on_given_up)
 
 
 async def _response_cache(gateway: JetStreamGateway, settings: Settings) -> ResponseCache | None:
@@ -181,11 +179,6 @@ async def _response_cache(gateway: JetStreamGateway, settings: Settings) -> Resp
         partial(gateway.key_values.bucket, subjects.ANSWERS), "bucket answers"
     )
     return ResponseCache(bucket, policy, gateway.nc.max_payload - HEADER_BYTES)
-
-
-def _export_running_chats(registry: CollectorRegistry, consumer: QueueConsumer) -> None:
-    gauge = Gauge("mozaiks_orchestrator_runs", "Commands in progress", registry=registry)
-    gauge.set_function(lambda: consumer.in_flight)
 
 
 def _now() -> datetime:

@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from time import perf_counter
 
 from faststream.asgi import AsgiFastStream
 from nats.js.errors import NotFoundError
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from contracts import subjects
 from contracts.lookups import DataRequested
 from services.chassis.consumers.middlewares import delivery_metrics
 from services.chassis.consumers.subscribers import event_subscriber, queue_subscriber
 from services.chassis.consumers.work_queue import WorkQueue
-from services.chassis.dead_letters.queue import dead_letter_counter
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.nats.unavailable import retry_until_available
@@ -27,6 +27,7 @@ from services.persistence.lookup_responder import LookupResponder, decode_reques
 from services.persistence.maintenance.rebuilder import Rebuilder
 from services.persistence.maintenance.sources import ChatSources
 from services.persistence.maintenance.value_archive import ValueArchive
+from services.persistence.metrics import PersistenceMetrics
 from services.persistence.nats_permissions import DURABLE, LOOKUPS, QUERIES, SERVICE
 from services.persistence.projector import Projector
 from services.persistence.query_responder import QueryResponder, ReceivedQuery, decode_query
@@ -35,6 +36,7 @@ from services.persistence.settings import Settings
 from services.persistence.store.document_query import allowed_sources
 from services.persistence.store.mongo.access import MongoAccess
 from services.persistence.store.mongo.client import Client, why_unavailable
+from services.persistence.store.mongo.command_metrics import CommandMetrics
 from services.persistence.store.mongo.document_reader import MongoDocumentReader
 from services.persistence.store.mongo.opening import access_of, open_mongo
 
@@ -54,16 +56,8 @@ STORES = (subjects.LOOKUPS, subjects.DEAD_LETTERS)
 def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     registry = CollectorRegistry()
     probes = Probes(registry)
-    applied = Counter(
-        "mozaiks_persistence_events", "Events stored, repeats included.", registry=registry
-    )
-    dead_letters = dead_letter_counter(registry)
+    metrics = PersistenceMetrics(registry)
     broker = build_broker(settings, SERVICE)
-    rejected = Counter(
-        "mozaiks_persistence_rejected_messages",
-        "Messages in EVENTS that are not events of a chat, repeats included.",
-        registry=registry,
-    )
     deliveries = delivery_metrics(registry)
     monitors: list[ReadModelMonitor] = []
     publishers: list[SummaryPublisher] = []
@@ -79,7 +73,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         async with (
-            open_mongo(settings, probes) as (client, store),
+            open_mongo(settings, probes, [CommandMetrics(metrics.mongodb)]) as (client, store),
             connected(broker, settings, probes, NEEDS, STORES) as gateway,
         ):
             bucket = await retry_until_available(
@@ -96,7 +90,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 gateway.events.read_to,
                 publisher.publish,
                 rebuilder.rebuild_or_log,
-                rejected.inc,
+                metrics.rejected.inc,
                 values.add,
                 gateway.inbox.announce,
             )
@@ -111,14 +105,13 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             query_responder = QueryResponder(
                 store, gateway.lookups.respond, lambda: gateway.nc.max_payload
             )
-            events = event_subscriber(broker, gateway, DURABLE, dead_letters, [deliveries])
+            events = event_subscriber(broker, gateway, DURABLE, [deliveries])
             lookups = queue_subscriber(
                 broker,
                 gateway,
                 lookup_queue(settings),
                 decode_request,
                 responder.on_dead_letter,
-                dead_letters,
                 [deliveries],
             )
 
@@ -128,14 +121,15 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 query_queue(settings),
                 decode_query,
                 query_responder.on_dead_letter,
-                dead_letters,
                 [deliveries],
             )
 
             @events
             async def store_events(batch: list[RawMessage]) -> None:
+                began = perf_counter()
                 await projector.apply(batch)
-                applied.inc(len(batch))
+                oldest = min((one.stored_at for one in batch if one.stored_at), default=None)
+                metrics.projected(len(batch), oldest, perf_counter() - began)
 
             @lookups
             async def answer_lookup(request: DataRequested) -> None:

@@ -84,7 +84,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
         broker = build_broker(settings, SERVICE)
         async with (
             connected(broker, settings, probes, NEEDS, STORES) as gateway,
-            _token_verifier(settings) as verifier,
+            _token_verifier(settings, metrics) as verifier,
         ):
             services = _services(settings, gateway, metrics, shutdown)
             app.state.services = services
@@ -142,7 +142,9 @@ def _cors(origins: list[str]) -> CORSConfig:
 
 
 @asynccontextmanager
-async def _token_verifier(settings: Settings) -> AsyncIterator["TokenVerifier | None"]:
+async def _token_verifier(
+    settings: Settings, metrics: TransportMetrics
+) -> AsyncIterator["TokenVerifier | None"]:
     if not settings.authenticates:
         yield None
         return
@@ -154,7 +156,7 @@ async def _token_verifier(settings: Settings) -> AsyncIterator["TokenVerifier | 
 
     async with httpx.AsyncClient() as http:
         clock = asyncio.get_running_loop().time
-        jwks = JwksCache(settings.issuer, http, settings.jwks_cache_ttl, clock)
+        jwks = JwksCache(settings.issuer, http, settings.jwks_cache_ttl, clock, metrics)
         yield TokenVerifier(jwks, settings.expected, settings.algorithms)
 
 
@@ -187,7 +189,7 @@ def _services(
         capacity=AppCapacity(
             gateway.commands, settings.max_running_chats_per_app, asyncio.get_running_loop().time
         ),
-        hub=ChannelHub(gateway, settings.viewer_queue_size, settings.max_viewers_per_chat),
+        hub=ChannelHub(gateway, settings.viewer_queue_size, settings.max_viewers_per_chat, metrics),
         connections=ConnectionLimiter(settings.max_viewers, settings.max_viewers_per_app),
         uploads=UploadLimiter(),
         workflows=WorkflowCatalogue(gateway.key_values),

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy
-from prometheus_client import Counter
 
 from services.chassis.consumers.settlement import Settlement
 from services.chassis.consumers.work_queue import WorkQueue
@@ -50,20 +49,17 @@ class QueueConsumer:
         queue: WorkQueue,
         handle: Callable[[Delivery], Awaitable[None]],
         on_dead_letter: Callable[[Delivery, str], Awaitable[None]],
-        counter: Counter | None = None,
     ) -> None:
-        """`on_dead_letter` notifies whoever waits for the message; its errors are only logged.
-
-        `counter` is that of dead_letter_counter.
-        """
+        """`on_dead_letter` notifies whoever waits for the message; its errors are only logged."""
         self._gateway = gateway
         self._in_flight = gateway.in_flight
         self._queue = queue
         self._handle = handle
         self._on_dead_letter = on_dead_letter
-        self._settlement = Settlement(gateway, queue.durable, queue.max_attempts, counter)
+        self._settlement = Settlement(gateway, queue.durable, queue.max_attempts)
         self._log = RateLimitedLog(log)
         self._slots = asyncio.Semaphore(queue.concurrency)
+        gateway.metrics.slots.labels(queue.durable).set(queue.concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._pull: PullSubscription | None = None

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from prometheus_client import Counter
 
 from services.chassis.consumers.attempts import DeliveryAttempts, retry_delay
 from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
@@ -61,13 +60,10 @@ def _is_cancelled() -> bool:
 class Settlement:
     """Settles the messages of one durable consumer, which have `max_attempts` attempts each."""
 
-    def __init__(
-        self, gateway: JetStreamGateway, durable: str, max_attempts: int, counter: Counter | None
-    ) -> None:
+    def __init__(self, gateway: JetStreamGateway, durable: str, max_attempts: int) -> None:
         self._gateway = gateway
         self._durable = durable
         self._max_attempts = max_attempts
-        self._counter = counter
         self._attempts = DeliveryAttempts(gateway, durable)
         self._log = RateLimitedLog(log)
 
@@ -78,6 +74,12 @@ class Settlement:
 
         `notify` is called where the message is dead-lettered. Raises nats errors.
         """
+        with self._gateway.metrics.handling(self._durable, message.metadata):
+            await self._process(message, handle, notify)
+
+    async def _process(
+        self, message: Msg, handle: Callable[[], Awaitable[None]], notify: Notify | None
+    ) -> None:
         try:
             reason = await self.begin(message)
             if reason is None:
@@ -115,6 +117,7 @@ class Settlement:
         deliveries = message.metadata.num_delivered or 1
         if deliveries == 1:
             return None
+        self._gateway.metrics.redeliveries.labels(self._durable).inc()
         record = await self._attempts.read(message)
         if record.dead_letter_reason is not None:
             return record.dead_letter_reason
@@ -165,7 +168,7 @@ class Settlement:
         if (await self._attempts.read(message)).dead_letter_reason is not None:
             return True
         try:
-            await dead_letter(self._gateway, self._durable, message, reason, self._counter)
+            await dead_letter(self._gateway, self._durable, message, reason)
         except NatsUnavailableError as error:
             self._log.warning(
                 "a dead letter cannot be stored: its message is not terminated yet",

@@ -15,7 +15,6 @@ from faststream.nats.subscriber.usecases import (
 )
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from prometheus_client import Counter
 
 from contracts import subjects
 from contracts.ids import StreamSeq
@@ -60,16 +59,15 @@ def event_subscriber(
     broker: NatsBroker,
     gateway: JetStreamGateway,
     durable: str,
-    dead_letters: Counter | None = None,
     extra: Sequence[Any] = (),
 ) -> BatchPullStreamSubscriber:
     """All events, first to last, in batches of list[RawMessage]; continues where it stopped.
 
     The handler is idempotent. A batch is acknowledged once the handler returns; an event for which
-    it keeps raising is dead-lettered, and an unavailable server is waited for. `dead_letters` is
-    the counter of dead_letter_counter, `extra` are middlewares around each call of the handler.
+    it keeps raising is dead-lettered, and an unavailable server is waited for. `extra` are
+    middlewares around each call of the handler.
     """
-    settlement = Settlement(gateway, durable, MAX_ATTEMPTS, dead_letters)
+    settlement = Settlement(gateway, durable, MAX_ATTEMPTS)
     router = NatsRouter(
         middlewares=[
             EndHeartbeat(gateway.in_flight),
@@ -129,7 +127,6 @@ def queue_subscriber(
     queue: WorkQueue,
     decoder: Decoder,
     on_dead_letter: NotifyOf | None = None,
-    dead_letters: Counter | None = None,
     extra: Sequence[Any] = (),
 ) -> PullStreamSubscriber:
     """Each message of a queue, `concurrency` at a time, as what `decoder` makes of it.
@@ -137,7 +134,8 @@ def queue_subscriber(
     A message is acknowledged once the handler returns, and dead-lettered after its attempts, or at
     once where decoder or handler raise UnprocessableMessageError.
     """
-    settlement = Settlement(gateway, queue.durable, queue.max_attempts, dead_letters)
+    gateway.metrics.slots.labels(queue.durable).set(queue.concurrency)
+    settlement = Settlement(gateway, queue.durable, queue.max_attempts)
     router = NatsRouter(
         middlewares=[
             EndHeartbeat(gateway.in_flight),
@@ -174,6 +172,11 @@ async def stop_subscriber(subscriber: Stoppable) -> None:
 
 async def _stored_messages(message: StreamMessage[list[Msg]]) -> list[RawMessage]:
     return [
-        RawMessage(StreamSeq(one.metadata.sequence.stream), one.subject, one.data)
+        RawMessage(
+            StreamSeq(one.metadata.sequence.stream),
+            one.subject,
+            one.data,
+            stored_at=one.metadata.timestamp,
+        )
         for one in message.raw_message
     ]

@@ -332,6 +332,7 @@ class Takeover:
         await return_messages(
             self._gateway, queue.stream, queue.durable, returned, found.consumer_sequence
         )
+        self._gateway.metrics.returned.labels(queue.durable).inc(len(returned))
         fields = {"returned": len(returned), "abandoned": len(abandoned)}
         log.warning("messages of a process that is gone are returned to the queue", extra=fields)
 

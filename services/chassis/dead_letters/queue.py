@@ -9,7 +9,6 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
-from prometheus_client import CollectorRegistry, Counter
 
 from contracts import subjects
 from services.chassis.dead_letters.letter import (
@@ -47,19 +46,11 @@ class NotRedrivableError(Exception):
     """The message of a dead letter cannot be published again; the error says what to do instead."""
 
 
-def dead_letter_counter(registry: CollectorRegistry) -> Counter:
-    """`mozaiks_dead_letters_total`, by service: what this process has stored in DEAD_LETTERS."""
-    return Counter(
-        "mozaiks_dead_letters", "Messages that were dead-lettered.", ["service"], registry=registry
-    )
-
-
 async def dead_letter(
     gateway: JetStreamGateway,
     service: str,
     message: Msg,
     reason: str,
-    counter: Counter | None = None,
 ) -> None:
     """Store a message of a stream, as delivered, with the reason; a repeat is stored once.
 
@@ -93,8 +84,7 @@ async def dead_letter(
         raise NatsUnavailableError(f"dead letter of {message.subject}: {error!r}") from error
     if kept.duplicate:
         return
-    if counter is not None:
-        counter.labels(service).inc()
+    gateway.metrics.dead_letters.labels(service).inc()
     log.error(
         "a message was dead-lettered",
         extra={

@@ -9,7 +9,8 @@ import asyncio
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from nats.aio.client import Client
@@ -51,6 +52,8 @@ class RawMessage:
     data: bytes
     is_deleted: bool = False
     """Whether it is the delete marker of a key in a bucket."""
+    stored_at: datetime | None = field(default=None, compare=False)
+    """When the stream stored it; only of messages that a consumer delivered."""
 
 
 def position_of(message: Msg) -> StreamSeq:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count
+from time import perf_counter
 from typing import NamedTuple
 
 from nats.aio.client import Client
@@ -25,6 +26,7 @@ from services.chassis.jetstream.direct_get import (
 from services.chassis.jetstream.errors import NatsUnavailableError, WrongLastSequenceError
 from services.chassis.jetstream.publish import publish
 from services.chassis.jetstream.storage_health import StorageHealth
+from services.chassis.metrics import ProcessMetrics, unregistered
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +115,12 @@ def evaluate(place: Place, message: RawMessage) -> Commit:
 class EventLog:
     """The event logs of chats, over one connection."""
 
-    def __init__(self, nc: Client, storage: StorageHealth) -> None:
+    def __init__(
+        self, nc: Client, storage: StorageHealth, metrics: ProcessMetrics | None = None
+    ) -> None:
         self._nc = nc
         self._storage = storage
+        self._metrics = metrics or unregistered()
         self._reader = DirectReader(nc)
 
     # -- append ------------------------------------------------------------------------------------
@@ -126,6 +131,24 @@ class EventLog:
         Returns its own position. Raises PositionConflictError, NatsRejectedError, or NatsUnavailableError
         after OUTAGE_SECONDS.
         """
+        began = perf_counter()
+        outcome = "failed"
+        try:
+            position = await self._append(decision, after)
+        except PositionConflictError:
+            outcome = "conflict"
+            raise
+        except NatsUnavailableError:
+            outcome = "unavailable"
+            raise
+        else:
+            outcome = "stored"
+            self._metrics.append_size.observe(len(decision.events))
+            return position
+        finally:
+            self._metrics.appends.labels(outcome).observe(perf_counter() - began)
+
+    async def _append(self, decision: Decision, after: StreamSeq) -> StreamSeq:
         payload = decision.data
         deadline = asyncio.get_running_loop().time() + OUTAGE_SECONDS
         unanswered = False

@@ -17,6 +17,7 @@ from services.chassis.jetstream.object_chunks import ObjectChunks
 from services.chassis.jetstream.publish import Publisher
 from services.chassis.jetstream.storage_health import MonitoredJetStream, StorageHealth
 from services.chassis.jetstream.value_store import ValueStore
+from services.chassis.metrics import ProcessMetrics, unregistered
 
 Refill = Callable[[], Awaitable[None]]
 """Raises what NATS raises where it is unavailable: then it is called again."""
@@ -25,14 +26,15 @@ Refill = Callable[[], Awaitable[None]]
 class JetStreamGateway:
     """Composes the parts; a function that needs one of them takes that one."""
 
-    def __init__(self, nc: Client) -> None:
+    def __init__(self, nc: Client, metrics: ProcessMetrics | None = None) -> None:
         self.nc = nc
+        self.metrics = metrics or unregistered()
         self.storage = StorageHealth()
         self.js: JetStreamContext = MonitoredJetStream(nc, self.storage)
         self.reader = DirectReader(nc)
         self.in_flight = InFlightMessages(nc)
         publisher = Publisher(nc, self.storage)
-        self.events = EventLog(nc, self.storage)
+        self.events = EventLog(nc, self.storage, self.metrics)
         self.commands = CommandQueue(publisher, self.reader)
         self.lookups = LookupChannel(nc, publisher)
         self.live = LiveChannel(nc, self.reader)

@@ -93,6 +93,10 @@ class StorageHealth:
         brief = failure.kind == "unanswered" and failure.last - failure.first < SILENT_SECONDS
         return None if brief else failure.reason
 
+    def unwritable(self) -> set[str]:
+        """The streams that store nothing now."""
+        return {stream for stream in self._failures if self.reason(stream)}
+
     def stopped_reason(self, stream: str) -> str | None:
         """The reason, if the monitor found that it accepts nothing: no write needs to be attempted."""
         failure = self._failures.get(stream)

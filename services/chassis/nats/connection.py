@@ -110,10 +110,17 @@ class Connection(Client):
         self._server = access.servers[0]
         self._cause: str | None = None
         self._unresponsive = False
+        self.times_deaf = 0
+        """How often it received nothing although it seemed open, and was opened anew."""
         self._closing = False
         self._shutting_down = False
         self._log = RateLimitedLog(log)
         self._echo_task: asyncio.Task[None] | None = None
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether nothing was received the last time that it was verified."""
+        return self._unresponsive
 
     @property
     def problem(self) -> str | None:
@@ -190,6 +197,7 @@ class Connection(Client):
                 self._unresponsive, limit = False, ECHO_SECONDS
             elif self._is_up() and self.stats["reconnects"] == reconnects:
                 self._unresponsive, limit = True, min(2 * limit, MAX_ECHO_SECONDS)
+                self.times_deaf += 1
                 self._warn(f"NATS_URL {self._server}: nothing is received; reconnecting")
                 await self.force_reconnect()
 

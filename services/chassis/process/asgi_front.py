@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
 from typing import Any
 
 from services.chassis.process.probes import Probes
@@ -51,17 +52,33 @@ class AsgiFront:
             await self._run_lifespan(scope, receive, send)
             return
         page = self._probes.page(scope["path"]) if scope["type"] == "http" else None
-        if page is None and self.started:
+        if page is None and self.started and scope["type"] == "http":
+            await self._measured(scope, receive, send)
+        elif page is None and self.started:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1013})
         else:
             await _respond(send, *(page or _STARTING))
 
+    async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Measure how long the first byte of the answer takes, by the route that the app found."""
+        began = perf_counter()
+
+        async def on_message(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                taken, route = perf_counter() - began, scope.get("path_template") or ""
+                status = message["status"]
+                self._probes.metrics.observe_request(scope["method"], route, status, taken)
+            await send(message)
+
+        await self._app(scope, receive, on_message)
+
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         events: asyncio.Queue[Message] = asyncio.Queue()
         events.put_nowait(await receive())
         app = asyncio.create_task(self._start_app(scope, events.get), name="the app's lifespan")
+        sampling = asyncio.create_task(self._probes.metrics.sample_loop(), name="loop delay")
         await send({"type": "lifespan.startup.complete"})
         shutdown = await receive()
         if self.started:
@@ -71,6 +88,7 @@ class AsgiFront:
             if self.started:
                 log.warning("the service did not stop within DRAIN_SECONDS and is cancelled")
             await asyncio.wait([asyncio.create_task(cancel_and_wait(app))], timeout=CANCEL_SECONDS)
+        await cancel_and_wait(sampling)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start_app(self, scope: Scope, receive: Receive) -> None:

@@ -15,9 +15,10 @@ from services.chassis.consumers.subscribers import stop_subscriber
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.faststream_fetch import FetchJetStream
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.metrics import Check
 from services.chassis.nats.access import access_of
 from services.chassis.nats.connection import Connection
-from services.chassis.process.probes import Check, Probes
+from services.chassis.process.probes import Probes
 from services.chassis.settings import Settings
 from services.chassis.streams.ensure import check_streams, ensure_streams
 from services.chassis.streams.monitor import StreamMonitor
@@ -94,10 +95,13 @@ async def connected(
     """
     probes = probes or Probes(CollectorRegistry())
     probes.starting_until(nats=_check(broker))
+    if isinstance(broker, _Broker):
+        probes.metrics.nats.watch(broker.nats)
     nc = await broker.connect()
     try:
         await _wait_for_streams(nc, settings, probes, needs)
-        gateway = JetStreamGateway(nc)
+        gateway = JetStreamGateway(nc, probes.metrics)
+        probes.metrics.health.unwritable = gateway.storage.unwritable
         monitor = StreamMonitor(gateway, settings, needs or (), stores)
         probes.ready_only_when(
             streams=lambda: monitor.problem, storage=lambda: gateway.storage.problem

@@ -7,8 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-Check = Callable[[], str | None]
-"""What is not ready, in a few words; None where nothing is wrong."""
+from services.chassis.metrics import Check, ProcessMetrics
 
 
 class Probes:
@@ -20,6 +19,8 @@ class Probes:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.metrics = ProcessMetrics(registry)
+        self.metrics.health.checks = lambda: {**self._checks, **self._permanent}
         self.details: Callable[[], dict[str, Any]] = dict
         self.streams_at_start: list[str] = []
         """How streams differed from their definitions when the service started."""

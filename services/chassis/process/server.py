@@ -89,6 +89,7 @@ def serve(
     `options` go to uvicorn.
     """
     configure(service, settings.log_level, as_json=settings.logs_as_json)
+    probes.metrics.describe_build(service)
     front = AsgiFront(app, probes, lambda why: server.give_up(why), lambda: server.seconds_left())
     config = uvicorn.Config(
         protected(front, settings),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.transport.auth.issuer import CacheTtl, Issuer, is_https_or_loopback
 from services.transport.errors import ApiError
+from services.transport.metrics import TransportMetrics
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,9 @@ class JwksCache:
         http: httpx.AsyncClient,
         ttl: CacheTtl,
         clock: Callable[[], float],
+        metrics: TransportMetrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._issuer = issuer
         self._http = http
         self._ttl = ttl
@@ -120,9 +123,15 @@ class JwksCache:
                 keys = parse_jwks(await self._download(url))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, InvalidJwksError) as error:
             self._discovery = None  # the keys may have moved to another URL
+            self._count("failed")
             log.warning("signing keys of the issuer cannot be read", extra={"why": repr(error)})
         else:
+            self._count("ok")
             self._keys = TrustedKeys(issuer, keys, self._clock())
+
+    def _count(self, outcome: str) -> None:
+        if self._metrics is not None:
+            self._metrics.key_refreshes.labels(outcome).inc()
 
     async def _issuer_and_jwks_url(self) -> tuple[str, str]:
         """The required `iss`, and the URL of the keys."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -37,6 +37,7 @@ from services.transport.delivery.subscriber import (
     Subscriber,
 )
 from services.transport.errors import limit_exceeded
+from services.transport.metrics import TransportMetrics
 from services.transport.protocol.chat_projection import ChatView
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,14 @@ class ChatChannel:
         self._view = None
         for subscriber in self._subscribers:
             subscriber.mark_lagging()
+
+    def count_delivered(self, event_time: datetime) -> None:
+        """A live event of this time was given to a viewer's connection."""
+        self._stats.delivered(event_time)
+
+    def count_lagging(self) -> None:
+        """A viewer has to read the log."""
+        self._stats.lagged()
 
     # -- the shared view ---------------------------------------------------------------------------
 
@@ -221,11 +230,12 @@ class ChannelHub:
         gateway: JetStreamGateway,
         queue_size: int = QUEUE_SIZE,
         viewers_per_chat: int = VIEWERS_PER_CHAT,
+        metrics: TransportMetrics | None = None,
     ) -> None:
         self._gateway = gateway
         self._viewers_per_chat = viewers_per_chat
         self._queue_size = queue_size
-        self.stats = StreamStats()
+        self.stats = StreamStats(metrics=metrics)
         self._open: dict[ChatKey, _OpenChannel] = {}
 
     def __len__(self) -> int:

@@ -159,6 +159,7 @@ class ChatStream(Generic[T]):
                     self._place, self._text = None, None
                     await self._replay("client", self._mapper.map_event)
                 case Lagging(up_to):
+                    self._channel.count_lagging()
                     await self._catch_up(self._mapper.map_event, up_to)
                     await self._send_open_text()
 
@@ -221,6 +222,7 @@ class ChatStream(Generic[T]):
                             return Lagging(position)
                         continue
                     await self._send_appended(appended)
+                    self._channel.count_delivered(decision.first.time)
                 case Streamed() as streamed:
                     await self._on_chunk(streamed)
                 case Progressed(progress, shared):

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from contracts.envelope import Envelope
+from services.transport.metrics import TransportMetrics
 
 _NAMES = {"runtime": "runtime", "ui": "ui_tool", "business": "business"}
 """The names of the categories in the original's metrics."""
@@ -17,9 +19,20 @@ class StreamStats:
     by_category: Counter[str] = field(default_factory=Counter)
     rejected: int = 0
     """Messages that are not valid events of such a chat, and unreadable deltas."""
+    metrics: TransportMetrics | None = None
 
     def count(self, envelope: Envelope) -> None:
         self.by_category[_NAMES[envelope.category]] += 1
+
+    def delivered(self, event_time: datetime) -> None:
+        """A live event of this time was given to a viewer's connection."""
+        if self.metrics is not None:
+            self.metrics.delivered(event_time)
+
+    def lagged(self) -> None:
+        """A viewer has to read the log, because it was too slow or missed a message."""
+        if self.metrics is not None:
+            self.metrics.lagging.inc()
 
     def as_dict(self) -> dict[str, Any]:
         business = self.by_category["business"]

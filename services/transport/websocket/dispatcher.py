@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from time import perf_counter
 
 from contracts.ids import ChatId, ChatKey, Seq
 from contracts.streamed_text import TextPosition
@@ -124,14 +125,21 @@ class MessageDispatcher:
             await asyncio.sleep(0)
 
     async def _handle(self, text: str | None) -> None:
+        began, kind, outcome = perf_counter(), "unreadable", "refused"
         try:
             self._context.count_message(self.view.key.app)
             limit = self._context.services.settings.max_message_bytes
-            await self._dispatch(client_message_parser.parse_frame(text, limit))
+            message = client_message_parser.parse_frame(text, limit)
+            kind = message.type
+            await self._dispatch(message)
+            outcome = "handled"
         except Exception as raised:
             if not await self._connection.report(raised):
                 raise
             self._count_refused()
+        finally:
+            metric = self._context.services.metrics.messages
+            metric.labels(kind, outcome).observe(perf_counter() - began)
 
     def _count_refused(self) -> None:
         """Raises ApiError, which closes the socket of a client that repeats what costs others time."""

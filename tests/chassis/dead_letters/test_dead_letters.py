@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
-from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from contracts import subjects
@@ -30,7 +29,6 @@ from services.chassis.dead_letters.letter import (
 from services.chassis.dead_letters.queue import (
     NotRedrivableError,
     dead_letter,
-    dead_letter_counter,
     list_letters,
     read_letter,
     redrive,
@@ -175,11 +173,9 @@ async def test_a_dead_letter_has_the_message_and_its_origin(
     (order,) = await taken(own_gateway)
     await order.nak()
     (order,) = await taken(own_gateway)
-    registry = CollectorRegistry()
-    counter = dead_letter_counter(registry)
     reason = "no\n  command sk-abcdefghijklmnopqrstuvwx"
     for _ in range(2):  # repeated, it is stored, logged and counted once
-        await dead_letter(own_gateway, "orchestrator", order, reason, counter)
+        await dead_letter(own_gateway, "orchestrator", order, reason)
     (letter,) = [one async for one in list_letters(own_gateway)]
     assert letter.original == Original(
         subject, subjects.COMMANDS, place.seq, 2, {"traceparent": "00-1-2-01"}, 2
@@ -189,7 +185,9 @@ async def test_a_dead_letter_has_the_message_and_its_origin(
         "no command [redacted]",
         b"\x00\xff",
     )
-    counted = registry.get_sample_value("mozaiks_dead_letters_total", {"service": "orchestrator"})
+    counted = own_gateway.metrics.registry.get_sample_value(
+        "mozaiks_dead_letters_total", {"service": "orchestrator"}
+    )
     assert counted == 1
     (line,) = [vars(one) for one in caplog.records]
     assert (line["subject"], line["consumer"], line["why"], line["sequence"], line["letter"]) == (

@@ -10,11 +10,13 @@ from ag2.config.config import ModelProvider
 from ag2.context import ConversationContext
 from ag2.events import BaseEvent, ModelResponse
 from ag2.tools.schemas import ToolSchema
+from prometheus_client import CollectorRegistry
 
 from contracts.prices import PRICES, Prices, cost_of, find_by_model
 from services.orchestrator.agents.ag2.codec import tokens_of
 from services.orchestrator.agents.models.context_windows import CONTEXT_WINDOWS, ContextWindows
 from services.orchestrator.agents.models.errors import ACCESS_DENIED, MODEL_NOT_FOUND, ModelError
+from services.orchestrator.agents.models.metrics import ModelMetrics, ModelName
 from services.orchestrator.agents.models.model_traits import ModelKey, ModelTraits
 from services.orchestrator.agents.models.response_cache import CachingClient, ResponseCache
 from services.orchestrator.agents.models.retry import Clock, Jitter, RetryingClient, RetryPolicy
@@ -32,6 +34,7 @@ class ModelCallPolicy:
     context_windows: ContextWindows = field(default_factory=lambda: CONTEXT_WINDOWS)
     cache: ResponseCache | None = None
     traits: ModelTraits = field(default_factory=ModelTraits)
+    metrics: ModelMetrics = field(default_factory=lambda: ModelMetrics(CollectorRegistry()))
 
 
 @runtime_checkable
@@ -100,7 +103,10 @@ class ResilientModelConfig(ModelConfig):
 
     def _client_of(self, config: ModelConfig) -> LLMClient:
         policy, model = self.policy, config.model
-        retrying = RetryingClient(config.create(), model, policy.retry, policy.clock, policy.jitter)
+        name = ModelName(self._provider or str(config.provider), model)
+        retrying = RetryingClient(
+            config.create(), name, policy.retry, policy.clock, policy.jitter, policy.metrics
+        )
         metered = CostRecordingClient(retrying, model, policy.prices, self._provider)
         if policy.cache is None:
             return metered

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from random import SystemRandom
 
 import httpx2
+from prometheus_client import CollectorRegistry
 
 from contracts.prices import with_own_prices
 from services.orchestrator.agents.models.client import ModelCallPolicy
 from services.orchestrator.agents.models.context_windows import CONTEXT_WINDOWS
+from services.orchestrator.agents.models.metrics import ModelMetrics
 from services.orchestrator.agents.models.providers import (
     ModelFactory,
     Provider,
@@ -25,6 +27,7 @@ def configured_models(
     client: httpx2.AsyncClient,
     clock: Clock,
     cache: ResponseCache | None = None,
+    metrics: ModelMetrics | None = None,
 ) -> ModelFactory:
     """Raises ModelNotConfiguredError where the default provider's key is missing."""
     return build_model_factory(
@@ -32,7 +35,7 @@ def configured_models(
         client,
         settings.demo_word_delay_seconds,
         environment,
-        _call_policy(settings, clock, cache),
+        _call_policy(settings, clock, cache, metrics or ModelMetrics(CollectorRegistry())),
     )
 
 
@@ -52,7 +55,9 @@ def _provider(settings: Settings, environment: Mapping[str, str]) -> Provider | 
     )
 
 
-def _call_policy(settings: Settings, clock: Clock, cache: ResponseCache | None) -> ModelCallPolicy:
+def _call_policy(
+    settings: Settings, clock: Clock, cache: ResponseCache | None, metrics: ModelMetrics
+) -> ModelCallPolicy:
     return ModelCallPolicy(
         clock=clock,
         jitter=SystemRandom().random,
@@ -60,4 +65,5 @@ def _call_policy(settings: Settings, clock: Clock, cache: ResponseCache | None) 
         prices=with_own_prices(settings.model_pricing_json),
         context_windows={**CONTEXT_WINDOWS, **settings.model_context_windows_json},
         cache=cache,
+        metrics=metrics,
     )

@@ -11,12 +11,14 @@ from ag2.config import LLMClient
 from ag2.context import ConversationContext
 from ag2.events import BaseEvent, ModelMessageChunk, ModelResponse
 
+from services.orchestrator.agents.ag2.codec import tokens_of
 from services.orchestrator.agents.models.errors import (
     RATE_LIMITED,
     ModelError,
     ModelFailure,
     classify_exception,
 )
+from services.orchestrator.agents.models.metrics import ModelMetrics, ModelName
 from services.orchestrator.agents.models.response_check import (
     CUT_MARK,
     classify_response,
@@ -57,10 +59,18 @@ class RetryingClient(LLMClient):
     """A provider's client with retries. Raises ModelError for every failure of the provider."""
 
     def __init__(
-        self, inner: LLMClient, model: str, policy: RetryPolicy, clock: Clock, jitter: Jitter
+        self,
+        inner: LLMClient,
+        name: ModelName,
+        policy: RetryPolicy,
+        clock: Clock,
+        jitter: Jitter,
+        metrics: ModelMetrics,
     ) -> None:
         self._inner = inner
-        self._model = model
+        self._name = name
+        self._model = name.model
+        self._metrics = metrics
         self._policy = policy
         self._clock = clock
         self._jitter = jitter
@@ -70,7 +80,7 @@ class RetryingClient(LLMClient):
     ) -> ModelResponse:
         attempt, waited = 0, 0.0
         while True:
-            response, outcome = await self._attempt(messages, context, options)
+            response, outcome = await self._measured(messages, context, options)
             if response is not None and outcome is None:
                 return await _marked_where_cut(response, context)
             assert outcome is not None  # noqa: S101  else there is a response
@@ -78,9 +88,27 @@ class RetryingClient(LLMClient):
             waited += delay
             if self._is_final(outcome, attempt, waited):
                 raise ModelError(self._with_end_of_limit(outcome), response)
+            self._metrics.retried(self._name, outcome.code, delay)
             await asyncio.sleep(delay)
             await call_meter_of(context).restart_answer()
             attempt += 1
+
+    async def _measured(
+        self, messages: Sequence[BaseEvent], context: ConversationContext, options: dict[str, Any]
+    ) -> tuple[ModelResponse, None] | tuple[ModelResponse | None, ModelFailure]:
+        """An attempt, with its duration, its first chunk and its tokens in the metrics."""
+        meter = call_meter_of(context)
+        meter.begin_attempt()
+        code: str | None = "interrupted"
+        try:
+            response, failure = attempt = await self._attempt(messages, context, options)
+            code = None if failure is None else failure.code
+            if response is not None:
+                self._metrics.used(self._name, tokens_of(response.usage))
+            return attempt
+        finally:
+            taken, first_chunk = meter.attempt_seconds()
+            self._metrics.request(self._name, taken, first_chunk, code)
 
     async def _attempt(
         self, messages: Sequence[BaseEvent], context: ConversationContext, options: dict[str, Any]

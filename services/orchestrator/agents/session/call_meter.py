@@ -37,6 +37,8 @@ class CallMeter:
     cost: float | None = None
     """US dollars; none when the price is not known."""
     cached: bool = False
+    _attempt_began: float = 0.0
+    _first_chunk: float | None = None
 
     def start_call(self) -> None:
         self.record_cost(None, cached=False)
@@ -49,6 +51,19 @@ class CallMeter:
             yield
         finally:
             self.duration = time.perf_counter() - started
+
+    def begin_attempt(self) -> None:
+        """A request to the model begins."""
+        self._attempt_began, self._first_chunk = time.perf_counter(), None
+
+    def note_chunk(self) -> None:
+        """Text of the answer came."""
+        if self._first_chunk is None:
+            self._first_chunk = time.perf_counter() - self._attempt_began
+
+    def attempt_seconds(self) -> tuple[float, float | None]:
+        """How long the last request has taken until now, and until its first text, if it had any."""
+        return time.perf_counter() - self._attempt_began, self._first_chunk
 
     def record_cost(self, cost: float | None, *, cached: bool) -> None:
         """The cost of the call; `cached` when the answer was recorded earlier."""

@@ -113,6 +113,7 @@ class TurnRecorder:
         """
         match event:
             case ModelMessageChunk(content=text):
+                self.meter.note_chunk()
                 await self._text_stream.append(text)
             case ModelReasoning(content=reasoning):
                 self._reasoning.append(reasoning)

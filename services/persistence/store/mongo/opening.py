@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from pymongo.errors import ConfigurationError, OperationFailure
+from pymongo.monitoring import CommandListener
 
 from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.process.asgi_front import CannotStartError
@@ -23,13 +24,17 @@ RETRY_SECONDS = 0.5
 
 @asynccontextmanager
 async def open_mongo(
-    settings: Settings, probes: Probes | None = None, *, reads_only: bool = False
+    settings: Settings,
+    probes: Probes | None = None,
+    listeners: Sequence[CommandListener] = (),
+    *,
+    reads_only: bool = False,
 ) -> AsyncIterator[tuple[Client, MongoStore]]:
     """A client and the store on it; until then `probes` show what prevents it.
 
-    Raises CannotStartError if MongoDB is incompatible, or still unusable after MONGODB_WAIT_SECONDS.
+    `listeners` are told of each command. Raises CannotStartError if MongoDB is incompatible, or still unusable after MONGODB_WAIT_SECONDS.
     """
-    opening = _Opening(settings, reads_only=reads_only)
+    opening = _Opening(settings, listeners, reads_only=reads_only)
     if probes is not None:
         probes.starting_until(mongodb=lambda: opening.problem)
     client, store = await opening.open()
@@ -51,11 +56,14 @@ def access_of(settings: Settings) -> MongoAccess:
 class _Opening:
     """One attempt after the other; `problem` is why the last one failed."""
 
-    def __init__(self, settings: Settings, *, reads_only: bool) -> None:
+    def __init__(
+        self, settings: Settings, listeners: Sequence[CommandListener], *, reads_only: bool
+    ) -> None:
         self._access = access_of(settings)
         self._database = settings.mongodb_database
         self._wait_seconds = settings.mongodb_wait_seconds
         self._reads_only = reads_only
+        self._listeners = listeners
         self.problem: str | None = None
 
     async def open(self) -> tuple[Client, MongoStore]:
@@ -77,7 +85,9 @@ class _Opening:
 
     async def _try(self) -> tuple[Client, MongoStore]:
         try:
-            client = build_client(self._access.uri, **self._access.options())
+            client = build_client(
+                self._access.uri, event_listeners=self._listeners, **self._access.options()
+            )
         except (ConfigurationError, ValueError) as wrong:
             raise CannotStartError(f"MONGODB_URI: {wrong}") from wrong
         try:
