@@ -56,7 +56,11 @@ def registries() -> Mapping[str, CollectorRegistry]:
         "metrics": metrics.build_app(MetricsSettings())[1],
     }
     log = CollectorRegistry()
-    log.register(MetricsCollector(MetricsState(PRICES)))
+    log.register(
+        MetricsCollector(
+            MetricsState(PRICES), metrics.now, MetricsSettings().metrics_stalled_seconds
+        )
+    )
     return {**{name: probes.registry for name, probes in built.items()}, "log": log}
 
 

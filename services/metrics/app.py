@@ -40,7 +40,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     deliveries = delivery_metrics(probes.registry)
     # Apart from the process's own, which no token guards: these name tenants.
     tenants = CollectorRegistry()
-    tenants.register(MetricsCollector(state))
+    tenants.register(MetricsCollector(state, now, settings.metrics_stalled_seconds))
     broker = build_broker(settings, SERVICE)
 
     @asynccontextmanager
@@ -78,7 +78,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 await consumer.stop_saving()
 
     pages = Litestar(
-        build_routes(state, tenants, now),
+        build_routes(state, tenants, now, settings.metrics_stalled_seconds),
         lifespan=[lifespan],
         guards=_guards(settings),
         exception_handlers={HTTPException: error_response},

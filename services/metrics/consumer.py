@@ -8,7 +8,6 @@ from nats.js.errors import APIError, KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from contracts import subjects
-from contracts.event_log import EMPTY, Head
 from contracts.ids import ChatKey, StreamSeq
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
@@ -16,14 +15,15 @@ from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.tasks import cancel_and_wait
 from services.metrics.metrics_state import MetricsState, UnreadableStateError
+from services.metrics.observations import ChatMetrics
 
 log = logging.getLogger(__name__)
 
 KEY = "state"
 SAVE_SECONDS = 10.0
 """After a crash the events of that time are read again: saving costs more than reading them."""
-HEADS = 1000
-"""Evicted chats whose head is kept since a message was rejected: many may come in a row."""
+EVICTED = 1000
+"""Evicted chats that are kept since a message was rejected: many may come in a row."""
 
 _SAVE_ERRORS = (NatsError, APIError, OSError, NatsUnavailableError)
 _NOT_SAVED = StreamSeq(-1)
@@ -38,7 +38,7 @@ class MetricsConsumer:
         self._state = state
         self._saved = _NOT_SAVED
         self._log = RateLimitedLog(log)
-        self._heads: dict[ChatKey, Head] = {}
+        self._evicted: dict[ChatKey, ChatMetrics | None] = {}
         self._saving: asyncio.Task[None] | None = None
 
     @property
@@ -75,7 +75,7 @@ class MetricsConsumer:
     def clear(self) -> None:
         """Count another log from its first event: the stream was recreated."""
         self._state.clear()
-        self._heads.clear()
+        self._evicted.clear()
         log.warning("stream EVENTS was recreated: counting from its first event")
 
     async def save_again(self) -> None:
@@ -93,21 +93,24 @@ class MetricsConsumer:
         if key is None:
             _log_rejected(message, self._state.record(message))
             return
-        head = self._heads.pop(key, None) or await self._head(key, message)
-        _log_rejected(message, self._state.record(message, head))
-        if self._state.evicted_chat(message.subject) is not None:  # rejected: its head is unchanged
-            self._heads[key] = head
-            if len(self._heads) > HEADS:
-                self._heads.popitem()
+        if key not in self._evicted:
+            self._evicted[key] = await self._read(key, message)
+        chat = self._evicted.pop(key)
+        _log_rejected(message, self._state.record(message, chat))
+        if self._state.evicted_chat(message.subject) is not None:  # rejected: it is unchanged
+            self._evicted[key] = chat
+            if len(self._evicted) > EVICTED:
+                self._evicted.popitem()
 
-    async def _head(self, key: ChatKey, message: RawMessage) -> Head:
-        """Where a chat's log ended before a message."""
-        head = EMPTY
+    async def _read(self, key: ChatKey, message: RawMessage) -> ChatMetrics | None:
+        """A chat as of the message before this one, from the log."""
+        chat = None
         async for commit in self._gateway.events.read_to(key, message.position):
             if commit.place.position >= message.position:
                 break
-            head = commit.place.head
-        return head
+            if commit.events:
+                chat = self._state.fold(chat, commit.events)
+        return chat
 
     async def _save_regularly(self) -> None:
         while True:

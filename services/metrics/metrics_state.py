@@ -1,27 +1,31 @@
 """The metrics at one position of the log: of bounded size, each event counted once, saved as one value."""
 
 import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ValidationError
 
 from contracts import event_log
+from contracts.catalogue import ChatStatus
+from contracts.chat_snapshot import NO_TOTALS
 from contracts.envelope import Envelope
-from contracts.event_log import EMPTY, Decision, Head, RejectedMessageError
+from contracts.event_log import EMPTY, Decision, RejectedMessageError, StoredEvent
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq, WorkflowName
 from contracts.prices import Prices
 from contracts.subjects import InvalidSubjectError, parse
-from services.metrics.observations import NO_COUNTS, ChatMetrics, Counts, WorkflowMetrics, observe
+from services.metrics.observations import ChatMetrics, Label, WorkflowMetrics, observe
+from services.metrics.samples import FAMILIES
+from services.metrics.series import MOST_SERIES, SeriesTable
+from services.metrics.tracked_chats import CHATS, RUNNING, RunningChat, TrackedChats
 
-CHATS = 1000
-"""Chats that have a snapshot of their own; all others are in the totals only."""
 LABEL_SETS = 500
 """Pairs of app and workflow that have totals of their own; later ones share one more."""
 SAVED_BYTES = 900_000
 """Below what one NATS message may hold."""
 
-Label = tuple[AppId, WorkflowName]
 OTHER: Label = (AppId("other"), WorkflowName("other"))
 
 
@@ -75,50 +79,83 @@ class Aggregate(BaseModel):
     chats: list[PerformanceSnapshot]
 
 
+class StalledChat(BaseModel):
+    """A chat that waits for the runtime, and for how many seconds nothing has come of it."""
+
+    chat_id: ChatId
+    app_id: AppId
+    workflow_name: WorkflowName
+    silent_sec: float
+
+
 class _Row(BaseModel):
     app_id: AppId
     workflow_name: WorkflowName
     totals: WorkflowMetrics
+    states: dict[ChatStatus, int]
 
 
 class _Saved(BaseModel):
-    form: int = 2
+    """`texts` has each label value once; series and running chats name them by their place."""
+
+    form: Literal[3] = 3
     position: StreamSeq
     rejected: int
     has_evicted: bool
     rows: list[_Row]
+    texts: list[str]
+    series: list[tuple[str, list[int], list[float]]]
+    running: list[tuple[int, int, int, ChatId, datetime]]
     chats: list[ChatMetrics]
 
 
 class MetricsState:
-    """Counts each event once: by its place in the stream, and by its place in its chat."""
+    """Counts each event once: by its place in the stream, and by its place in its chat.
 
-    def __init__(self, prices: Prices, *, chats: int = CHATS, label_sets: int = LABEL_SETS) -> None:
+    The same log up to the same position makes the same state, in whichever process.
+    """
+
+    def __init__(
+        self,
+        prices: Prices,
+        *,
+        chats: int = CHATS,
+        running: int = RUNNING,
+        label_sets: int = LABEL_SETS,
+        series: int = MOST_SERIES,
+    ) -> None:
         self.position = StreamSeq(0)
         self.rejected = 0
         """Messages of the log that are no event of the chat in whose subjects they lie."""
         self.totals: dict[Label, WorkflowMetrics] = {}
-        self._chats: dict[ChatKey, ChatMetrics] = {}  # in order of their last change
-        self._has_evicted = False
+        self.states: dict[Label, Counter[ChatStatus]] = {}
+        """How many chats there are in each state."""
+        self.series = SeriesTable(FAMILIES, series)
+        self.chats = TrackedChats(chats, running)
         self._prices = prices
-        self._most_chats = chats
         self._most_labels = label_sets
 
     def evicted_chat(self, subject: str) -> ChatKey | None:
-        """The chat of a message if it may have been evicted: `record` then needs its head; else None."""
-        if not self._has_evicted:
+        """The chat of a message if it may have been evicted: `record` then needs it; else None."""
+        if not self.chats.has_evicted:
             return None
         try:
             key = parse(subject).key
         except InvalidSubjectError:
             return None
-        return None if key in self._chats else key
+        return None if key in self.chats else key
 
-    def record(self, message: LogMessage, head: Head = EMPTY) -> str | None:
+    def fold(self, chat: ChatMetrics | None, events: Sequence[StoredEvent]) -> ChatMetrics:
+        """A chat after its next events, of which nothing is counted: they were counted before."""
+        first = events[0].envelope
+        known = chat or ChatMetrics.before(first)
+        return observe(known, events, self._prices, self._label(first)).chat
+
+    def record(self, message: LogMessage, evicted: ChatMetrics | None = None) -> str | None:
         """Counts a message; one at or before the state's position changes nothing.
 
-        Returns why the message is rejected, because it is not an event of its chat, else None. `head`
-        is where its chat's log ended before it; it is needed only for an evicted chat.
+        Returns why the message is rejected, because it is not an event of its chat, else None.
+        `evicted` is its chat as of the message before it; it is needed only for an evicted chat.
         """
         if message.position <= self.position:
             return None
@@ -128,127 +165,162 @@ class MetricsState:
         except RejectedMessageError as rejected:
             self.rejected += 1
             return str(rejected)
-        chat = self._chats.get(decision.key)
-        known = head if chat is None else chat.head
+        chat = self.chats.get(decision.key) or evicted
+        known = EMPTY if chat is None else chat.head
         if not decision.follows(known):
             self.rejected += 1
             return event_log.why_it_does_not_follow(decision, known)
-        self._count(decision, chat or ChatMetrics.before(decision.first))
+        self._count(decision, chat)
         return None
 
-    def _count(self, decision: Decision, chat: ChatMetrics) -> None:
-        chat, counts, turns_seconds = observe(chat, decision.events, self._prices)
+    def _count(self, decision: Decision, chat: ChatMetrics | None) -> None:
         label = self._label(decision.first)
+        known = chat or ChatMetrics.before(decision.first)
+        after, totals, turns_seconds, samples = observe(known, decision.events, self._prices, label)
         before = self.totals.get(label)
-        if before is None or counts is not NO_COUNTS or turns_seconds:
-            self.totals[label] = (before or WorkflowMetrics()).plus(counts, turns_seconds)
-        self._chats.pop(decision.key, None)
-        self._chats[decision.key] = chat
-        if len(self._chats) > self._most_chats:
-            self._evict()
+        if before is None or totals is not NO_TOTALS or turns_seconds:
+            self.totals[label] = (before or WorkflowMetrics()).plus(totals, turns_seconds)
+        self.series.add(samples)
+        states = self.states.setdefault(label, Counter())
+        if chat is not None:
+            states[chat.status] -= 1
+        states[after.status] += 1
+        self.chats.put(after, label)
 
     def _label(self, envelope: Envelope) -> Label:
         label = (envelope.app_id, envelope.workflow_name)
         known = label in self.totals or len(self.totals) < self._most_labels
         return label if known else OTHER
 
-    def _evict(self) -> None:
-        ended = (key for key, chat in self._chats.items() if chat.ended_at is not None)
-        del self._chats[next(ended, next(iter(self._chats)))]
-        self._has_evicted = True
+    def in_state(self, *states: ChatStatus, app: AppId | None = None) -> int:
+        """How many chats are in one of these states, of one app or of all."""
+        return sum(
+            counted[state]
+            for (owner, _), counted in self.states.items()
+            if app in (None, owner)
+            for state in states
+        )
 
-    @property
-    def active_chats(self) -> int:
-        whole = self._sum(None)
-        return whole.started - whole.ended
+    def silences(self, now: datetime) -> Iterator[tuple[ChatKey, Label, float]]:
+        """Each running chat, and the seconds since its last event."""
+        for key, (label, last_event) in self.chats.running.items():
+            yield key, label, max(0.0, (now - last_event).total_seconds())
 
-    @property
-    def tracked_chats(self) -> int:
-        return len(self._chats)
-
-    def chats(self) -> list[ChatMetrics]:
-        return list(self._chats.values())
+    def stalled(self, now: datetime, after: float, app: AppId | None = None) -> list[StalledChat]:
+        """The running chats of which nothing came for so many seconds, the longest silence first."""
+        found = [
+            StalledChat(chat_id=key.chat, app_id=key.app, workflow_name=label[1], silent_sec=silent)
+            for key, label, silent in self.silences(now)
+            if silent >= after and app in (None, key.app)
+        ]
+        return sorted(found, key=lambda chat: -chat.silent_sec)
 
     def snapshots(self, now: datetime, app: AppId | None = None) -> list[PerformanceSnapshot]:
         """The tracked chats, of one app or of all, the one that changed last first."""
-        return [
-            performance_of(c, now)
-            for c in reversed(self._chats.values())
-            if app in (None, c.app_id)
-        ]
+        return [performance_of(c, now) for c in self.chats if app in (None, c.app_id)]
 
     def named(self, chat: ChatId, app: AppId | None = None) -> list[ChatMetrics]:
         """The tracked chats of that name: at most one per app."""
-        return [c for c in self._chats.values() if c.chat_id == chat and app in (None, c.app_id)]
+        return [c for c in self.chats if c.chat_id == chat and app in (None, c.app_id)]
 
     def aggregate(self, now: datetime, app: AppId | None = None) -> Aggregate:
-        whole = self._sum(app)
+        whole = NO_TOTALS
+        for (owner, _), metrics in self.totals.items():
+            if app in (None, owner):
+                whole = whole.plus(metrics.totals)
         chats = self.snapshots(now, app)
         return Aggregate(
-            active_chats=whole.started - whole.ended,
+            active_chats=self.in_state("running", "waiting", app=app),
             tracked_chats=len(chats),
-            total_agent_turns=whole.totals.agent_turns,
-            total_tool_calls=whole.totals.tool_calls,
-            total_errors=whole.totals.errors,
-            total_prompt_tokens=whole.totals.prompt_tokens,
-            total_completion_tokens=whole.totals.completion_tokens,
-            total_cost=whole.totals.cost,
+            total_agent_turns=whole.agent_turns,
+            total_tool_calls=whole.tool_calls,
+            total_errors=whole.errors,
+            total_prompt_tokens=whole.prompt_tokens,
+            total_completion_tokens=whole.completion_tokens,
+            total_cost=whole.cost,
             chats=chats,
         )
-
-    def _sum(self, app: AppId | None) -> Counts:
-        whole = Counts()
-        for (owner, _), totals in self.totals.items():
-            if app in (None, owner):
-                whole = whole.plus(totals.counts)
-        return whole
 
     def clear(self) -> None:
         """Begin with the first message of another log."""
         self.position, self.rejected = StreamSeq(0), 0
-        self.totals = {}
-        self._chats = {}
-        self._has_evicted = False
+        self.totals, self.states = {}, {}
+        self.series.clear()
+        self.chats.clear()
 
     def save(self) -> bytes:
         """Numbers and position together, in one value that a bucket takes."""
-        keep = list(self._chats.values())
+        keep = list(self.chats)
         while True:
             value = zlib.compress(self._saved(keep), level=1)
             if len(value) <= SAVED_BYTES or not keep:
                 return value
-            keep = keep[len(keep) // 2 + 1 :]  # the totals have the rest
+            keep = keep[: len(keep) // 2]  # the totals have the rest
 
     def _saved(self, chats: list[ChatMetrics]) -> bytes:
-        rows = [_Row(app_id=a, workflow_name=w, totals=t) for (a, w), t in self.totals.items()]
+        places: dict[str, int] = {}
+
+        def place(text: str) -> int:
+            return places.setdefault(text, len(places))
+
         saved = _Saved(
             position=self.position,
             rejected=self.rejected,
-            has_evicted=self._has_evicted or len(chats) < len(self._chats),
-            rows=rows,
+            has_evicted=self.chats.has_evicted or len(chats) < len(self.chats),
+            rows=[
+                _Row(
+                    app_id=label[0],
+                    workflow_name=label[1],
+                    totals=totals,
+                    states=self.states[label],
+                )
+                for label, totals in self.totals.items()
+            ],
+            series=[
+                (name, [place(text) for text in labels], numbers)
+                for name, labels, numbers in self.series.rows()
+            ],
+            running=[
+                (place(key.app), place(label[0]), place(label[1]), key.chat, last_event)
+                for key, (label, last_event) in self.chats.running.items()
+            ],
+            texts=list(places),
             chats=chats,
         )
-        # What users write is left out: titles serve no metric.
-        return saved.model_dump_json(exclude={"chats": {"__all__": {"title"}}}).encode()
+        # What users write is left out: titles and questions serve no metric.
+        written: dict[str, Any] = {
+            "title": True,
+            "open_questions": {"__all__": {"subject", "options"}},
+        }
+        return saved.model_dump_json(exclude={"chats": {"__all__": written}}).encode()
 
     def load(self, value: bytes, *, newest: StreamSeq) -> None:
         """Continue from a saved value. Raises UnreadableStateError, also if the log ends before it."""
         try:
             saved = _Saved.model_validate_json(zlib.decompress(value))
-        except (zlib.error, ValidationError) as broken:
+            texts = saved.texts
+            series = [
+                (name, tuple(texts[place] for place in places), numbers)
+                for name, places, numbers in saved.series
+            ]
+            running = {
+                ChatKey(AppId(texts[app]), chat): RunningChat(
+                    (AppId(texts[label_app]), WorkflowName(texts[workflow])), last_event
+                )
+                for app, label_app, workflow, chat, last_event in saved.running
+            }
+        except (zlib.error, ValidationError, IndexError) as broken:
             raise UnreadableStateError(
-                f"not a saved metrics state: {type(broken).__name__}"
+                f"not a saved metrics state of this release: {type(broken).__name__}"
             ) from broken
-        if saved.form != 2:
-            raise UnreadableStateError(
-                f"saved metrics state has form {saved.form}, this release reads form 2"
-            )
         if saved.position > newest:
             raise UnreadableStateError(f"saved at {saved.position} of a log that ends at {newest}")
         self.position, self.rejected = saved.position, saved.rejected
         self.totals = {(row.app_id, row.workflow_name): row.totals for row in saved.rows}
-        self._chats = {ChatKey(chat.app_id, chat.chat_id): chat for chat in saved.chats}
-        self._has_evicted = saved.has_evicted
+        self.states = {(row.app_id, row.workflow_name): Counter(row.states) for row in saved.rows}
+        self.series.load(series)
+        self.chats.load(saved.chats, has_evicted=saved.has_evicted)
+        self.chats.running = running
 
 
 def performance_of(chat: ChatMetrics, now: datetime) -> PerformanceSnapshot:

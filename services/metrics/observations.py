@@ -7,26 +7,25 @@ from typing import NamedTuple
 
 from contracts.chat_snapshot import NO_TOTALS, ChatSnapshot, ChatTotals, Fold, added_by
 from contracts.event_log import EMPTY, Head, StoredEvent
-from contracts.events.chat import ChatStarted
-from contracts.events.turn import TurnCompleted, TurnFailed
+from contracts.events import Event
+from contracts.events.turn import (
+    ToolDispatched,
+    ToolReturned,
+    TurnCompleted,
+    TurnFailed,
+    TurnStopped,
+)
+from contracts.ids import AppId, WorkflowName
 from contracts.prices import Prices
+from services.metrics.samples import samples_of
+from services.metrics.series import Sample
 
 BUCKETS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 """Upper bounds, in seconds, of the histogram of turn durations; one more bucket has what is longer."""
+MOST_DISPATCHES = 64
+"""Open tool calls of a chat whose duration is measured."""
 
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What is added up over the chats of a workflow."""
-
-    started: int = 0
-    ended: int = 0
-    totals: ChatTotals = NO_TOTALS
-
-    def plus(self, more: "Counts") -> "Counts":
-        return Counts(
-            self.started + more.started, self.ended + more.ended, self.totals.plus(more.totals)
-        )
+Label = tuple[AppId, WorkflowName]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,6 @@ class TurnDurations:
         return TurnDurations(counts, self.total + seconds)
 
 
-NO_COUNTS = Counts()
 _NO_TURNS = TurnDurations()
 
 
@@ -50,14 +48,22 @@ _NO_TURNS = TurnDurations()
 class WorkflowMetrics:
     """The metrics of the chats of one app's workflow."""
 
-    counts: Counts = NO_COUNTS
+    totals: ChatTotals = NO_TOTALS
     turns: TurnDurations = _NO_TURNS
 
-    def plus(self, counts: Counts, turns_seconds: Iterable[float]) -> "WorkflowMetrics":
+    def plus(self, totals: ChatTotals, turns_seconds: Iterable[float]) -> "WorkflowMetrics":
         turns = self.turns
         for seconds in turns_seconds:
             turns = turns.plus(seconds)
-        return WorkflowMetrics(self.counts.plus(counts), turns)
+        return WorkflowMetrics(self.totals.plus(totals), turns)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDispatch:
+    """A tool call that was dispatched and has not returned."""
+
+    tool_call_id: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,7 @@ class ChatMetrics(ChatSnapshot):
 
     last_digest: str = EMPTY.digest
     last_turn_duration_sec: float | None = None
+    dispatches: tuple[OpenDispatch, ...] = ()
 
     @property
     def head(self) -> Head:
@@ -76,16 +83,19 @@ class Observation(NamedTuple):
     """A chat after the events of a message, and what they add to the metrics of its workflow."""
 
     chat: ChatMetrics
-    counts: Counts
+    totals: ChatTotals
     turns_seconds: tuple[float, ...]
+    samples: tuple[Sample, ...]
 
 
-def observe(chat: ChatMetrics, events: Sequence[StoredEvent], prices: Prices) -> Observation:
-    """What the next events of a chat add."""
-    fold = Fold(chat)
-    started, totals = 0, NO_TOTALS
+def observe(
+    chat: ChatMetrics, events: Sequence[StoredEvent], prices: Prices, label: Label
+) -> Observation:
+    """What the next events of a chat add; `label` is the app and the workflow that they count for."""
+    fold, totals = Fold(chat), NO_TOTALS
     turns: list[float] = []
-    last_turn = chat.last_turn_duration_sec
+    samples: list[Sample] = []
+    last_turn, dispatches = chat.last_turn_duration_sec, chat.dispatches
     for stored in events:
         event, since = stored.event, fold.draft.turn_started_at
         fold.apply(stored.envelope, event, prices)
@@ -96,12 +106,36 @@ def observe(chat: ChatMetrics, events: Sequence[StoredEvent], prices: Prices) ->
         if isinstance(event, TurnCompleted | TurnFailed):
             last_turn = _seconds_between(since, fold.draft.last_updated_at)
             turns += [] if last_turn is None else [last_turn]
-        started += isinstance(event, ChatStarted)
-    after = fold.result(last_digest=events[-1].head.digest, last_turn_duration_sec=last_turn)
-    ended = int(after.ended_at is not None and chat.ended_at is None)
-    adds = started or ended or totals is not NO_TOTALS
-    counts = Counts(started, ended, totals) if adds else NO_COUNTS
-    return Observation(after, counts, tuple(turns))
+        dispatched_at = _dispatched_at(dispatches, event)
+        samples += samples_of(stored.envelope, event, prices, label, dispatched_at)
+        dispatches = _dispatches_after(dispatches, event, stored.envelope.time)
+    after = fold.result(
+        last_digest=events[-1].head.digest,
+        last_turn_duration_sec=last_turn,
+        dispatches=dispatches,
+    )
+    return Observation(after, totals, tuple(turns), tuple(samples))
+
+
+def _dispatched_at(dispatches: Iterable[OpenDispatch], event: Event) -> datetime | None:
+    if not isinstance(event, ToolReturned):
+        return None
+    return next((one.at for one in dispatches if one.tool_call_id == event.tool_call_id), None)
+
+
+def _dispatches_after(
+    dispatches: tuple[OpenDispatch, ...], event: Event, time: datetime
+) -> tuple[OpenDispatch, ...]:
+    match event:
+        case ToolDispatched(tool_call_id=call):
+            others = tuple(one for one in dispatches if one.tool_call_id != call)
+            return (*others, OpenDispatch(call, time))[-MOST_DISPATCHES:]
+        case ToolReturned(tool_call_id=call):
+            return tuple(one for one in dispatches if one.tool_call_id != call)
+        case TurnCompleted() | TurnFailed() | TurnStopped():
+            return ()
+        case _:
+            return dispatches
 
 
 def _seconds_between(start: datetime | None, end: datetime) -> float | None:

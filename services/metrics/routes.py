@@ -16,6 +16,7 @@ from services.metrics.metrics_state import (
     Aggregate,
     MetricsState,
     PerformanceSnapshot,
+    StalledChat,
     performance_of,
 )
 from services.metrics.observations import ChatMetrics
@@ -25,13 +26,17 @@ TEXT_FORMAT = "text/plain; version=0.0.4"  # Litestar adds the character set
 
 
 def build_routes(
-    state: MetricsState, registry: CollectorRegistry, clock: Clock
+    state: MetricsState, registry: CollectorRegistry, clock: Clock, stalled_seconds: float
 ) -> list[HTTPRouteHandler]:
     """The route handlers; the query parameter `app_id` restricts each to one tenant."""
 
     @get("/metrics/perf/aggregate", sync_to_thread=False)
     def aggregate(app_id: FromQuery[AppId | None] = None) -> Aggregate:
         return state.aggregate(clock(), app_id)
+
+    @get("/metrics/perf/stalled", sync_to_thread=False)
+    def stalled(app_id: FromQuery[AppId | None] = None) -> list[StalledChat]:
+        return state.stalled(clock(), stalled_seconds, app_id)
 
     @get("/metrics/perf/chats", sync_to_thread=False)
     def chats(app_id: FromQuery[AppId | None] = None) -> list[PerformanceSnapshot]:
@@ -48,7 +53,7 @@ def build_routes(
     def prometheus() -> bytes:
         return generate_latest(registry)
 
-    return [aggregate, chats, chat, prometheus]
+    return [aggregate, stalled, chats, chat, prometheus]
 
 
 def _only(found: list[ChatMetrics]) -> ChatMetrics:

@@ -13,6 +13,9 @@ class Settings(chassis.Settings):
     """Port of the metrics service."""
     model_pricing_json: dict[str, Price] = Field(default_factory=dict)
     """Prices per thousand tokens, for calls whose event has no cost."""
+    metrics_stalled_seconds: float = Field(default=900.0, gt=0)
+    """A running chat of which nothing has come for so long counts as stalled. Longer than a model call
+    with its retries (`MODEL_MAX_WAIT_SECONDS`) and than the longest tool."""
     metrics_token: SecretStr | None = None
     """Bearer token that readers must send. Required where the network can reach the service."""
 

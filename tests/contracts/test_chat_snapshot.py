@@ -311,7 +311,7 @@ def counted(events: Sequence[StoredEvent], cut: int) -> ChatMetrics:
     chat = ChatMetrics.before(events[0].envelope)
     for message in (events[:cut], events[cut:]):
         if message:
-            chat = observe(chat, message, PRICES).chat
+            chat = observe(chat, message, PRICES, (chat.app_id, chat.workflow_name)).chat
     return chat
 
 

@@ -9,26 +9,25 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import event_log, subjects
-from contracts.event_log import EMPTY, Head
 from contracts.events.chat import ChatCancelled, ChatFailed
-from contracts.events.turn import TurnCompleted, TurnFailed
+from contracts.events.turn import ModelCallFailed, ToolDispatched, TurnCompleted, TurnFailed
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
 from contracts.prices import Price
 from contracts.subjects import InvalidSubjectError, parse
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.event_log import START, evaluate_and_log
 from services.metrics.metrics_state import (
-    CHATS,
     OTHER,
     SAVED_BYTES,
     MetricsState,
     UnreadableStateError,
 )
-from services.metrics.observations import BUCKETS, TurnDurations
+from services.metrics.observations import BUCKETS, ChatMetrics, TurnDurations
 from services.metrics.prometheus import MetricsCollector
+from services.metrics.tracked_chats import CHATS
 from tests.foreign_messages import FOREIGN
 from tests.logs import decisions, message, messages
-from tests.metrics.story import AGENT, ANN, BEGAN, KEY, chat, decisions_of, log_of
+from tests.metrics.story import AGENT, ANN, BEGAN, KEY, chat, decisions_of, log_of, returned, usage
 
 PRICES = {"gpt-4o-mini": Price(prompt=0.5, completion=2.0)}
 LATER = BEGAN + timedelta(minutes=1)
@@ -36,23 +35,30 @@ MANY = StreamSeq(10**9)
 
 
 def counted(log: list[RawMessage], **limits: int) -> MetricsState:
-    """The state after these messages; it looks up the head of evicted chats as the service does."""
+    """The state after these messages; it reads evicted chats as the service does."""
     state = MetricsState(PRICES, **limits)
     logs: dict[ChatKey, list[RawMessage]] = {}
     for one in log:
         key = state.evicted_chat(one.subject)
-        state.record(one, EMPTY if key is None else head_of(logs.get(key, [])))
+        state.record(one, None if key is None else chat_of(state, logs.get(key, [])))
         with contextlib.suppress(InvalidSubjectError):
             logs.setdefault(parse(one.subject).key, []).append(one)
     return state
 
 
-def head_of(log: list[RawMessage]) -> Head:
-    """Where a chat's log ends."""
-    place = START
+def chat_of(state: MetricsState, log: list[RawMessage]) -> ChatMetrics | None:
+    """A chat as its log has it."""
+    place, chat = START, None
     for one in log:
-        place = evaluate_and_log(place, one).place
-    return place.head
+        commit = evaluate_and_log(place, one)
+        place = commit.place
+        if commit.events:
+            chat = state.fold(chat, commit.events)
+    return chat
+
+
+def active(state: MetricsState) -> int:
+    return state.in_state("running", "waiting")
 
 
 def chats(number: int, app: str = "acme") -> list[RawMessage]:
@@ -128,12 +134,14 @@ def test_saved_and_loaded_anywhere_it_counts_as_if_never_stopped(cut: int) -> No
     whole = counted(log)
     assert again.aggregate(LATER) == whole.aggregate(LATER)
     assert again.totals == whole.totals
+    assert again.states == whole.states
+    assert page(again) == page(whole)
     assert again.position == whole.position
 
 
 def test_the_tracked_chats_are_bounded_and_the_totals_whole() -> None:
     state = counted(chats(9), chats=4)
-    assert state.tracked_chats == 4
+    assert len(state.chats) == 4
     assert state.aggregate(LATER).total_agent_turns == 18
 
 
@@ -152,7 +160,7 @@ def _keys(number: int) -> list[ChatKey]:
 def test_an_evicted_open_chat_is_still_active_and_counted() -> None:
     early, late = decisions_of(chat())[:3], decisions_of(chat())[3:]
     others = [decisions_of(chat()[:2], key) for key in _keys(3)]
-    state = counted(log_of(early, *others, late), chats=2)
+    state = counted(log_of(early, *others, late), chats=2, running=2)
     aggregate = state.aggregate(LATER)
     assert (aggregate.active_chats, aggregate.total_prompt_tokens) == (3, 3000)
 
@@ -161,7 +169,7 @@ def test_too_many_workflows_share_one_row() -> None:
     histories = [decisions_of(chat(), key, f"Workflow{n}") for n, key in enumerate(_keys(5))]
     state = counted(log_of(*histories), label_sets=3)
     assert len(state.totals) == 4
-    assert state.totals[OTHER].counts.started == 2
+    assert state.states[OTHER]["completed"] == 2
     assert state.aggregate(LATER).total_agent_turns == 10
 
 
@@ -214,32 +222,32 @@ def test_the_same_holds_for_an_evicted_chat(kind: str) -> None:
     others = [decision for key in _keys(3) for decision in decisions_of(chat(), key)]
     foreign = RawMessage(StreamSeq(90), subjects.event(KEY, "runtime"), FOREIGN[kind](history[4]))
     real = [*messages(history[:5]), *messages(others, 6), *messages(history[5:], 91)]
-    state = counted([*real[:38], foreign, *real[38:]], chats=2)
-    assert state.aggregate(LATER) == counted(real, chats=2).aggregate(LATER)
+    state = counted([*real[:38], foreign, *real[38:]], chats=2, running=2)
+    assert state.aggregate(LATER) == counted(real, chats=2, running=2).aggregate(LATER)
     whole = counted(real).aggregate(LATER)
     assert state.aggregate(LATER).total_agent_turns == whole.total_agent_turns
-    assert (state.active_chats, state.rejected) == (0, 1)
+    assert (active(state), state.rejected) == (0, 1)
 
 
 def test_the_end_of_an_evicted_chat_that_is_stored_twice_ends_it_once() -> None:
     ended = decisions_of(chat())
     others = [decisions_of(chat()[:2], key) for key in _keys(3)]
-    again = counted(log_of(ended, *others, ended[-1:]), chats=2)
-    assert (again.active_chats, again.rejected) == (3, 1)
+    again = counted(log_of(ended, *others, ended[-1:]), chats=2, running=2)
+    assert (active(again), again.rejected) == (3, 1)
 
 
 def test_the_beginning_of_an_evicted_chat_that_is_stored_twice_begins_it_once() -> None:
     begun = decisions_of(chat()[:2])
     others = [decisions_of(chat()[:2], key) for key in _keys(3)]
-    again = counted(log_of(begun, *others, begun[:1]), chats=2)
-    assert (again.active_chats, again.rejected) == (4, 1)
+    again = counted(log_of(begun, *others, begun[:1]), chats=2, running=2)
+    assert (active(again), again.rejected) == (4, 1)
 
 
 def test_what_was_evicted_and_rejected_is_known_after_a_restart() -> None:
     begun = decisions_of(chat()[:2])
     log = log_of(begun, begun[:1], *(decisions_of(chat()[:2], key) for key in _keys(3)))
     state = MetricsState(PRICES)
-    state.load(counted(log, chats=2).save(), newest=MANY)
+    state.load(counted(log, chats=2, running=2).save(), newest=MANY)
     assert (state.rejected, state.evicted_chat(subjects.event(KEY, "runtime"))) == (1, KEY)
 
 
@@ -247,7 +255,7 @@ def test_what_was_evicted_and_rejected_is_known_after_a_restart() -> None:
 def test_a_message_whose_subject_names_no_chat_is_rejected(subject: str) -> None:
     (real,) = decisions_of(chat()[:1])
     state = counted([RawMessage(StreamSeq(1), subject, real.data)])
-    assert (state.position, state.rejected, state.tracked_chats) == (1, 1, 0)
+    assert (state.position, state.rejected, len(state.chats)) == (1, 1, 0)
 
 
 def test_an_event_of_a_newer_release_has_its_place_and_adds_nothing() -> None:
@@ -267,7 +275,7 @@ def test_a_duration_falls_into_the_first_bucket_that_holds_it() -> None:
 
 def page(state: MetricsState) -> str:
     registry = CollectorRegistry()
-    registry.register(MetricsCollector(state))
+    registry.register(MetricsCollector(state, lambda: LATER, 30))
     return generate_latest(registry).decode()
 
 
@@ -290,13 +298,91 @@ def test_prometheus_reads_totals_by_app_and_workflow() -> None:
 def test_no_series_names_a_chat_or_a_user() -> None:
     state = counted(chats(2))
     assert "chat 1" not in page(state)
-    assert ANN not in page(state).replace("mozaiks", "")
+    assert f'"{ANN}"' not in page(state)
 
 
 def test_label_values_of_any_id_are_escaped() -> None:
     nasty = ChatKey(AppId('a"b\\c\nd'), ChatId("1"))
     families = text_string_to_metric_families(page(counted(log_of(decisions_of(chat(), nasty)))))
     apps = {
-        sample.labels["app"] for family in families for sample in family.samples if sample.labels
+        sample.labels["app"]
+        for family in families
+        for sample in family.samples
+        if "app" in sample.labels
     }
     assert apps == {'a"b\\c\nd'}
+
+
+def dispatched() -> ToolDispatched:
+    body = {"turn": 1, "call": 0, "agent": AGENT, "tool_call_id": "c", "name": "f"}
+    more = {"idempotency_key": "k", "arguments_digest": "d", "effect": "once", "attempt": 1}
+    return ToolDispatched.model_validate({**body, **more})
+
+
+def sample(metrics: MetricsState, name: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(MetricsCollector(metrics, lambda: LATER, 30))
+    return registry.get_sample_value(name, {"app": "acme", "workflow": "Generator", **labels})
+
+
+def test_model_calls_and_tools_are_counted_by_agent_model_tool_and_outcome() -> None:
+    asked = usage().model_copy(update={"provider": "openai"})
+    cached = asked.model_copy(update={"cached": True, "cost": 0.0})
+    failed = ModelCallFailed(turn=1, call=0, agent=AGENT, code="ANSWER_CUT", message="x")
+    events = [*chat()[:2], dispatched(), returned("error"), asked, cached, failed]
+    state = counted(log_of(decisions_of(events)))
+    model = {"agent": AGENT, "provider": "openai", "model": asked.model or ""}
+    assert sample(state, "mozaiks_model_calls_total", **model, outcome="ok") == 1
+    assert sample(state, "mozaiks_model_calls_total", **model, outcome="cached") == 1
+    unknown = {"agent": AGENT, "provider": "unknown", "model": "unknown"}
+    code = failed.code
+    assert sample(state, "mozaiks_model_calls_total", **unknown, outcome=code) == 1
+    assert sample(state, "mozaiks_model_tokens_total", **model, kind="prompt") == 2000
+    assert sample(state, "mozaiks_model_cost_dollars_total", **model) == pytest.approx(0.7)
+    tool = {"agent": AGENT, "tool": "f", "status": "error"}
+    assert sample(state, "mozaiks_tool_results_total", **tool) == 1
+    text = page(state)
+    assert 'mozaiks_tool_duration_seconds_sum{tool="f",workflow="Generator"} 1.0' in text
+    assert (
+        'mozaiks_tool_duration_seconds_bucket{le="0.5",tool="f",workflow="Generator"} 0.0' in text
+    )
+
+
+def test_each_chat_is_in_one_state() -> None:
+    waiting, failed = chat()[:10], [*chat()[:3], ChatFailed(code="BROKEN", message="x")]
+    histories = [chat(), chat()[:5], waiting, failed]
+    log = log_of(
+        *(decisions_of(h, ChatKey(KEY.app, ChatId(str(n)))) for n, h in enumerate(histories))
+    )
+    for state in (counted(log), counted(log, chats=1, running=1)):
+        for status in ("completed", "running", "waiting", "failed"):
+            assert sample(state, "mozaiks_chats", state=status) == 1, status
+        assert sample(state, "mozaiks_failures_total", what="chat", code="BROKEN") == 1
+
+
+def test_a_running_chat_of_which_nothing_comes_is_stalled() -> None:
+    running, waiting = decisions_of(chat()[:3]), chat()[:10]
+    log = log_of(running, decisions_of(waiting, ChatKey(KEY.app, ChatId("2"))))
+    for state in (counted(log), counted(log, chats=1, running=1)):
+        assert sample(state, "mozaiks_stalled_chats") == 1
+        (found,) = state.stalled(LATER, 30)
+        assert (found.chat_id, found.silent_sec) == (KEY.chat, 57)
+        assert state.stalled(LATER, 58) == []
+        again = MetricsState(PRICES)
+        again.load(state.save(), newest=MANY)
+        assert again.stalled(LATER, 30) == [found]
+    moved = counted([*log, *messages(decisions_of(chat())[3:], len(log) + 1)])
+    assert moved.stalled(LATER, 30) == []
+    assert sample(moved, "mozaiks_stalled_chats") == 0
+
+
+def test_names_that_workflows_make_up_have_a_bounded_number_of_series() -> None:
+    named = [
+        returned().model_copy(update={"name": f"tool {number}", "tool_call_id": f"c{number}"})
+        for number in range(40)
+    ]
+    state = counted(log_of(decisions_of([*chat()[:2], *named])), series=10)
+    text = page(state)
+    assert text.count("\nmozaiks_tool_results_total{") == 11
+    other = dict.fromkeys(("app", "workflow", "agent", "tool", "status"), "other")
+    assert sample(state, "mozaiks_tool_results_total", **other) == 30
