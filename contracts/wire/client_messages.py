@@ -3,11 +3,19 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+)
 
 from contracts.chat_list import MAX_TITLE_CHARS
 from contracts.ids import WorkflowName
 from contracts.settable_variables import PAGE_PREFIX
+from contracts.trace_context import parse_traceparent
 
 MAX_VARIABLES = 100
 """Variables of one message."""
@@ -61,6 +69,19 @@ class _ClientModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
+def _valid_traceparent(given: object) -> str | None:
+    return parse_traceparent(given) if isinstance(given, str) else None
+
+
+class _Message(_ClientModel):
+    traceparent: Annotated[str | None, BeforeValidator(_valid_traceparent)] = Field(
+        default=None,
+        description="W3C trace context of what the client does, as pages cannot set headers of a"
+        " socket. An invalid one is ignored.",
+        examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+    )
+
+
 class Context(_ClientModel):
     """Where on its page the client is."""
 
@@ -72,7 +93,7 @@ class Context(_ClientModel):
     )
 
 
-class SubmitInput(_ClientModel):
+class SubmitInput(_Message):
     """A message of the user, or an answer where it names a question.
 
     In the mode `ask` it is for a general chat, whatever `chat_id` says.
@@ -110,19 +131,19 @@ class SubmitInput(_ClientModel):
         return self.context.general_chat_id or None if self.context is not None else None
 
 
-class EnterGeneralMode(_ClientModel):
+class EnterGeneralMode(_Message):
     """Show the user's newest general chat on this socket."""
 
     type: Literal["chat.enter_general_mode"]
 
 
-class StartGeneralChat(_ClientModel):
+class StartGeneralChat(_Message):
     """Start a general chat and show it on this socket."""
 
     type: Literal["chat.start_general_chat"]
 
 
-class AnswerComponent(_ClientModel):
+class AnswerComponent(_Message):
     """The answer of a component."""
 
     type: Literal["ui_tool_response"]
@@ -139,7 +160,7 @@ class AnswerComponent(_ClientModel):
         return self.response if isinstance(self.response, dict) else {"value": self.response}
 
 
-class Resume(_ClientModel):
+class Resume(_Message):
     """Send every frame past a cursor again."""
 
     type: Literal["client.resume"]
@@ -149,7 +170,7 @@ class Resume(_ClientModel):
     )
 
 
-class Cancel(_ClientModel):
+class Cancel(_Message):
     """End the chat of this socket."""
 
     type: Literal["chat.cancel"]
@@ -157,7 +178,7 @@ class Cancel(_ClientModel):
     reason: str = Field(default="", description="Kept with the chat.", examples=["enough"])
 
 
-class Stop(_ClientModel):
+class Stop(_Message):
     """Stop the answer that is running; then it is the user's turn. Ignored where none is running."""
 
     type: Literal["chat.stop"]
@@ -171,7 +192,7 @@ class Stop(_ClientModel):
     )
 
 
-class RenameChat(_ClientModel):
+class RenameChat(_Message):
     """Give the chat of this socket a title."""
 
     type: Literal["chat.rename"]
@@ -179,7 +200,7 @@ class RenameChat(_ClientModel):
     title: Title
 
 
-class ArchiveChat(_ClientModel):
+class ArchiveChat(_Message):
     """Take the chat of this socket out of the user's lists, or put it there again."""
 
     type: Literal["chat.archive"]
@@ -187,14 +208,14 @@ class ArchiveChat(_ClientModel):
     archived: bool = Field(default=True, description="False: it is listed again.")
 
 
-class DeleteChat(_ClientModel):
+class DeleteChat(_Message):
     """Delete the chat of this socket: it stops, is hidden, and is erased after a time of grace."""
 
     type: Literal["chat.delete"]
     chat_id: str | None = Field(default=None, description="The chat of this socket.")
 
 
-class SwitchChat(_ClientModel):
+class SwitchChat(_Message):
     """Show another chat of the same user and app on this socket."""
 
     type: Literal["chat.switch_workflow"]
@@ -228,13 +249,13 @@ class Run(_ClientModel):
         return self.initial_message or self.message or self.prompt
 
 
-class StartWorkflow(Run):
+class StartWorkflow(_Message, Run):
     """Start another chat of the same user and app."""
 
     type: Literal["chat.start_workflow"]
 
 
-class StartWorkflows(_ClientModel):
+class StartWorkflows(_Message):
     """Start several chats at once."""
 
     type: Literal["chat.start_workflow_batch"]
@@ -260,7 +281,7 @@ class UpdateAction(_ClientModel):
     artifact_id: str = Field(description="The artifact.")
 
 
-class ArtifactAction(_ClientModel):
+class ArtifactAction(_Message):
     """An action of an artifact."""
 
     type: Literal["chat.artifact_action"]

@@ -66,6 +66,28 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=10.0, gt=0)
     """Seconds that a stopping process may take to hand over what it has open."""
 
+    otel_traces_exporter: Text = None
+    """Exporters of OpenTelemetry traces, separated by commas: `otlp`, `console` (to standard output), or
+    `none`. Unset: `otlp` if one of the two endpoints below is set, else none. The other standard
+    variables, as OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES or OTEL_TRACES_SAMPLER, count, too."""
+    otel_exporter_otlp_endpoint: Text = None
+    """Base address of the receiver of traces: `http://127.0.0.1:4318`, to which `/v1/traces` is added."""
+    otel_exporter_otlp_traces_endpoint: Text = None
+    """Whole address of the receiver of traces, instead of the base address."""
+    otel_exporter_otlp_protocol: Text = None
+    """Protocol of the exporter `otlp`; only `http/protobuf` is supported."""
+    otel_sdk_disabled: Text = None
+    """`true`: export no traces, whatever the other variables say."""
+    otel_bsp_max_queue_size: int = Field(default=2048, ge=1)
+    """Spans that wait to be exported; more are dropped and counted."""
+    otel_bsp_max_export_batch_size: int = Field(default=512, ge=1)
+    """Spans that are exported at once."""
+    otel_bsp_schedule_delay: float = Field(default=5000.0, gt=0)
+    """Milliseconds after which spans are exported that are no full batch."""
+    otel_instrumentation_genai_capture_message_content: Text = None
+    """`true`, `span_only` or `span_and_event`: spans have the text of prompts, answers, arguments and
+    results of tools, shortened and without known secrets. Unset: no such text."""
+
     @field_validator("nats_url")
     @classmethod
     def _names_servers(cls, given: str) -> str:

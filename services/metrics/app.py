@@ -18,6 +18,8 @@ from services.chassis.nats.unavailable import retry_until_available
 from services.chassis.process.asgi_front import Asgi
 from services.chassis.process.broker import build_broker, connected, nats_check
 from services.chassis.process.probes import Probes
+from services.chassis.tracing.messages import TraceMessages
+from services.chassis.tracing.setup import exported_traces
 from services.metrics.auth import Guard, require_bearer
 from services.metrics.consumer import MetricsConsumer
 from services.metrics.metrics_state import MetricsState
@@ -45,14 +47,19 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with connected(broker, settings, probes, NEEDS) as gateway:
+        async with (
+            exported_traces(settings, SERVICE, probes.registry),
+            connected(broker, settings, probes, NEEDS) as gateway,
+        ):
             bucket = await retry_until_available(
                 partial(gateway.key_values.bucket, subjects.PERF), "bucket perf"
             )
             consumer = MetricsConsumer(gateway, bucket, state)
             await retry_until_available(consumer.load, "the saved metrics state")
             config = ReaderConfig(lambda: consumer.position, INACTIVE_SECONDS)
-            subscriber = event_reader(broker, config, BATCH_SIZE, FILL_SECONDS, [deliveries])
+            subscriber = event_reader(
+                broker, config, BATCH_SIZE, FILL_SECONDS, [deliveries, TraceMessages]
+            )
             subscriber(consumer.on_events)
 
             async def count_again() -> None:

@@ -23,6 +23,7 @@ from services.chassis.process.asgi_front import Asgi
 from services.chassis.process.broker import build_broker, connected, nats_check
 from services.chassis.process.probes import Probes
 from services.chassis.tasks import cancel_and_wait
+from services.chassis.tracing.setup import exported_traces
 from services.orchestrator.agents.models.configured import configured_models
 from services.orchestrator.agents.models.http_client import shared_http_client
 from services.orchestrator.agents.models.metrics import ModelMetrics
@@ -78,6 +79,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         async with (
             tool_output_to_log(),
+            exported_traces(settings, SERVICE, probes.registry),
             connected(broker, settings, probes, NEEDS, STORES) as gateway,
             shared_http_client() as client,
         ):

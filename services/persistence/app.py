@@ -22,6 +22,8 @@ from services.chassis.nats.unavailable import retry_until_available
 from services.chassis.process.asgi_front import Asgi
 from services.chassis.process.broker import build_broker, connected, nats_check
 from services.chassis.process.probes import Probes
+from services.chassis.tracing.messages import TraceMessages
+from services.chassis.tracing.setup import exported_traces
 from services.persistence.chat_summaries import ChatSummaryBucket, SummaryPublisher
 from services.persistence.lookup_responder import LookupResponder, decode_request
 from services.persistence.maintenance.rebuilder import Rebuilder
@@ -74,6 +76,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan() -> AsyncIterator[None]:
         async with (
             open_mongo(settings, probes, [CommandMetrics(metrics.mongodb)]) as (client, store),
+            exported_traces(settings, SERVICE, probes.registry),
             connected(broker, settings, probes, NEEDS, STORES) as gateway,
         ):
             bucket = await retry_until_available(
@@ -105,14 +108,14 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             query_responder = QueryResponder(
                 store, gateway.lookups.respond, lambda: gateway.nc.max_payload
             )
-            events = event_subscriber(broker, gateway, DURABLE, [deliveries])
+            events = event_subscriber(broker, gateway, DURABLE, [deliveries, TraceMessages])
             lookups = queue_subscriber(
                 broker,
                 gateway,
                 lookup_queue(settings),
                 decode_request,
                 responder.on_dead_letter,
-                [deliveries],
+                [deliveries, TraceMessages],
             )
 
             queries = queue_subscriber(
@@ -121,7 +124,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 query_queue(settings),
                 decode_query,
                 query_responder.on_dead_letter,
-                [deliveries],
+                [deliveries, TraceMessages],
             )
 
             @events

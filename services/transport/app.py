@@ -21,6 +21,8 @@ from services.chassis.process.broker import build_broker, connected, nats_check
 from services.chassis.process.probes import Probes
 from services.chassis.settings import comma_separated
 from services.chassis.tasks import cancel_and_wait
+from services.chassis.tracing.http import trace_requests
+from services.chassis.tracing.setup import exported_traces
 from services.transport.auth import guard
 from services.transport.auth.authenticate import Authenticator
 from services.transport.auth.rate_limit import RateLimiter
@@ -83,6 +85,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         broker = build_broker(settings, SERVICE)
         async with (
+            exported_traces(settings, SERVICE, probes.registry),
             connected(broker, settings, probes, NEEDS, STORES) as gateway,
             _token_verifier(settings, metrics) as verifier,
         ):
@@ -125,7 +128,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
         request_class=JsonRequest,
         logging_config=None,
     )
-    return answer_conditionally(keep_raw_path(app)), probes
+    return answer_conditionally(keep_raw_path(trace_requests(app))), probes
 
 
 def _now() -> datetime:

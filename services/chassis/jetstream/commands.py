@@ -6,12 +6,16 @@ from contracts import subjects
 from contracts.commands import COMMAND, Command
 from contracts.ids import AppId, ChatKey, CommandId, new_message_id
 from services.chassis.jetstream.direct_get import BEFORE_FIRST, DirectReader
-from services.chassis.jetstream.publish import Publisher
+from services.chassis.jetstream.publish import Publisher, Stored
+from services.chassis.tracing.messages import sending
+from services.chassis.tracing.spans import traceparent
 
 
 class CommandQueue:
-    """Publishes commands into the work queue. Methods raise NatsUnavailableError and, where they
-    store something, NatsRejectedError."""
+    """Publishes commands into the work queue, each with the `traceparent` of what sends it.
+
+    Methods raise NatsUnavailableError and, where they store something, NatsRejectedError.
+    """
 
     def __init__(self, publisher: Publisher, reader: DirectReader) -> None:
         self._publisher = publisher
@@ -19,9 +23,7 @@ class CommandQueue:
 
     async def send(self, command: Command) -> None:
         """Put a command into the queue; a command that is sent twice is stored once."""
-        subject = subjects.command(command.key, command.name)
-        data = command.model_dump_json().encode()
-        await self._publisher.publish(subject, data, command.command_id)
+        await self._publish(command, command.command_id)
 
     async def send_once(self, command: Command, message_id: str) -> CommandId | None:
         """Put a command into the queue, unless one was stored under the same message id before.
@@ -29,13 +31,16 @@ class CommandQueue:
         Returns the id of the command that is stored: another one where that came first; None where
         that one is handled already. The stream knows a message id within its duplicate window.
         """
-        subject = subjects.command(command.key, command.name)
-        data = command.model_dump_json().encode()
-        stored = await self._publisher.publish(subject, data, message_id)
+        stored = await self._publish(command, message_id)
         if not stored.is_duplicate:
             return command.command_id
         first = await self._reader.at(subjects.COMMANDS, stored.position)
         return None if first is None else COMMAND.validate_json(first.data).command_id
+
+    async def _publish(self, command: Command, message_id: str) -> Stored:
+        subject = subjects.command(command.key, command.name)
+        with sending(subjects.COMMANDS, message_id):
+            return await self._publisher.publish(subject, _data(command), message_id)
 
     async def waiting(self, key: ChatKey, name: str) -> list[Command]:
         """The commands of one kind for a chat that are not handled yet, as one replica knows them."""
@@ -53,13 +58,18 @@ class CommandQueue:
             "Nats-Schedule-Target": subjects.command(command.key, command.name),
         }
         subject = subjects.timer(command.key, name)
-        data = command.model_dump_json().encode()
-        await self._publisher.publish(subject, data, new_message_id(), headers)
+        await self._publisher.publish(subject, _data(command), new_message_id(), headers)
 
     async def count_open(self, app: AppId | None = None) -> int:
         """How many commands of one app, or of all, wait or are in progress: one per running chat."""
         wanted = subjects.ALL_COMMANDS if app is None else subjects.commands_of_app(app)
         return await self._reader.count(subjects.COMMANDS, wanted)
+
+
+def _data(command: Command) -> bytes:
+    """The command as it is stored, with the trace of what sends it, unless it has one already."""
+    trace = command.trace or traceparent()
+    return command.model_copy(update={"trace": trace}).model_dump_json().encode()
 
 
 def _next_second(time: datetime) -> datetime:

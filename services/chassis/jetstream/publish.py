@@ -19,6 +19,7 @@ from services.chassis.jetstream.errors import (
 )
 from services.chassis.jetstream.storage_health import StorageHealth, limit_reached, stream_of
 from services.chassis.nats.unavailable import NATS_UNAVAILABLE
+from services.chassis.tracing.messages import with_traceparent
 
 HEADER_BYTES = 4096
 """More than the headers of any message take: ids and subjects are bounded."""
@@ -107,7 +108,7 @@ class Publisher:
 
         Then the position is that of the message that it has. Raises NatsRejectedError, or NatsUnavailableError after PUBLISH_ATTEMPTS.
         """
-        all_headers = {**(headers or {}), "Nats-Msg-Id": message_id}
+        all_headers = {**with_traceparent(headers), "Nats-Msg-Id": message_id}
         attempt = 1
         while True:
             try:

@@ -17,6 +17,8 @@ MAX_BYTES = 32 * 1024 * 1024
 """Limit of the stored events that the states are folded from: objects take several times as much."""
 CHAT_BYTES = 2048
 """Size that is counted for a chat beside its events."""
+_OF_RUNS = ("turn.", "run.", "human.asked", "ui.tool_requested")
+"""Types of events that a run appends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +27,28 @@ class FoldedChat:
 
     `size` is the size of the events in bytes, with their large values. `derived` holds what else is computed from the state
     at some cost and is used again at the next turn, by whoever computes it: it is kept and evicted
-    with the chat.
+    with the chat. `run_trace` is the `traceparent` of the newest event of a run.
     """
 
     state: ChatState = field(default_factory=ChatState)
     place: Place = START
     size: int = CHAT_BYTES
     derived: dict[object, Any] = field(default_factory=dict)
+    run_trace: str | None = None
 
     def with_events(self, events: Iterable[StoredEvent]) -> "FoldedChat":
         """The chat with events that follow, before the position of their message is known."""
-        state, size = self.state, self.size
+        state, size, trace = self.state, self.size, self.run_trace
         for one in events:
             state = _evolved(state, one)
             size += one.size
-        return FoldedChat(state, self.place, size, self.derived)
+            if one.envelope.type.startswith(_OF_RUNS):
+                trace = one.envelope.trace or trace
+        return FoldedChat(state, self.place, size, self.derived, trace)
 
     def at(self, place: Place) -> "FoldedChat":
         """The same at the place of the message that its last events are from."""
-        return FoldedChat(self.state, place, self.size, self.derived)
+        return FoldedChat(self.state, place, self.size, self.derived, self.run_trace)
 
     def after(self, commit: Commit) -> "FoldedChat":
         """The chat after the next message of its log."""

@@ -78,8 +78,13 @@ class ChatLog:
         command: CommandId,
         clock: Clock,
         cache: ChatCache | None = None,
+        trace: str | None = None,
     ) -> None:
         self.key = key
+        self.trace = trace
+        """The `traceparent` of what this delivery does; every event that it appends has it."""
+        self._has_appended = False
+        self._continued_trace: str | None = None
         self.is_current = False
         """Whether the log was read by this delivery: without it the state may be an old one."""
         self.lost_value = ""
@@ -118,6 +123,11 @@ class ChatLog:
         return self._chat.derived
 
     @property
+    def continued_trace(self) -> str | None:
+        """The `traceparent` of the run that this delivery continues; None in a new chat."""
+        return self._continued_trace if self._has_appended else self._chat.run_trace
+
+    @property
     def is_cached(self) -> bool:
         """Whether a decision may be tried on the state before the log is read.
 
@@ -137,7 +147,6 @@ class ChatLog:
         then: Decider = decide_nothing,
         workflow: WorkflowName | None = None,
         actor: str = "runtime",
-        trace: str | None = None,
     ) -> bool:
         """Append the events that `decide` returns for the newest state; returns whether there were any.
 
@@ -161,7 +170,7 @@ class ChatLog:
                     cause=self._command,
                     actor=actor,
                     runner=self.delivery.runner,
-                    trace=trace,
+                    trace=self.trace,
                 )
                 decision = self._sealed([*events, *following], origin)
                 chat = self._chat.with_events(decision.events)
@@ -181,6 +190,7 @@ class ChatLog:
                         raise
                     then = decide_nothing
                     continue
+                self._continued_trace, self._has_appended = self.continued_trace, True
                 self._keep(chat.at(Place(position, decision.head)))
                 self._notify()
                 return True

@@ -6,8 +6,10 @@ from contracts import subjects
 from contracts.codec import describe
 from contracts.commands import COMMAND, Command, EscalateQuestion, ResumeChat, StartChat
 from contracts.subjects import InvalidIdError
+from contracts.trace_context import parse_traceparent
 from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
 from services.chassis.consumers.queue_consumer import Delivery
+from services.chassis.tracing.messages import processing
 from services.orchestrator.domain.decisions import decide
 from services.orchestrator.domain.run_ownership import (
     FencedError,
@@ -31,7 +33,14 @@ class CommandHandler:
         JetStream raises.
         """
         command = _command(delivery)
-        async with self._open(command, delivery) as chat:
+        message, attempt = delivery.message, delivery.attempt
+        with processing(message, subjects.COMMANDS, attempt, command.trace) as span:
+            span.set({"gen_ai.conversation.id": command.chat_id, "mozaiks.app_id": command.app_id})
+            span.set({"mozaiks.command": command.name})
+            await self._handle(command, delivery, span.traceparent)
+
+    async def _handle(self, command: Command, delivery: Delivery, trace: str | None) -> None:
+        async with self._open(command, delivery, trace) as chat:
             if isinstance(command, EscalateQuestion):
                 await chat.refresh()
                 await self._runner.announce_escalation(chat, command.question_id)
@@ -74,7 +83,6 @@ class CommandHandler:
             then=decide_nothing if runnable is None else runnable.opening(chat),
             workflow=requested,
             actor=f"user:{command.user_id}",
-            trace=command.trace,
         )
 
     async def on_given_up(self, delivery: Delivery, reason: str) -> None:
@@ -87,16 +95,16 @@ class CommandHandler:
             command = _command(delivery)
         except UnprocessableMessageError:
             return
-        chat = self._open(command, delivery)
+        chat = self._open(command, delivery, parse_traceparent(command.trace))
         await chat.refresh()
         if is_owner(command, chat.state, chat.delivery):
             await self._runner.keep_shown_text(chat)
         requested = command.workflow_name if isinstance(command, StartChat) else None
         await chat.append(lambda state: give_up(command, state, chat.delivery), workflow=requested)
 
-    def _open(self, command: Command, delivery: Delivery) -> ChatLog:
+    def _open(self, command: Command, delivery: Delivery, trace: str | None) -> ChatLog:
         return self._runner.open(
-            command.key, command.command_id, delivery.sequence, delivery.attempt
+            command.key, command.command_id, delivery.sequence, delivery.attempt, trace
         )
 
 

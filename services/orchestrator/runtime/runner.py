@@ -43,6 +43,12 @@ from services.orchestrator.runtime.chat_log import (
     decide_nothing,
 )
 from services.orchestrator.runtime.question_notices import NO_LINKS, QuestionNotices
+from services.orchestrator.runtime.run_spans import (
+    effect_span,
+    note_end,
+    note_outcome,
+    workflow_span,
+)
 from services.orchestrator.workflows.spec import Workflow
 
 log = logging.getLogger(__name__)
@@ -127,12 +133,19 @@ class Runner:
         gateway.refills[subjects.EVENTS] = self._cache.clear
         self._deliveries = count(1)
 
-    def open(self, key: ChatKey, command: CommandId, message: int, attempt: int) -> ChatLog:
+    def open(
+        self,
+        key: ChatKey,
+        command: CommandId,
+        message: int,
+        attempt: int,
+        trace: str | None = None,
+    ) -> ChatLog:
         """The log of a chat, for one delivery of a command's message."""
         # After losing its state, a consumer may deliver a message twice with the same attempt number.
         process = f"{self._process}-{next(self._deliveries)}"
         delivery = DeliveryId(process, message, attempt)
-        return ChatLog(self._gateway, key, delivery, command, self._clock, self._cache)
+        return ChatLog(self._gateway, key, delivery, command, self._clock, self._cache, trace)
 
     async def announce_escalation(self, chat: ChatLog, question: QuestionId) -> None:
         """Record the links of a question that is about to be escalated, if any are to be sent."""
@@ -156,18 +169,24 @@ class Runner:
         if not chat.is_owned:
             return
         try:
-            async with chat.running(takeover=takeover):
-                if takeover or repair:
-                    await self.keep_shown_text(chat)
-                while (effect := pending(chat.state)) is not None:
-                    chat.check_ownership()
-                    seq = chat.state.seq
-                    await self._execute(effect, chat)
-                    if pending(chat.state) == effect and chat.state.seq == seq:
-                        raise StandstillError(f"{chat.key.app}/{chat.key.chat}: {effect}")
-                chat.check_ownership()
+            with workflow_span(chat) as span:
+                chat.trace = span.traceparent
+                await self._run(chat, takeover=takeover, repair=repair)
+                note_end(span, chat.state)
         except SupersededError as superseded:
             log.info("another delivery continues the run", extra={"why": str(superseded)})
+
+    async def _run(self, chat: ChatLog, *, takeover: bool, repair: bool) -> None:
+        async with chat.running(takeover=takeover):
+            if takeover or repair:
+                await self.keep_shown_text(chat)
+            while (effect := pending(chat.state)) is not None:
+                chat.check_ownership()
+                seq = chat.state.seq
+                await self._execute(effect, chat)
+                if pending(chat.state) == effect and chat.state.seq == seq:
+                    raise StandstillError(f"{chat.key.app}/{chat.key.chat}: {effect}")
+            chat.check_ownership()
 
     async def keep_shown_text(self, chat: ChatLog) -> None:
         """Append what another process has shown of the open model call, as far as it is stored.
@@ -211,10 +230,12 @@ class Runner:
             return
         await chat.append(lambda state: tool_code_changed(state, workflow))
         journal = ChatJournal(self._gateway, chat, self._clock, self._notices)
-        outcome = await _unless_ended(
-            runnable.execute(effect, workflow, journal),
-            chat.wait_until(lambda state: _is_over(state, effect)),
-        )
+        with effect_span(effect, chat) as span:
+            outcome = await _unless_ended(
+                runnable.execute(effect, workflow, journal),
+                chat.wait_until(lambda state: _is_over(state, effect)),
+            )
+            note_outcome(span, outcome)
         chat.check_ownership()
         if outcome is not None:
             concluded: Outcome = outcome

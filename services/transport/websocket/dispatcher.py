@@ -30,6 +30,7 @@ from contracts.wire.frames import (
     QuestionAnsweredData,
 )
 from services.chassis.tasks import SingleWaiterEvent
+from services.chassis.tracing.spans import span
 from services.transport.auth.rate_limit import REFUSED_PER_MINUTE, next_allowed
 from services.transport.chats.answers import TextAnswer
 from services.transport.chats.general import GeneralChat
@@ -69,14 +70,20 @@ class MessageDispatcher:
         "_progress",
         "_refused_full_at",
         "_subscriber",
+        "_trace",
         "general",
         "handshake_done",
         "view",
     )
 
     def __init__(
-        self, context: RequestContext, connection: SocketConnection, view: ChatView
+        self,
+        context: RequestContext,
+        connection: SocketConnection,
+        view: ChatView,
+        trace: str | None = None,
     ) -> None:
+        """`trace` is the `traceparent` of the handshake, for messages without their own."""
         self.view = view
         self.general: GeneralChat | None = None
         self.handshake_done = SingleWaiterEvent()
@@ -88,6 +95,7 @@ class MessageDispatcher:
         self._last_sent = Seq(0)
         self._progress: dict[ChatKey, Progress] = {}
         self._refused_full_at = 0.0
+        self._trace = trace
 
     def attach(self, view: ChatView, subscriber: Subscriber) -> None:
         self._subscriber = subscriber
@@ -131,7 +139,7 @@ class MessageDispatcher:
             limit = self._context.services.settings.max_message_bytes
             message = client_message_parser.parse_frame(text, limit)
             kind = message.type
-            await self._dispatch(message)
+            await self._dispatch_in_span(message)
             outcome = "handled"
         except Exception as raised:
             if not await self._connection.report(raised):
@@ -149,6 +157,17 @@ class MessageDispatcher:
             problem = f"more than {REFUSED_PER_MINUTE} refused messages or replays per minute"
             raise ApiError("RATE_LIMITED", "message", problem, retry_after=wait)
         self._refused_full_at = full_at
+
+    async def _dispatch_in_span(self, message: ClientMessage) -> None:
+        """A socket may be open for days: each message is a span of its own, and of its own trace."""
+        with span(
+            f"receive {message.type}",
+            "server",
+            parent=message.traceparent or self._trace,
+            is_root=True,
+            attributes={"gen_ai.conversation.id": self.view.key.chat},
+        ):
+            await self._dispatch(message)
 
     async def _dispatch(self, message: ClientMessage) -> None:
         match message:

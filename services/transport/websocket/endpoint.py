@@ -13,6 +13,7 @@ from litestar.params import FromPath
 
 from contracts.ids import Seq
 from services.chassis.tasks import SingleWaiterEvent, run_until_first_ends
+from services.chassis.tracing.http import traceparent_of
 from services.transport.auth.authenticate import SUBPROTOCOL, subprotocol_token
 from services.transport.auth.claims import token_expired
 from services.transport.auth.expiry import wait_until_expired
@@ -62,9 +63,9 @@ async def on_socket(
             user = decode_segment(user_id, "user_id")
             with context.services.connections.acquire(key.app):
                 view = await context.chats.find_or_wait(key, workflow, user, tail=viewer.tail)
-                await _serve(
-                    context, connection, view, await _for_workflow(context, viewer, view), after
-                )
+                viewer = await _for_workflow(context, viewer, view)
+                trace = traceparent_of(socket.scope)
+                await _serve(context, connection, view, viewer, after, trace)
         except LostEventsError as lost:
             log.error("a viewer is disconnected", extra={"chat": chat_id, "why": str(lost)})  # noqa: TRY400
             await connection.close(TRY_AGAIN_LATER, "reconnect")
@@ -93,8 +94,9 @@ async def _serve(
     view: ChatView,
     viewer: Viewer,
     after: Seq,
+    trace: str | None,
 ) -> None:
-    dispatcher = MessageDispatcher(context, connection, view)
+    dispatcher = MessageDispatcher(context, connection, view, trace)
 
     async def show() -> None:
         await _show_chat(context, connection, dispatcher, view, viewer, Progress(after))

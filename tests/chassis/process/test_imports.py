@@ -6,10 +6,10 @@ import sys
 import pytest
 
 LATER = {
-    "metrics": {"cryptography", "httpx", "rich"},
-    "orchestrator": {"cryptography", "mcp", "openai", "rich"},
-    "persistence": {"cryptography", "httpx", "rich"},
-    "transport": {"cryptography", "httpx", "jwt", "rich"},
+    "metrics": {"cryptography", "httpx", "opentelemetry.sdk", "rich"},
+    "orchestrator": {"cryptography", "mcp", "openai", "opentelemetry.sdk", "rich"},
+    "persistence": {"cryptography", "httpx", "opentelemetry.sdk", "rich"},
+    "transport": {"cryptography", "httpx", "jwt", "opentelemetry.sdk", "rich"},
 }
 PROGRAM = """
 import sys

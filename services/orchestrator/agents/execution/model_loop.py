@@ -32,6 +32,7 @@ from services.orchestrator.agents.execution.outcomes import (
     failed_outcome,
     suspended_outcome,
 )
+from services.orchestrator.agents.execution.tool_spans import note_result, tool_span
 from services.orchestrator.agents.models.errors import ModelError
 from services.orchestrator.agents.session.call_meter import CALL_METER
 from services.orchestrator.agents.session.call_settings import CALL_SETTINGS
@@ -282,7 +283,9 @@ class _RecordingMiddleware(BaseMiddleware):
         if codec.has_malformed_arguments(event):
             # Called without them, a tool whose parameters all have defaults would act on none.
             return ToolErrorEvent.from_call(event, error=MalformedArgumentsError(event.name))
-        result = await call_next(event, context)
+        with tool_span(event.name, event.id, self._recorder, event.arguments) as span:
+            result = await call_next(event, context)
+            note_result(span, result)
         if isinstance(result, ToolErrorEvent):
             log.warning("tool failed", exc_info=result.error, extra={"tool": event.name})
         return result

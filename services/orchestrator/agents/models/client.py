@@ -17,6 +17,7 @@ from services.orchestrator.agents.ag2.codec import tokens_of
 from services.orchestrator.agents.models.context_windows import CONTEXT_WINDOWS, ContextWindows
 from services.orchestrator.agents.models.errors import ACCESS_DENIED, MODEL_NOT_FOUND, ModelError
 from services.orchestrator.agents.models.metrics import ModelMetrics, ModelName
+from services.orchestrator.agents.models.model_spans import CalledModel, TracingClient
 from services.orchestrator.agents.models.model_traits import ModelKey, ModelTraits
 from services.orchestrator.agents.models.response_cache import CachingClient, ResponseCache
 from services.orchestrator.agents.models.retry import Clock, Jitter, RetryingClient, RetryPolicy
@@ -107,10 +108,10 @@ class ResilientModelConfig(ModelConfig):
         retrying = RetryingClient(
             config.create(), name, policy.retry, policy.clock, policy.jitter, policy.metrics
         )
-        metered = CostRecordingClient(retrying, model, policy.prices, self._provider)
-        if policy.cache is None:
-            return metered
-        return CachingClient(metered, policy.cache, _identity(config))
+        client: LLMClient = CostRecordingClient(retrying, model, policy.prices, self._provider)
+        if policy.cache is not None:
+            client = CachingClient(client, policy.cache, _identity(config))
+        return TracingClient(client, CalledModel.of(config, self._provider))
 
     def create_files_client(self) -> Any:
         return self.configs[0].create_files_client()

@@ -27,6 +27,7 @@ from ag2.events.types import Usage
 
 from contracts.events.parts import text_of
 from services.orchestrator.agents.ag2.codec import part_of
+from services.orchestrator.agents.models.model_spans import CalledModel, TracingClient
 from services.orchestrator.agents.models.offline import OfflineConfig
 from services.orchestrator.workflows.demo import DemoReply, DemoScript
 
@@ -43,7 +44,7 @@ class DemoConfig(OfflineConfig):
         self._pause = pause
 
     def create(self) -> LLMClient:
-        return _DemoClient(self._script, self._pause)
+        return TracingClient(_DemoClient(self._script, self._pause), CalledModel(MODEL, "demo"))
 
 
 class _DemoClient(LLMClient):

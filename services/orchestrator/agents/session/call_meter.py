@@ -37,8 +37,11 @@ class CallMeter:
     cost: float | None = None
     """US dollars; none when the price is not known."""
     cached: bool = False
+    attempts: int = 0
+    """How often the model was requested for this call so far."""
+    first_chunk: float | None = None
+    """Seconds until the first part of the newest attempt's answer came, if one came."""
     _attempt_began: float = 0.0
-    _first_chunk: float | None = None
 
     def start_call(self) -> None:
         self.record_cost(None, cached=False)
@@ -46,7 +49,8 @@ class CallMeter:
     @contextmanager
     def timing(self) -> Iterator[None]:
         """Measure the duration of the call that is made inside."""
-        started = time.perf_counter()
+        started = self._attempt_began = time.perf_counter()
+        self.first_chunk, self.attempts = None, 0
         try:
             yield
         finally:
@@ -54,16 +58,17 @@ class CallMeter:
 
     def begin_attempt(self) -> None:
         """A request to the model begins."""
-        self._attempt_began, self._first_chunk = time.perf_counter(), None
+        self._attempt_began, self.first_chunk = time.perf_counter(), None
+        self.attempts += 1
 
     def note_chunk(self) -> None:
-        """Text of the answer came."""
-        if self._first_chunk is None:
-            self._first_chunk = time.perf_counter() - self._attempt_began
+        """A part of the answer came."""
+        if self.first_chunk is None:
+            self.first_chunk = time.perf_counter() - self._attempt_began
 
     def attempt_seconds(self) -> tuple[float, float | None]:
-        """How long the last request has taken until now, and until its first text, if it had any."""
-        return time.perf_counter() - self._attempt_began, self._first_chunk
+        """How long the last request has taken until now, and until the first part of its answer."""
+        return time.perf_counter() - self._attempt_began, self.first_chunk
 
     def record_cost(self, cost: float | None, *, cached: bool) -> None:
         """The cost of the call; `cached` when the answer was recorded earlier."""

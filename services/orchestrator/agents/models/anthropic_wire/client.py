@@ -23,6 +23,7 @@ from services.orchestrator.agents.models.anthropic_wire.request import (
 from services.orchestrator.agents.models.wire.exchange import Endpoint, Serializer, exchange
 from services.orchestrator.agents.models.wire.raised_limit import with_raised_limit
 from services.orchestrator.agents.models.wire.sse import SseEvent
+from services.orchestrator.agents.session.call_meter import call_meter_of
 from services.orchestrator.agents.session.call_settings import call_settings_of
 
 MAX_CONTINUATIONS = 5
@@ -68,13 +69,13 @@ class AnthropicWireClient(LLMClient):
         endpoint, fold = self._endpoint, answer.fold
         if names_files(request.messages):
             endpoint = replace(endpoint, headers={**endpoint.headers, **_FILES_HEADER})
-        await exchange(endpoint, request_body(request, serializer.encode), answer)
+        await exchange(endpoint, request_body(request, serializer.encode), answer, answer.on_first)
         for _ in range(MAX_CONTINUATIONS):
             if not fold.is_paused:
                 return
             body = request_body(replace(request, paused=fold.so_far()), serializer.encode)
             fold.continue_answer()
-            await exchange(endpoint, body, answer)
+            await exchange(endpoint, body, answer, answer.on_first)
 
 
 class _Answer:
@@ -83,6 +84,7 @@ class _Answer:
     def __init__(self, context: ConversationContext) -> None:
         self._context = context
         self.fold = AnswerFold()
+        self.on_first = call_meter_of(context).note_chunk
 
     @property
     def ended(self) -> bool:

@@ -18,6 +18,7 @@ from services.orchestrator.agents.models.gemini_wire.request import Request, req
 from services.orchestrator.agents.models.wire.exchange import Endpoint, Serializer, exchange
 from services.orchestrator.agents.models.wire.raised_limit import with_raised_limit
 from services.orchestrator.agents.models.wire.sse import SseEvent
+from services.orchestrator.agents.session.call_meter import call_meter_of
 from services.orchestrator.agents.session.call_settings import call_settings_of
 
 
@@ -51,7 +52,9 @@ class GeminiWireClient(LLMClient):
             settings.response_format,
         )
         answer = _Answer(context)
-        await exchange(self._endpoint, request_body(request, serializer.encode), answer)
+        await exchange(
+            self._endpoint, request_body(request, serializer.encode), answer, answer.on_first
+        )
         return await answer.finish(
             [tool.function.name for tool in offered if isinstance(tool, FunctionToolSchema)]
         )
@@ -66,6 +69,7 @@ class _Answer:
     def __init__(self, context: ConversationContext) -> None:
         self._context = context
         self._fold = AnswerFold()
+        self.on_first = call_meter_of(context).note_chunk
 
     async def take(self, event: SseEvent) -> bool:
         shown = self._fold.add(event.data)

@@ -29,6 +29,7 @@ from services.orchestrator.agents.models.openai_wire.request import request_body
 from services.orchestrator.agents.models.wire.exchange import Endpoint, Serializer, exchange
 from services.orchestrator.agents.models.wire.provider_error import ProviderStatusError
 from services.orchestrator.agents.models.wire.sse import SseEvent
+from services.orchestrator.agents.session.call_meter import call_meter_of
 from services.orchestrator.agents.session.call_settings import call_settings_of
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class OpenAIWireClient(LLMClient):
             refused = self._refused.of(url, model)
             body = request(refused)
             try:
-                return await exchange(self._endpoint, body, answer)
+                return await exchange(self._endpoint, body, answer, answer.on_first)
             except ProviderStatusError as error:
                 member = refused_member(error, body)
                 if member is None or member in refused:
@@ -123,6 +124,7 @@ class _Answer:
         self._context = context
         self._fold = AnswerFold()
         self.ended = False
+        self.on_first = call_meter_of(context).note_chunk
 
     async def take(self, event: SseEvent) -> bool:
         if event.data.startswith(END):

@@ -1,7 +1,7 @@
 """Sends one request to a provider and reads the events of its streamed answer, within limits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -51,10 +51,13 @@ class EventReader(Protocol):
         """Whether the event is part of an answer, and no ping or the like."""
 
 
-async def exchange(endpoint: Endpoint, body: bytes, reader: EventReader) -> None:
+async def exchange(
+    endpoint: Endpoint, body: bytes, reader: EventReader, on_first: Callable[[], None]
+) -> None:
     """Send a request, and pass the answer's events to the reader as they arrive.
 
-    One JSON document in place of a stream is passed as one event. Raises ProviderError for every
+    One JSON document in place of a stream is passed as one event. `on_first` is called once the
+    first event of the answer is there. Raises ProviderError for every
     failure of the provider.
     """
     sent = endpoint.http.stream("POST", endpoint.url, content=body, headers=endpoint.headers)
@@ -65,13 +68,15 @@ async def exchange(endpoint: Endpoint, body: bytes, reader: EventReader) -> None
                 raise ProviderStatusError(
                     response.status_code, response.headers, await _error_body(pieces)
                 )
-            await _read(pieces, reader)
+            await _read(pieces, reader, on_first)
             await _drain(pieces)
     except (httpx2.HTTPError, httpx2.StreamError) as error:
         raise ProviderUnreachableError(type(error).__name__) from error
 
 
-async def _read(pieces: AsyncIterator[bytes], reader: EventReader) -> None:
+async def _read(
+    pieces: AsyncIterator[bytes], reader: EventReader, on_first: Callable[[], None]
+) -> None:
     """Read to the mark of the end, or to the end of the response."""
     decoder, clock = SseDecoder(), asyncio.get_running_loop().time
     size, silent_since, is_empty = 0, clock(), True
@@ -80,6 +85,8 @@ async def _read(pieces: AsyncIterator[bytes], reader: EventReader) -> None:
         if size > MAX_RESPONSE_BYTES:
             raise IncompleteResponseError(f"more than {MAX_RESPONSE_BYTES} bytes")
         if await _take(decoder.feed(piece), reader):
+            if is_empty:
+                on_first()
             silent_since, is_empty = clock(), False
         elif clock() - silent_since > SILENT_SECONDS:
             raise ProviderUnreachableError("nothing but keep-alive comments")
