@@ -39,19 +39,23 @@ async def test_what_one_request_brings_is_not_seen_by_another() -> None:
 def test_a_hostile_traceparent_begins_a_new_trace(hostile: str) -> None:
     with span("off", parent=hostile) as off:
         assert off.traceparent is None
-    with collecting() as collected:
-        with span("on", parent=hostile, links=[hostile, None]):
-            pass
+    with collecting() as collected, span("on", parent=hostile, links=[hostile, None]):
+        pass
     [found] = collected.spans
     assert (found.parent, links_of(found)) == (None, [])
 
 
+def work_that_fails() -> None:
+    with span("outer", parent=RECEIVED):
+        with span("inner", "client", attributes={"a": 1, "none": None}) as inner:
+            inner.set({"b": "x", "also none": None})
+        raise ValueError("the user's secret")
+
+
 def test_spans_are_nested_and_a_failure_is_named_without_its_text() -> None:
     with collecting() as collected:
-        with pytest.raises(ValueError, match="the user's secret"), span("outer", parent=RECEIVED):
-            with span("inner", "client", attributes={"a": 1, "none": None}) as inner:
-                inner.set({"b": "x", "also none": None})
-            raise ValueError("the user's secret")
+        with pytest.raises(ValueError, match="the user's secret"):
+            work_that_fails()
         assert traceparent() is None
     inner_span, outer_span = collected.spans
     assert collected.children(outer_span) == ["inner"]
@@ -78,10 +82,9 @@ async def test_a_cancelled_operation_has_not_failed() -> None:
 
 
 def test_a_root_is_of_its_own_trace_with_links() -> None:
-    with collecting() as collected:
-        with span("outer"):
-            with span("batch", is_root=True, links=[RECEIVED]) as batch:
-                sent = batch.traceparent
+    with collecting() as collected, span("outer"):
+        with span("batch", is_root=True, links=[RECEIVED]) as batch:
+            sent = batch.traceparent
     batch_span = collected.spans[0]
     assert (batch_span.parent, links_of(batch_span)) == (None, [RECEIVED])
     assert traceparent_of(batch_span) == sent

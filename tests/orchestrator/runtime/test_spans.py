@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from contracts.codec import Fact
 from contracts.commands import Command
 from contracts.events.run import RunClaimed
+from contracts.events.turn import ToolReturned
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.runtime.runner import Runner
@@ -101,7 +102,7 @@ async def test_a_chat_is_one_tree_for_each_request_and_its_runs_are_linked(
     for name in ("chat", "execute_tool"):
         assert all(any(is_of(one, agent) for agent in agents) for one in collected.named(name))
     tools = {attributes(one)["gen_ai.tool.name"] for one in collected.named("execute_tool")}
-    called = {fact.event.name for fact in facts if fact.envelope.type == "turn.tool_returned"}
+    called = {fact.event.name for fact in facts if isinstance(fact.event, ToolReturned)}
     assert tools == called
     [claim] = [fact for fact in facts if isinstance(fact.event, RunClaimed)]
     assert claim.envelope.trace == traceparent_of(resumed)
