@@ -82,9 +82,12 @@ async def test_a_cancelled_operation_has_not_failed() -> None:
 
 
 def test_a_root_is_of_its_own_trace_with_links() -> None:
-    with collecting() as collected, span("outer"):
-        with span("batch", is_root=True, links=[RECEIVED]) as batch:
-            sent = batch.traceparent
+    with (
+        collecting() as collected,
+        span("outer"),
+        span("batch", is_root=True, links=[RECEIVED]) as batch,
+    ):
+        sent = batch.traceparent
     batch_span = collected.spans[0]
     assert (batch_span.parent, links_of(batch_span)) == (None, [RECEIVED])
     assert traceparent_of(batch_span) == sent
