@@ -5,6 +5,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from contracts import commands, subjects
+from contracts.chat_pages import ChatsFound, ChatsRequested
 from contracts.deltas import Delta
 from contracts.events import EVENT_TYPES, Event
 from contracts.lookups import (
@@ -88,6 +89,14 @@ _CHANNELS: dict[str, tuple[str, str]] = {
         "mozaiks.found.inbox.{app}.{request}",
         "Pages of open questions, in stream LOOKUPS, for a minute.",
     ),
+    "chat_queries": (
+        "mozaiks.query.chats.{app}.{request}",
+        "Requests for a page of the chats of a user, in stream LOOKUPS, for a minute.",
+    ),
+    "chat_answers": (
+        "mozaiks.found.chats.{app}.{request}",
+        "Pages of chats, in stream LOOKUPS, for a minute.",
+    ),
     "inbox": (
         "mozaiks.inbox.{app}",
         (
@@ -157,6 +166,8 @@ LOOKUPS: dict[str, type[BaseModel]] = {
     "snapshot_answers": SnapshotFound,
     "inbox_queries": InboxRequested,
     "inbox_answers": InboxFound,
+    "chat_queries": ChatsRequested,
+    "chat_answers": ChatsFound,
 }
 """The message of each channel of lookups."""
 PEERS: tuple[type[BaseModel], ...] = (PeerAnnounced, PeerHoldings)
@@ -277,6 +288,8 @@ def _operations() -> dict[str, Any]:
         "answerStats": operation("send", "stats_answers", "Answered by persistence."),
         "queryInbox": operation("send", "inbox_queries", "Requested by the transport."),
         "answerInbox": operation("send", "inbox_answers", "Answered by persistence."),
+        "queryChats": operation("send", "chat_queries", "Requested by the transport."),
+        "answerChats": operation("send", "chat_answers", "Answered by persistence."),
         "announceInbox": operation("send", "inbox", "Published by persistence."),
         "showLive": operation("send", "live", "Republished by JetStream itself."),
         "announcePeer": operation("send", "peers", "Published by each orchestrator, and answered."),

@@ -1,13 +1,13 @@
 """Lookups: what services ask of data that persistence can read, and what persistence answers."""
 
-from abc import abstractmethod
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts import subjects
 from contracts.catalogue import ChatStatus
+from contracts.chat_pages import ChatsRequested
 from contracts.chat_snapshot import ChatSnapshot, OpenQuestion
 from contracts.effects import CallEffect
 from contracts.envelope import Instant
@@ -21,6 +21,9 @@ from contracts.ids import (
     UserId,
     WorkflowName,
 )
+from contracts.lookup_base import EPOCH as EPOCH
+from contracts.lookup_base import LookupAnswer as LookupAnswer
+from contracts.lookup_base import LookupRequest as LookupRequest
 from contracts.transcript import TranscriptMessage
 
 MAX_MESSAGES = 200
@@ -31,33 +34,7 @@ EFFECT_CURSOR_PATTERN = r"^[0-9]{1,14}\.[A-Za-z0-9_=-]{1,400}\.[A-Za-z0-9_=-]{1,
 MAX_INBOX = 200
 """Questions of an inbox in one answer."""
 INBOX_CURSOR_PATTERN = r"^[0-9]{1,14}\.=?[A-Za-z0-9_-]{1,80}$"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CURSOR_PATTERN = r"^[1-9][0-9]{0,15}\.[0-9]{1,6}$"
-
-
-class LookupRequest(BaseModel):
-    """A request in stream LOOKUPS; its answer is published to `answer_subject`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    request_id: str
-
-    @property
-    @abstractmethod
-    def subject(self) -> str: ...
-
-    @property
-    @abstractmethod
-    def answer_subject(self) -> str: ...
-
-
-class LookupAnswer(BaseModel):
-    """An answer; `problem` says why there is none."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    request_id: str
-    problem: str | None = None
 
 
 class DataRequested(LookupRequest):
@@ -305,6 +282,7 @@ Query = (
     | InboxRequested
     | ChatEffectsRequested
     | AppEffectsRequested
+    | ChatsRequested
 )
 """What is asked of persistence's own read models."""
 

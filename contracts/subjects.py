@@ -206,6 +206,11 @@ def snapshot_query(key: ChatKey, request: str) -> str:
     return f"mozaiks.query.snapshot.{chat_tokens(key)}.{request}"
 
 
+def chats_query(app: AppId, request: str) -> str:
+    """Subject of a request for a page of the chats of a user of an app."""
+    return f"mozaiks.query.chats.{token(app, 'app_id')}.{request}"
+
+
 def inbox_query(app: AppId, request: str) -> str:
     """Subject of a request for a page of an inbox of an app."""
     return f"mozaiks.query.inbox.{token(app, 'app_id')}.{request}"

@@ -1,6 +1,7 @@
 """Typed Python client of the Mozaiks Runtime."""
 
 from mozaiks_client.chat import Chat, EffectsPage
+from mozaiks_client.chat_list import ListedChat
 from mozaiks_client.client import Client
 from mozaiks_client.errors import ApiError, ServiceUnavailableError
 from mozaiks_client.frames import Frame, Page, UnknownData
@@ -14,6 +15,7 @@ __all__ = [
     "EffectsPage",
     "Frame",
     "InboxQuestion",
+    "ListedChat",
     "Page",
     "ServiceUnavailableError",
     "UnknownData",

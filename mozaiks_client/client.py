@@ -11,6 +11,7 @@ import httpx
 
 from contracts.ids import new_message_id
 from mozaiks_client.chat import Chat, Pauses
+from mozaiks_client.chat_list import ListedChat
 from mozaiks_client.errors import ApiError, ServiceUnavailableError
 from mozaiks_client.http import Requests, Token, quoted
 from mozaiks_client.inbox import AnswerLink, InboxQuestion, questions_of
@@ -79,6 +80,37 @@ class Client:
         path = f"/api/chats/{quoted(self.app)}/{quoted(workflow)}/start"
         answer = await self._requests.send("POST", path, json=body, repeatable=True)
         return self.chat(answer.json()["chat_id"], workflow)
+
+    async def chats(
+        self,
+        search: str = "",
+        *,
+        place: str = "active",
+        status: Sequence[str] = (),
+        workflow: Sequence[str] = (),
+        limit: int = 50,
+    ) -> AsyncGenerator[ListedChat, None]:
+        """The user's chats, the one that changed last first; `limit` is the size of a page.
+
+        `search` are words that all occur in a title, or together in one message. `place` is `active`,
+        `archived` or `deleted`. Raises ApiError, ServiceUnavailableError.
+        """
+        path = f"/api/users/{quoted(self.app)}/{quoted(self.user)}/chats"
+        query: dict[str, Any] = {
+            "search": search,
+            "place": place,
+            "status": list(status),
+            "workflow": list(workflow),
+            "limit": limit,
+        }
+        while True:
+            answer = await self._requests.send("GET", path, params=query, repeatable=True)
+            page = answer.json()
+            for row in page["chats"]:
+                yield ListedChat.of(row)
+            if page["next"] is None:
+                return
+            query["cursor"] = page["next"]
 
     async def inbox(
         self, *, roles: Sequence[str] = (), limit: int = 50

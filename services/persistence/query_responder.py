@@ -9,6 +9,7 @@ from faststream import StreamMessage
 from nats.aio.msg import Msg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from contracts.chat_pages import ChatsRequested
 from contracts.chat_snapshot import ChatSnapshot
 from contracts.codec import describe
 from contracts.effects import CallEffect, effects_of
@@ -36,6 +37,7 @@ from contracts.lookups import (
 from contracts.subjects import InvalidSubjectError
 from services.chassis.consumers.errors import UnprocessableMessageError
 from services.chassis.nats.unavailable import ServerUnavailableError
+from services.persistence.chat_lists import list_chats
 from services.persistence.domain.effect_page import cursor_of, place_of, turns_by_chat
 from services.persistence.domain.transcript_page import PageLimits, cut_page, read_window
 from services.persistence.store.interface import (
@@ -104,6 +106,8 @@ class QueryResponder:
                 return await self._chat_effects(query)
             case AppEffectsRequested():
                 return await self._app_effects(query)
+            case ChatsRequested():
+                return await list_chats(self._store, query)
             case _:
                 assert_never(query)
 
@@ -240,6 +244,7 @@ _KINDS: dict[str, type[Query]] = {
     "inbox": InboxRequested,
     "effects": ChatEffectsRequested,
     "app_effects": AppEffectsRequested,
+    "chats": ChatsRequested,
 }
 
 

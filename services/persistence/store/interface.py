@@ -10,11 +10,21 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from contracts.catalogue import ChatStatus
+from contracts.chat_pages import ChatCursor, ChatPlace
 from contracts.chat_snapshot import NO_TOTALS, ChatSnapshot, ChatTotals
 from contracts.effects import EffectRecord
 from contracts.envelope import Envelope
 from contracts.event_log import EMPTY, Head, StoredEvent
-from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, StreamSeq, WorkflowName
+from contracts.ids import (
+    AgentName,
+    AppId,
+    ChatId,
+    ChatKey,
+    Seq,
+    StreamSeq,
+    UserId,
+    WorkflowName,
+)
 from contracts.large_values import LargeValue
 from contracts.lookups import InboxCursor
 from contracts.subjects import chat_tokens
@@ -179,6 +189,28 @@ class TimeSpan(NamedTuple):
     until: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ChatFilter:
+    """Which of a user's chats are listed; of statuses and workflows, none means all."""
+
+    app: AppId
+    user: UserId
+    place: ChatPlace = "active"
+    statuses: tuple[ChatStatus, ...] = ()
+    workflows: tuple[WorkflowName, ...] = ()
+
+    def admits(self, session: Session) -> bool:
+        """Whether a chat is listed."""
+        if (session.app_id, session.user_id) != (self.app, self.user):
+            return False
+        place = "archived" if session.is_archived else "active"
+        return (
+            self.place == ("deleted" if session.deleted_at is not None else place)
+            and (not self.statuses or session.status in self.statuses)
+            and (not self.workflows or session.workflow_name in self.workflows)
+        )
+
+
 class Store(Protocol):
     """Every method raises StoreUnavailableError where the database does not answer."""
 
@@ -253,6 +285,23 @@ class Store(Protocol):
 
         Those that have waited longest come first, from the one after a cursor on.
         """
+
+    async def chats(
+        self, wanted: ChatFilter, after: ChatCursor | None, limit: int
+    ) -> list[Session]:
+        """A user's chats, the one that changed last first, from the one after a cursor on."""
+
+    async def newest_with_words(
+        self, key: ChatKey, words: Sequence[str], agents: Collection[AgentName]
+    ) -> str | None:
+        """The newest message of a chat that has all these words; None if there is none.
+
+        Only what users see counts: texts of the user and of these agents, of all where there are
+        none, and nothing hidden.
+        """
+
+    async def erasable(self, before: datetime, limit: int) -> list[ChatKey]:
+        """The deleted chats, of all apps, that may be erased since before a time; the oldest first."""
 
     def all_sessions(self) -> AsyncIterator[Session]:
         """The sessions of all chats, as far as they can be read."""

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import reduce
 from typing import Any
 
+from contracts.chat_pages import ChatCursor
 from contracts.chat_snapshot import NO_TOTALS, ChatTotals
 from contracts.effects import DispatchRecord, EffectRecord
-from contracts.ids import AppId, ChatKey, Seq, WorkflowName
+from contracts.events.turn import USER
+from contracts.ids import AgentName, AppId, ChatKey, Seq, WorkflowName
 from contracts.inbox import waiting_for, waiting_since
 from contracts.large_values import LargeValue
 from contracts.lookups import InboxCursor
@@ -16,6 +19,7 @@ from services.persistence.store.document_query import DocumentQuery
 from services.persistence.store.interface import (
     ArchivedEvent,
     ArchiveRecord,
+    ChatFilter,
     ChatStats,
     EffectPlace,
     EffectStart,
@@ -27,6 +31,7 @@ from services.persistence.store.interface import (
     is_newer,
     supersedes,
 )
+from services.persistence.store.word_search import has_words
 
 
 class MemoryStore:
@@ -163,6 +168,38 @@ class MemoryStore:
         place = None if after is None else (after.since, token(after.chat_id))
         rest = [one for one in found if place is None or one[:2] > place]
         return [session for _, _, session in sorted(rest, key=lambda one: one[:2])[:limit]]
+
+    async def chats(
+        self, wanted: ChatFilter, after: ChatCursor | None, limit: int
+    ) -> list[Session]:
+        found = [
+            ((session.last_updated_at, token(session.chat_id)), session)
+            for session in self._sessions.values()
+            if wanted.admits(session)
+        ]
+        place = None if after is None else (after.updated_at, token(after.chat_id))
+        rest = [one for one in found if place is None or one[0] < place]
+        return [session for _, session in sorted(rest, key=lambda one: one[0], reverse=True)][
+            :limit
+        ]
+
+    async def newest_with_words(
+        self, key: ChatKey, words: Sequence[str], agents: Collection[AgentName]
+    ) -> str | None:
+        for message in reversed(await self.messages(key)):
+            is_shown = not message.hidden and message.role != "tool"
+            is_visible = not agents or message.agent in (*agents, USER)
+            if is_shown and is_visible and has_words(message.content or "", words):
+                return message.content
+        return None
+
+    async def erasable(self, before: datetime, limit: int) -> list[ChatKey]:
+        due = [
+            (session.erasable_at, session.key)
+            for session in self._sessions.values()
+            if session.erasable_at is not None and session.erasable_at < before
+        ]
+        return [key for _, key in sorted(due)[:limit]]
 
     async def archive_records(self, key: ChatKey) -> AsyncIterator[ArchiveRecord]:
         events = self._archive.get(key, {})

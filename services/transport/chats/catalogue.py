@@ -93,6 +93,14 @@ class WorkflowCatalogue:
         card = (await self.cards()).get(name)
         return frozenset(card.visual_agents if card is not None else ())
 
+    async def all_visible_agents(self) -> dict[WorkflowName, list[AgentName]]:
+        """By workflow, the agents whose messages users see; not of workflows that show all of them.
+
+        Raises NatsUnavailableError.
+        """
+        cards = (await self.cards()).values()
+        return {card.name: card.visual_agents for card in cards if card.visual_agents}
+
 
 def not_loaded(name: str) -> str:
     """What users hear; the problems name files and code, which are for operators."""

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TypeVar
 
+from contracts.chat_pages import ChatsFound, ChatsRequested
 from contracts.ids import AgentName, AppId, WorkflowName, new_message_id
 from contracts.lookups import (
     AppEffectsRequested,
@@ -102,6 +103,10 @@ class ReadModels:
             limit=limit,
         )
         return await self._ask(query, InboxFound)
+
+    async def chats(self, query: ChatsRequested) -> ChatsFound:
+        """A page of a user's chats."""
+        return await self._ask(query, ChatsFound)
 
     async def _ask(self, query: Query, kind: type[Answer]) -> Answer:
         try:

@@ -2,11 +2,14 @@
 
 from datetime import datetime
 from hashlib import sha256
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from litestar.openapi.spec import Example, OpenAPIType, Schema
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
+from contracts.catalogue import ChatStatus
+from contracts.chat_pages import CHAT_CURSOR_PATTERN, MAX_SEARCH_CHARS, ChatPlace
+from contracts.chat_pages import MAX_CHATS as MAX_USER_CHATS
 from contracts.lookups import (
     CURSOR_PATTERN,
     EFFECT_CURSOR_PATTERN,
@@ -121,6 +124,62 @@ RolesQuery = Annotated[
             "items": Schema(type=OpenAPIType.STRING),
         },
         examples=[Example(value=["finance"])],
+    ),
+]
+UserChatCursorQuery = Annotated[
+    str | None,
+    QueryParameter(
+        name="cursor",
+        description="The `next` of the page before; left out for the first page.",
+        pattern=CHAT_CURSOR_PATTERN,
+        schema_extra=_optional(OpenAPIType.STRING),
+        examples=[Example(value="1764072000000.c-1")],
+    ),
+]
+UserChatLimitQuery = Annotated[int, _limit(MAX_USER_CHATS, 20)]
+SearchQuery = Annotated[
+    str,
+    QueryParameter(
+        name="search",
+        description="Words that all occur in the title of a chat, or together in one message of it, in"
+        " any case and within other words, too.",
+        max_length=MAX_SEARCH_CHARS,
+        examples=[Example(value="bread")],
+    ),
+]
+ChatPlaceQuery = Annotated[
+    ChatPlace,
+    QueryParameter(
+        name="place",
+        description="Which chats: `active` are neither archived nor deleted; `deleted` ones can be"
+        " undeleted.",
+        examples=[Example(value="active")],
+    ),
+]
+ChatStatusQuery = Annotated[
+    list[ChatStatus] | None,
+    QueryParameter(
+        name="status",
+        description="Only chats with one of these statuses.",
+        schema_extra={
+            "one_of": None,
+            "type": OpenAPIType.ARRAY,
+            "items": Schema(type=OpenAPIType.STRING, enum=list(get_args(ChatStatus))),
+        },
+        examples=[Example(value=["waiting"])],
+    ),
+]
+WorkflowNamesQuery = Annotated[
+    list[str] | None,
+    QueryParameter(
+        name="workflow",
+        description="Only chats of one of these workflows.",
+        schema_extra={
+            "one_of": None,
+            "type": OpenAPIType.ARRAY,
+            "items": Schema(type=OpenAPIType.STRING),
+        },
+        examples=[Example(value=["HelloWorld"])],
     ),
 ]
 EffectLimitQuery = Annotated[int, _limit(MAX_EFFECTS, 50)]

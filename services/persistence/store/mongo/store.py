@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 from typing import TypeVar
 
@@ -14,16 +14,18 @@ from pydantic import BaseModel, Field, ValidationError
 from pymongo.asynchronous.database import AsyncDatabase
 
 from contracts.catalogue import ChatStatus
+from contracts.chat_pages import ChatCursor
 from contracts.chat_snapshot import NO_TOTALS, ChatTotals
 from contracts.codec import describe
 from contracts.effects import EffectRecord
-from contracts.ids import AppId, ChatId, ChatKey, Seq, WorkflowName
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, WorkflowName
 from contracts.large_values import LargeValue
 from contracts.lookups import EPOCH, InboxCursor
 from services.persistence.store.interface import (
     PAGE,
     ArchivedEvent,
     ArchiveRecord,
+    ChatFilter,
     ChatStats,
     DatabaseState,
     EffectPlace,
@@ -42,6 +44,7 @@ from services.persistence.store.mongo.bulk_writes import (
     supersede,
     write,
 )
+from services.persistence.store.mongo.chat_filters import chats_filter, shown_with_words
 from services.persistence.store.mongo.client import Client, Record, translated_errors
 from services.persistence.store.mongo.collections import create_collections
 from services.persistence.store.mongo.compatibility import (
@@ -273,6 +276,34 @@ class MongoStore:
         chats = self._sessions.find(query).sort("waiting_since", "_id").limit(limit)
         return [document.to_session() async for document in readable(chats)]
 
+    async def chats(
+        self, wanted: ChatFilter, after: ChatCursor | None, limit: int
+    ) -> list[Session]:
+        query = chats_filter(wanted)
+        if after is not None:
+            place = chat_record_id(wanted.app, after.chat_id)
+            query["$or"] = [
+                {"last_updated_at": {"$lt": after.updated_at}},
+                {"last_updated_at": after.updated_at, "_id": {"$lt": place}},
+            ]
+        chats = self._sessions.find(query).sort("-last_updated_at", "-_id").limit(limit)
+        return [document.to_session() async for document in readable(chats)]
+
+    async def newest_with_words(
+        self, key: ChatKey, words: Sequence[str], agents: Collection[AgentName]
+    ) -> str | None:
+        query = {**chat_range(key), **shown_with_words(words, agents)}
+        found = self._messages.find(query, projection_model=_Content).sort("-_id").limit(1)
+        with translated_errors():
+            return next((one.content for one in await found.to_list()), None)
+
+    async def erasable(self, before: datetime, limit: int) -> list[ChatKey]:
+        query = {"erasable_at": {"$gt": EPOCH, "$lt": before}}
+        found = self._sessions.find(query, projection_model=_Key)
+        with translated_errors():
+            due = await found.sort("erasable_at", "_id").limit(limit).to_list()
+        return [ChatKey(one.app_id, one.chat_id) for one in due]
+
     async def messages(self, key: ChatKey) -> list[Message]:
         return [message async for message in self.messages_from(key, Seq(1))]
 
@@ -438,6 +469,10 @@ class _Key(BaseModel):
     id: str = Field(alias="_id")
     app_id: AppId
     chat_id: ChatId
+
+
+class _Content(BaseModel):
+    content: str
 
 
 class _Id(BaseModel):

@@ -1,0 +1,39 @@
+"""Filters of MongoDB for lists of a user's chats, and for a search in a chat's messages. Pure."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from contracts.chat_pages import ChatPlace
+from contracts.events.turn import USER
+from contracts.ids import AgentName
+from services.persistence.store.interface import ChatFilter
+from services.persistence.store.mongo.client import Record
+
+_NOT_DELETED: Record = {"deleted_at": None}
+PLACES: Mapping[ChatPlace, Record] = {
+    "active": {**_NOT_DELETED, "is_archived": {"$ne": True}},
+    "archived": {**_NOT_DELETED, "is_archived": True},
+    "deleted": {"deleted_at": {"$ne": None}},
+}
+
+
+def chats_filter(wanted: ChatFilter) -> Record:
+    """The sessions that are listed. Index `app_user` finds those of the user."""
+    query: Record = {"app_id": wanted.app, "user_id": wanted.user, **PLACES[wanted.place]}
+    if wanted.statuses:
+        query["status"] = {"$in": list(wanted.statuses)}
+    if wanted.workflows:
+        query["workflow_name"] = {"$in": list(wanted.workflows)}
+    return query
+
+
+def shown_with_words(words: Sequence[str], agents: Collection[AgentName]) -> Record:
+    """The messages that users see and that have all these words, in any case.
+
+    `agents` are those whose messages are seen beside the user's, none: all.
+    """
+    shown: Record = {"hidden": False, "role": {"$ne": "tool"}}
+    if agents:
+        shown["agent"] = {"$in": [*agents, USER]}
+    words_ = [{"content": {"$regex": re.escape(word), "$options": "i"}} for word in words]
+    return {**shown, "$and": words_} if words_ else shown
