@@ -314,3 +314,35 @@ def test_a_message_that_waits_says_so_until_an_agent_reads_it(page: Page) -> Non
     page.get_by_test_id("question-input").last.fill("Bread")
     page.get_by_test_id("question-send").last.click()
     expect(own.filter(has_text="waits")).to_have_count(0, timeout=PATIENCE)
+
+
+def test_chats_are_searched_renamed_archived_and_deleted(page: Page) -> None:
+    page.get_by_test_id("user").fill("lister")
+    page.get_by_test_id("user").press("Enter")
+    answers = {"prompt": "Bread shop", "confirm": ""}
+    page.on("dialog", lambda asked: asked.accept(answers[asked.type]))
+    chats = page.get_by_test_id("chat-item")
+    for number, words in enumerate(("Sourdough", "Croissants"), start=1):
+        page.get_by_test_id("new-chat-HelloWorld").click()
+        expect(chats).to_have_count(number, timeout=PATIENCE)  # the new one is open
+        expect(page.get_by_test_id("composer")).to_be_enabled(timeout=PATIENCE)
+        page.get_by_test_id("composer").fill(words)
+        page.get_by_test_id("send").click()
+        expect(chats.filter(has_text=words)).to_be_visible(timeout=PATIENCE)
+
+    page.get_by_test_id("search").fill("you said: “sourd")
+    expect(chats).to_have_count(1, timeout=PATIENCE)
+    expect(page.get_by_test_id("excerpt")).to_contain_text("You said", timeout=PATIENCE)
+    page.get_by_label("Rename, archive or delete Sourdough").click()
+    page.get_by_role("button", name="Rename Sourdough").click()
+    expect(chats).to_contain_text("Bread shop", timeout=PATIENCE)
+    page.get_by_test_id("search").fill("")
+    expect(chats).to_have_count(2, timeout=PATIENCE)
+
+    page.get_by_label("Rename, archive or delete Bread shop").click()
+    page.get_by_role("button", name="Archive Bread shop").click()
+    expect(chats).to_have_count(1, timeout=PATIENCE)
+    page.get_by_label("Rename, archive or delete Croissants").click()
+    page.get_by_role("button", name="Delete Croissants").click()
+    expect(page.get_by_text("Nothing yet. Start one above.")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("composer")).to_be_hidden(timeout=PATIENCE)

@@ -21,6 +21,19 @@ export const diagnostics = () => ask("GET", ["api", "workflows", "diagnostics"])
 
 export const sessions = (app, user) => ask("GET", ["api", "sessions", "list", app, user]);
 
+/** Chats whose title, or one message, has all the words. */
+export const search = (app, user, words) =>
+  ask("GET", ["api", "users", app, user, "chats"], undefined, { search: words, limit: 50 });
+
+export const rename = ({ app, chat }, user, title) =>
+  ask("POST", ["api", "chats", app, chat, "rename"], { user_id: user, title });
+
+export const archive = ({ app, chat }, user) =>
+  ask("POST", ["api", "chats", app, chat, "archive"], { user_id: user });
+
+export const remove = ({ app, chat }, user) =>
+  ask("DELETE", ["api", "chats", app, chat], undefined, { user_id: user });
+
 /** `request` names this wish: told twice, it is still one chat. */
 export const start = (app, workflow, user, request) =>
   ask("POST", ["api", "chats", app, workflow, "start"], {

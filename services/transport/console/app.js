@@ -10,9 +10,11 @@ import { View } from "./view.js";
 const CHATS_EVERY = 5_000;
 const WORKFLOWS_EVERY = 30_000;
 const SOON = 3_000;
+const SEARCH_AFTER = 300;
 
 const app = keptField("app", "local-dev");
 const user = keptField("user", "56132");
+const searched = document.getElementById("search");
 const wishes = new Map(); // a start that failed on the way is asked for again under its own name
 
 let me = { signed_in: false };
@@ -22,6 +24,7 @@ let place = null;
 let state = EMPTY;
 let connection = null;
 let drawing = false;
+let searching = 0; // the timer of the next search, while someone types
 let earlier = { loading: false, fault: "" }; // the page of earlier events that is being read
 
 const view = new View({
@@ -39,6 +42,9 @@ const view = new View({
   cancel: () => api.cancel(place, user.value),
   complain: (message) => hear({ type: "chat.error", data: { message } }),
   reconnect: () => connection?.now(),
+  rename: (chat, title) => changeList(api.rename, chat, title),
+  archive: (chat) => changeList(api.archive, chat),
+  remove: (chat) => changeList(api.remove, chat),
   showEarlier,
   beginAgain: () => begin(place.workflow).catch(({ message }) => hear({ type: "chat.error", data: { message } })),
 });
@@ -86,7 +92,7 @@ function turn() {
   earlier = { loading: false, fault: "" };
   if (place) app.value = place.app;
   view.turnTo(place);
-  view.sidebar.showChats(chats, place?.chat);
+  view.sidebar.showChats(chats, place?.chat, searched.value.trim());
   if (place) connect();
 }
 
@@ -152,14 +158,28 @@ async function refreshWorkflows() {
 async function refreshChats() {
   const asked = [app.value, user.value];
   try {
-    const { sessions } = await api.sessions(...asked);
-    if (asked[0] !== app.value || asked[1] !== user.value) return; // an answer for someone else
-    chats = sessions;
-    view.sidebar.showChats(chats, place?.chat);
+    const words = searched.value.trim();
+    const listed = words ? (await api.search(...asked, words)).chats : (await api.sessions(...asked)).sessions;
+    // An answer for someone else, or to other words.
+    if (asked[0] !== app.value || asked[1] !== user.value || words !== searched.value.trim()) return;
+    chats = listed;
+    view.sidebar.showChats(chats, place?.chat, words);
     draw();
   } catch (error) {
     view.sidebar.chatsFault(error.message);
   }
+}
+
+/** The lists have it a moment later: so the row changes at once. */
+async function changeList(deed, { chat_id }, title) {
+  await deed({ app: app.value, chat: chat_id }, user.value, title);
+  chats = chats.flatMap((chat) => {
+    if (chat.chat_id !== chat_id) return [chat];
+    return title ? [{ ...chat, title }] : [];
+  });
+  if (deed === api.remove && place?.chat === chat_id) window.location.hash = "";
+  view.sidebar.showChats(chats, place?.chat, searched.value.trim());
+  draw();
 }
 
 /** Whom the token speaks for; what is wrong with it, the lists will say. */
@@ -178,6 +198,10 @@ async function repeat(deed, pauseAfter) {
 
 takeToken(window.location, window.history, localStorage);
 await identify();
+searched.addEventListener("input", () => {
+  clearTimeout(searching);
+  searching = setTimeout(refreshChats, SEARCH_AFTER);
+});
 window.addEventListener("hashchange", turn);
 window.addEventListener("online", () => connection?.now());
 turn();

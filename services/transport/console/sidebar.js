@@ -32,10 +32,11 @@ export class Sidebar {
       el("li", {}, el("strong", {}, name), el("ul", {}, ...lines.map((line) => el("li", {}, line))))));
   }
 
-  showChats(chats, current) {
-    if (this.#isShown("chats", [chats, current])) return;
+  /** `words` are those that the chats were searched for. */
+  showChats(chats, current, words = "") {
+    if (this.#isShown("chats", [chats, current, words])) return;
     this.#parts.chats.replaceChildren(...chats.map((chat) => this.#chat(chat, current)));
-    say(this.#parts.chatsNote, chats.length > 0 ? "" : "Nothing yet. Start one above.");
+    say(this.#parts.chatsNote, chats.length > 0 ? "" : words ? "No chat has these words." : "Nothing yet. Start one above.");
   }
 
   workflowsFault(message) {
@@ -80,6 +81,10 @@ export class Sidebar {
   #chat(chat, current) {
     const status = STATUS_OF_NUMBER[chat.status] ?? chat.status;
     const title = chat.title || chat.workflow_name;
+    return el("div.chat-row", {}, this.#link(chat, current, status, title), this.#menu(chat, title));
+  }
+
+  #link(chat, current, status, title) {
     return el("a.chat", {
       href: this.#deeds.linkTo(chat), "data-testid": "chat-item", "data-chat": chat.chat_id,
       "aria-current": chat.chat_id === current ? "page" : null,
@@ -87,9 +92,31 @@ export class Sidebar {
     el("span.dot", { "data-status": status, title: STATUS_WORDS[status] ?? status }),
     el("span.chat-title", {}, title),
     el("span.chat-facts", {}, chat.title ? `${chat.workflow_name} · ` : "", when(chat.last_updated_at ?? chat.created_at)),
+    chat.excerpt ? el("span.chat-facts", { "data-testid": "excerpt" }, chat.excerpt) : "",
     el("span.unseen", {}, `, ${STATUS_WORDS[status] ?? status}`));
   }
+
+  #menu(chat, title) {
+    const note = el("span.card-fault", { role: "alert" });
+    const act = (deed) => deed().catch(({ message }) => say(note, message));
+    const button = (words, deed) =>
+      el("button.plain", { type: "button", "aria-label": `${words} ${title}`, onclick: () => act(deed) }, words);
+    return el("details.chat-menu", { "data-testid": "chat-menu" },
+      el("summary", { "aria-label": `Rename, archive or delete ${title}`, title: "Rename, archive, delete" }, "⋯"),
+      el("div.chat-deeds", {},
+        button("Rename", async () => {
+          const named = window.prompt("Title of the chat", title)?.trim();
+          if (named) await this.#deeds.rename(chat, named);
+        }),
+        button("Archive", () => this.#deeds.archive(chat)),
+        button("Delete", async () => {
+          if (window.confirm(SURE)) await this.#deeds.remove(chat);
+        }), note));
+  }
 }
+
+/** What is asked before a chat is deleted. */
+const SURE = "Delete this chat? Its answer is stopped, and after a while it is erased.";
 
 function when(time) {
   const instant = new Date(time);
