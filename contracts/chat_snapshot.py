@@ -15,6 +15,7 @@ from contracts.events import Event
 from contracts.events.chat import (
     ChatCancelled,
     ChatCompleted,
+    ChatErased,
     ChatFailed,
     ChatStarted,
     UserMessageReceived,
@@ -48,6 +49,8 @@ from contracts.frozen import replace, write
 from contracts.ids import AgentName, AppId, ChatId, ChatKey, QuestionId, Seq, UserId, WorkflowName
 from contracts.prices import PRICES, Prices, recorded_cost
 
+ERASED = "erased"
+"""The end reason of a chat of which only the numbers are left."""
 MAX_PROMPT_CHARS = 300
 """Of a question's prompt, in a snapshot."""
 MAX_OPTIONS = 12
@@ -172,6 +175,16 @@ class ChatTotals:
             self.cost + more.cost,
         )
 
+    def minus(self, less: "ChatTotals") -> "ChatTotals":
+        return ChatTotals(
+            self.agent_turns - less.agent_turns,
+            self.tool_calls - less.tool_calls,
+            self.errors - less.errors,
+            self.prompt_tokens - less.prompt_tokens,
+            self.completion_tokens - less.completion_tokens,
+            self.cost - less.cost,
+        )
+
 
 NO_TOTALS = ChatTotals()
 _TURN = ChatTotals(agent_turns=1)
@@ -230,6 +243,10 @@ class ChatSnapshot:
         return ChatKey(self.app_id, self.chat_id)
 
     @property
+    def is_erased(self) -> bool:
+        return self.end_reason == ERASED and self.user_id is None
+
+    @property
     def completed_at(self) -> datetime | None:
         """When the chat ended as its workflow meant it to; `ended_at`, however it ended."""
         return self.ended_at if self.status == "completed" else None
@@ -247,8 +264,8 @@ class SnapshotChanges(TypedDict, total=False):
     created_at: datetime
     last_updated_at: datetime
     last_seq: Seq
-    user_id: UserId
-    cache_seed: int
+    user_id: UserId | None
+    cache_seed: int | None
     client_request_id: str | None
     title: str
     is_archived: bool
@@ -350,6 +367,8 @@ def changes(
             made |= _ended("failed", code, time)
         case ChatCancelled(reason=reason):
             made |= _ended("cancelled", reason, time)
+        case ChatErased():
+            made |= _erased(event)
         case _:
             pass
     return made
@@ -428,6 +447,35 @@ def _ended(status: ChatStatus, reason: str, time: datetime) -> SnapshotChanges:
         "turn_started_at": None,
         "open_questions": (),
     }
+
+
+def _erased(event: ChatErased) -> SnapshotChanges:
+    """Everything but the ids and the numbers, whatever the snapshot had before."""
+    return {
+        **_ended(event.status, ERASED, to_milliseconds(event.ended_at)),
+        "created_at": to_milliseconds(event.created_at),
+        "user_id": None,
+        "cache_seed": None,
+        "client_request_id": None,
+        "title": "",
+        "is_archived": False,
+        "deleted_at": None,
+        "erasable_at": None,
+        "last_artifact": None,
+        "totals": totals_of_erased(event),
+    }
+
+
+def totals_of_erased(event: ChatErased) -> ChatTotals:
+    """The totals of the events that are erased."""
+    return ChatTotals(
+        agent_turns=event.agent_turns,
+        tool_calls=event.tool_calls,
+        errors=event.errors,
+        prompt_tokens=event.prompt_tokens,
+        completion_tokens=event.completion_tokens,
+        cost=event.cost,
+    )
 
 
 def title_of(text: str) -> str:

@@ -4,8 +4,9 @@ A message of stream EVENTS holds the events of one decision in order, one JSON e
 canonical bytes of an event are its line, and its digest is their SHA-256 (base64url, unpadded). Each
 event carries the digest of the one before it. A message counts as part of its chat when every line is
 an envelope of the chat that its subject names, of the branch that its subject names, readable in the
-version it states, and follows the last event that counts: the next `seq`, and its digest. Whatever
-else lies in the stream is no event of the chat, for every reader alike.
+version it states, and follows the last event that counts: the next `seq`, and its digest. Only
+`chat.erased` may leave a gap before it: what it followed is erased. Whatever else lies in the stream
+is no event of the chat, for every reader alike.
 """
 
 from base64 import urlsafe_b64encode
@@ -18,6 +19,7 @@ from contracts import codec, large_values
 from contracts.codec import Fact, Origin, UnknownEventTypeError, UnreadableMessageError
 from contracts.envelope import Envelope
 from contracts.events import Event
+from contracts.events.chat import ChatErased
 from contracts.events.turn import ToolReturned
 from contracts.frozen import replace
 from contracts.ids import ChatKey, Seq
@@ -79,6 +81,11 @@ class StoredEvent:
         return StoredEvent(envelope, event, self.data)
 
     @property
+    def is_erasure(self) -> bool:
+        """Whether it says that the events before it are erased."""
+        return isinstance(self.event, ChatErased)
+
+    @property
     def fact(self) -> Fact | None:
         """The decoded event; None for a type of a newer release, which readers skip."""
         return None if self.event is None else Fact(self.envelope, self.event)
@@ -101,8 +108,15 @@ class Decision:
         return self.events[-1].head
 
     def follows(self, head: Head) -> bool:
-        """Whether it comes right after the last event that counts."""
+        """Whether it comes right after the last event that counts, or after it where it erases all."""
+        if self.is_erasure:
+            return self.first.seq > head.seq
         return self.first.seq == head.seq + 1 and (self.first.previous or "") == head.digest
+
+    @property
+    def is_erasure(self) -> bool:
+        """Whether it says that the events before it are erased."""
+        return self.events[0].is_erasure
 
     @property
     def large(self) -> tuple[LargeValue, ...]:

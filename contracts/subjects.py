@@ -34,6 +34,8 @@ ATTACHMENTS = "attachments"
 """An object store: files that users uploaded."""
 VALUES = "values"
 """An object store: large values of events, by chat and digest."""
+ERASURES = "erasures"
+"""Erasures that were asked for, and what became of them."""
 
 ALL_COMMANDS = "mozaiks.cmd.>"
 ALL_TIMERS = "mozaiks.timer.>"
@@ -350,6 +352,44 @@ def user_summaries_prefix(app: AppId, user: UserId) -> str:
     return f"{token(app, 'app_id')}.{token(user, 'user_id')}"
 
 
+def commands_and_timers_of(key: ChatKey) -> tuple[str, str]:
+    """The filters for one chat's commands and timers of every kind."""
+    return f"mozaiks.cmd.{_place(key)}.>", f"mozaiks.timer.{_place(key)}.>"
+
+
+def lookups_of(key: ChatKey) -> tuple[str, ...]:
+    """The filters for one chat's lookups and queries, and for the answers to them."""
+    chat = chat_tokens(key)
+    kinds = ("lookup", "query.*", "found", "found.*")
+    return tuple(f"mozaiks.{kind}.{chat}.>" for kind in kinds)
+
+
+def dead_letters_of(key: ChatKey) -> tuple[str, ...]:
+    """The filters for the dead letters of one chat's events, commands and lookups."""
+    place, chat = _place(key), chat_tokens(key)
+    ends = (f"evt.{place}", f"cmd.{place}", f"lookup.{chat}", f"query.*.{chat}")
+    return tuple(f"mozaiks.dlq.*.{end}.>" for end in ends)
+
+
+def summaries_of(key: ChatKey) -> str:
+    """The filter for a chat's row in the list of its user, whoever that is."""
+    chat = token(key.chat, "chat_id")
+    return bucket_subject(CHATS, f"{token(key.app, 'app_id')}.*.{chat}")
+
+
+def answers_of(app: AppId) -> str:
+    """The filter for an app's recorded model answers."""
+    return bucket_subject(ANSWERS, f"{token(app, 'app_id')}.>")
+
+
+def erasure_key(app: AppId, user: UserId | None = None, chat: ChatId | None = None) -> str:
+    """The key of what is to be erased: a chat, all chats of a user, or all of an app."""
+    whole = token(app, "app_id")
+    if chat is not None:
+        return f"{whole}.chat.{token(chat, 'chat_id')}"
+    return f"{whole}.app" if user is None else f"{whole}.user.{token(user, 'user_id')}"
+
+
 def bucket_stream(bucket: str) -> str:
     """The stream behind a JetStream key-value bucket (NATS ADR-8)."""
     return f"KV_{bucket}"
@@ -358,6 +398,19 @@ def bucket_stream(bucket: str) -> str:
 def object_stream(store: str) -> str:
     """The stream behind a JetStream object store (NATS ADR-20)."""
     return f"OBJ_{store}"
+
+
+def object_meta(store: str, name: str) -> str:
+    """Subject of the description of one object."""
+    return f"$O.{store}.M.{urlsafe_b64encode(name.encode()).decode()}"
+
+
+def object_name(meta: str) -> str:
+    """The name of the object that a subject of `object_meta` describes. Raises InvalidSubjectError."""
+    try:
+        return urlsafe_b64decode(meta.rpartition(".")[2]).decode()
+    except (Base64Error, ValueError) as broken:
+        raise InvalidSubjectError(meta) from broken
 
 
 def object_chunks(store: str, nuid: str) -> str:

@@ -8,6 +8,7 @@ from contracts.events.chat import (
     AttachmentUploaded,
     ChatCancelled,
     ChatCompleted,
+    ChatErased,
     ChatFailed,
     ChatStarted,
     CommandGivenUp,
@@ -71,6 +72,7 @@ Event = (
     | ChatUnarchived
     | ChatDeleted
     | ChatUndeleted
+    | ChatErased
     | SpeakerSelected
     | ConversationProcessed
     | ModelRequested

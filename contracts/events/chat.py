@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from contracts.envelope import Instant
 from contracts.events.body import EventBody
 from contracts.ids import AgentName, Seq, UserId
 from contracts.subjects import Category
@@ -162,3 +163,23 @@ class ChatCancelled(EventBody):
     type: ClassVar[str] = "chat.cancelled"
     user_id: UserId
     reason: str = ""
+
+
+class ChatErased(EventBody):
+    """What the chat held is erased, by its operator's wish; only its numbers are left.
+
+    It is the last event of a chat, and the only one that counts without the events before it, which
+    are removed from the log. `status` is how the chat ended, `cancelled` if it had not; the numbers
+    are the totals of its events, `cost` in US dollars. It names no user.
+    """
+
+    type: ClassVar[str] = "chat.erased"
+    status: Literal["completed", "failed", "cancelled"]
+    created_at: Instant
+    ended_at: Instant
+    agent_turns: int = 0
+    tool_calls: int = 0
+    errors: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0

@@ -170,6 +170,8 @@ class MetricsState:
         if not decision.follows(known):
             self.rejected += 1
             return event_log.why_it_does_not_follow(decision, known)
+        if decision.is_erasure and chat is None and self.chats.has_evicted:
+            return None  # all of it may be counted already
         self._count(decision, chat)
         return None
 

@@ -5,9 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from contracts.chat_snapshot import NO_TOTALS, ChatSnapshot, ChatTotals, Fold, added_by
+from contracts.chat_snapshot import (
+    NO_TOTALS,
+    ChatSnapshot,
+    ChatTotals,
+    Fold,
+    added_by,
+    totals_of_erased,
+)
 from contracts.event_log import EMPTY, Head, StoredEvent
 from contracts.events import Event
+from contracts.events.chat import ChatErased
 from contracts.events.turn import (
     ToolDispatched,
     ToolReturned,
@@ -91,13 +99,18 @@ class Observation(NamedTuple):
 def observe(
     chat: ChatMetrics, events: Sequence[StoredEvent], prices: Prices, label: Label
 ) -> Observation:
-    """What the next events of a chat add; `label` is the app and the workflow that they count for."""
+    """What the next events of a chat add; `label` is the app and the workflow that they count for.
+
+    An event that erases the chat adds what was erased before it was seen.
+    """
     fold, totals = Fold(chat), NO_TOTALS
     turns: list[float] = []
     samples: list[Sample] = []
     last_turn, dispatches = chat.last_turn_duration_sec, chat.dispatches
     for stored in events:
         event, since = stored.event, fold.draft.turn_started_at
+        if isinstance(event, ChatErased):
+            totals = totals.plus(totals_of_erased(event).minus(fold.draft.totals))
         fold.apply(stored.envelope, event, prices)
         if event is None:
             continue

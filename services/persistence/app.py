@@ -26,6 +26,8 @@ from services.chassis.tracing.messages import TraceMessages
 from services.chassis.tracing.setup import exported_traces
 from services.persistence.chat_summaries import ChatSummaryBucket, SummaryPublisher
 from services.persistence.lookup_responder import LookupResponder, decode_request
+from services.persistence.maintenance.eraser import Eraser
+from services.persistence.maintenance.erasures import Erasures, ErasureWorker
 from services.persistence.maintenance.rebuilder import Rebuilder
 from services.persistence.maintenance.sources import ChatSources
 from services.persistence.maintenance.value_archive import ValueArchive
@@ -36,6 +38,7 @@ from services.persistence.query_responder import QueryResponder, ReceivedQuery, 
 from services.persistence.read_model_monitor import ReadModelMonitor
 from services.persistence.settings import Settings
 from services.persistence.store.document_query import allowed_sources
+from services.persistence.store.interface import ArchivedEvent
 from services.persistence.store.mongo.access import MongoAccess
 from services.persistence.store.mongo.client import Client, why_unavailable
 from services.persistence.store.mongo.command_metrics import CommandMetrics
@@ -50,6 +53,7 @@ NEEDS = (
     subjects.DEAD_LETTERS,
     subjects.bucket_stream(subjects.ATTEMPTS),
     subjects.bucket_stream(subjects.CHATS),
+    subjects.bucket_stream(subjects.ERASURES),
     subjects.object_stream(subjects.VALUES),
 )
 STORES = (subjects.LOOKUPS, subjects.DEAD_LETTERS)
@@ -63,12 +67,15 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     deliveries = delivery_metrics(registry)
     monitors: list[ReadModelMonitor] = []
     publishers: list[SummaryPublisher] = []
+    workers: list[ErasureWorker] = []
 
     async def drain() -> None:
         """Before the broker stops: its subscribers, then its connection."""
         probes.draining()
         for monitor in monitors:
             await monitor.stop()
+        for worker in workers:
+            await worker.stop()
         for publisher in publishers:
             await publisher.stop()
 
@@ -88,6 +95,17 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             publisher.start()
             values = ValueArchive(store, gateway.values)
             rebuilder = Rebuilder(store, ChatSources(store, gateway), summaries.publish, values)
+            eraser = Eraser(store, gateway, rebuilder, now)
+
+            async def erase(tombstone: ArchivedEvent) -> None:
+                publisher.forget(tombstone.envelope.key)
+                await eraser.clean(tombstone)
+
+            requests = await retry_until_available(
+                partial(gateway.key_values.bucket, subjects.ERASURES), "bucket erasures"
+            )
+            worker = ErasureWorker(Erasures(requests, eraser, store, gateway, now))
+            workers.append(worker)
             projector = Projector(
                 store,
                 gateway.events.read_to,
@@ -95,11 +113,13 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 rebuilder.rebuild_or_log,
                 metrics.rejected.inc,
                 values.add,
+                erase,
                 gateway.inbox.announce,
             )
             has_consumer = partial(_has_consumer, gateway)
             if not await retry_until_available(has_consumer, "the consumer of events"):
                 await store.save_state(await store.state())  # the log comes from its first event
+            worker.start()
             monitor = ReadModelMonitor(store, summaries, rebuilder)
             monitor.start()
             monitors.append(monitor)

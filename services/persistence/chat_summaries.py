@@ -156,6 +156,11 @@ class SummaryPublisher:
         self._deferred.pop(key, None)
         await self._publish_now(key, summary)
 
+    def forget(self, key: ChatKey) -> None:
+        """Publish nothing more of a chat, which is erased."""
+        self._deferred.pop(key, None)
+        self._published.discard(key)
+
     def start(self) -> None:
         self._loop = asyncio.create_task(self._run(), name="publish progress of running chats")
 

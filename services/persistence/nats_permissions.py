@@ -1,4 +1,4 @@
-"""What persistence may do in NATS: read events, answer lookups, publish rows of chat lists."""
+"""What persistence may do in NATS: read events, answer lookups, publish rows of chat lists, erase."""
 
 from contracts import subjects
 from services.chassis.nats.permissions import (
@@ -8,6 +8,7 @@ from services.chassis.nats.permissions import (
     inspects,
     may_publish,
     probes_storage,
+    purges,
     reads,
     reads_objects,
     settles,
@@ -17,6 +18,18 @@ from services.chassis.nats.permissions import (
 SERVICE = "persistence"
 DURABLE, LOOKUPS, QUERIES = "persistence-events", "persistence-lookups", "persistence-queries"
 """Its durable consumers."""
+ERASED_FROM = (
+    subjects.COMMANDS,
+    subjects.EVENTS,
+    subjects.DELTAS,
+    subjects.LOOKUPS,
+    subjects.DEAD_LETTERS,
+    subjects.bucket_stream(subjects.CHATS),
+    subjects.bucket_stream(subjects.ANSWERS),
+    subjects.object_stream(subjects.ATTACHMENTS),
+    subjects.object_stream(subjects.VALUES),
+)
+"""The streams that hold something of a chat."""
 PERMISSIONS = all_of(
     [
         connects(SERVICE),
@@ -28,7 +41,10 @@ PERMISSIONS = all_of(
         may_publish(subjects.ALL_FINDINGS, "mozaiks.inbox.>"),
         probes_storage(subjects.LOOKUPS),
         reads(subjects.EVENTS, subjects.LOOKUPS),
-        reads_objects(subjects.VALUES),
-        writes_bucket(subjects.CHATS),
+        reads_objects(subjects.VALUES, subjects.ATTACHMENTS),
+        writes_bucket(subjects.CHATS, subjects.ERASURES),
+        # Of erased chats: the event, and what is left of them.
+        may_publish(subjects.ALL_EVENTS),
+        purges(*ERASED_FROM),
     ]
 )

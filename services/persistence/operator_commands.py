@@ -23,6 +23,7 @@ from services.persistence.maintenance.sources import ChatSources
 from services.persistence.maintenance.value_archive import ValueArchive
 from services.persistence.settings import Settings
 from services.persistence.store.interface import StoreUnavailableError
+from services.persistence.store.mongo.client import Client
 from services.persistence.store.mongo.opening import open_mongo
 from services.persistence.store.mongo.store import MongoStore
 
@@ -37,6 +38,7 @@ class CommandServices:
     """What a command works with."""
 
     gateway: JetStreamGateway
+    client: Client
     store: MongoStore
     sources: ChatSources
     summaries: ChatSummaryBucket
@@ -54,7 +56,7 @@ async def command_services(
     seconds = min(settings.mongodb_wait_seconds, CONNECT_SECONDS)
     impatient = settings.model_copy(update={"mongodb_wait_seconds": seconds})
     async with (
-        open_mongo(impatient, reads_only=reads_only) as (_, store),
+        open_mongo(impatient, reads_only=reads_only) as (client, store),
         one_shot_gateway(settings, name) as gateway,
     ):
         if creates_streams:
@@ -66,7 +68,7 @@ async def command_services(
         summaries, sources = ChatSummaryBucket(bucket), ChatSources(store, gateway)
         values = ValueArchive(store, gateway.values)
         rebuilder = Rebuilder(store, sources, summaries.publish, values)
-        yield CommandServices(gateway, store, sources, summaries, rebuilder)
+        yield CommandServices(gateway, client, store, sources, summaries, rebuilder)
 
 
 async def _ensure(gateway: JetStreamGateway, settings: Settings) -> None:

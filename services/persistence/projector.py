@@ -34,6 +34,8 @@ Rebuild = Callable[[ChatKey], Awaitable[None]]
 """Projects a chat again from its first event."""
 
 
+Erase = Callable[[ArchivedEvent], Awaitable[None]]
+"""Removes all that is stored of a chat but its last event, by which it is erased."""
 ArchiveValues = Callable[[Sequence[ArchivedEvent]], Awaitable[None]]
 """Archives the large values of events, before the events."""
 
@@ -54,7 +56,8 @@ class Projector:
     """Projects the log into MongoDB. Repeated, out of order or in parallel, it has the same result.
 
     `rejected` is called with the number of messages that are not events of a chat, `archive_values`
-    with the events of which the archive gets the large values, `announce` with an app and those of
+    with the events of which the archive gets the large values, `erase` with an event that erases its
+    chat, `announce` with an app and those of
     its users and roles for whom other questions are open than before.
     """
 
@@ -66,6 +69,7 @@ class Projector:
         rebuild: Rebuild,
         rejected: Callable[[int], None],
         archive_values: ArchiveValues,
+        erase: Erase,
         announce: Announce | None = None,
     ) -> None:
         self._store = store
@@ -74,6 +78,7 @@ class Projector:
         self._rebuild = rebuild
         self._rejected = rejected
         self._archive_values = archive_values
+        self._erase = erase
         self._announce = announce
         self._recent: Recent[ChatKey, Session] = Recent(RECENT_CHATS)
 
@@ -101,8 +106,10 @@ class Projector:
             [event for _, events in made for event in events],
             [update for update, events in made if events],
         )
-        for update, _ in made:
+        for update, events in made:
             self._recent.put(update.session.key, update.session)
+            if events and events[-1].stored.is_erasure:
+                await self._erase(events[-1])
         # Last, and also without new events: an earlier attempt may have crashed before this.
         summaries = [summary_of(update.session) for update, _ in made]
         await asyncio.gather(*(self._publish(s) for s in summaries if s is not None))

@@ -29,7 +29,7 @@ PERMISSIONS = all_of(
             f"$JS.API.STREAM.MSG.GET.{subjects.COMMANDS}",
         ),
         reads_bucket(subjects.WORKFLOWS, subjects.CHATS),
-        writes_bucket(subjects.TICKETS),
+        writes_bucket(subjects.TICKETS, subjects.ERASURES),
         reads_objects(subjects.VALUES),
         writes_objects(subjects.ATTACHMENTS),
     ]

@@ -111,7 +111,13 @@ class ProjectorOverLog:
             self.rebuilder.rebuild_or_log,
             self.reject,
             values.add,
+            self.erase,
         )
+
+    async def erase(self, tombstone: ArchivedEvent) -> None:
+        whole = advance(None, [tombstone])
+        assert whole is not None
+        await self.store.erase(tombstone, whole)
 
     async def read_to(
         self, key: ChatKey, goal: StreamSeq, *, after: Place

@@ -15,6 +15,7 @@ from services.chassis.jetstream.live_channel import LiveChannel
 from services.chassis.jetstream.lookups import LookupChannel
 from services.chassis.jetstream.object_chunks import ObjectChunks
 from services.chassis.jetstream.publish import Publisher
+from services.chassis.jetstream.purge import Purger
 from services.chassis.jetstream.storage_health import MonitoredJetStream, StorageHealth
 from services.chassis.jetstream.value_store import ValueStore
 from services.chassis.metrics import ProcessMetrics, unregistered
@@ -42,5 +43,6 @@ class JetStreamGateway:
         self.key_values = KeyValueBuckets(self.js, self.reader)
         self.objects = ObjectChunks(self.reader)
         self.values = ValueStore(self.js, self.objects)
+        self.purger = Purger(nc, self.reader)
         self.refills: dict[str, Refill] = {}
         """By stream: writes again what this process keeps there, after the stream was recreated."""

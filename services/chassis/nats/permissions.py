@@ -48,6 +48,11 @@ def probes_storage(*streams: str) -> Permissions:
     return may_publish(*(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in streams))
 
 
+def purges(*streams: str) -> Permissions:
+    """Remove messages from streams, by subject or position."""
+    return may_publish(*(f"$JS.API.STREAM.PURGE.{stream}" for stream in streams))
+
+
 def reads(*streams: str) -> Permissions:
     """Read the messages of streams, from any replica and from the leader."""
     return may_publish(
@@ -86,7 +91,7 @@ def writes_objects(*stores: str) -> Permissions:
     return (
         reads_objects(*stores)
         | may_publish(*(f"$O.{store}.>" for store in stores))
-        | may_publish(*(f"$JS.API.STREAM.PURGE.{stream}" for stream in streams))
+        | purges(*streams)
         | probes_storage(*streams)
     )
 

@@ -26,6 +26,8 @@ TICKET_SECONDS = 60.0
 ATTEMPTS_SECONDS = 7 * 24 * 3600.0
 """Longer than the pauses between the attempts of a message add up to."""
 ANSWERS_SECONDS = 30 * 24 * 3600.0
+ERASURES_SECONDS = 30 * 24 * 3600.0
+"""How long it is known what was erased."""
 DUPLICATE_SECONDS = 120.0
 """For how long a bucket's stream knows message ids, where its values live that long."""
 COMPRESSED = (
@@ -111,6 +113,7 @@ def _buckets(replicas: int) -> list[KeyValueConfig]:
         subjects.TICKETS: TICKET_SECONDS,
         subjects.ATTEMPTS: ATTEMPTS_SECONDS,
         subjects.ANSWERS: ANSWERS_SECONDS,
+        subjects.ERASURES: ERASURES_SECONDS,
     }
     return [
         KeyValueConfig(bucket=name, ttl=ttl, replicas=replicas, direct=True)

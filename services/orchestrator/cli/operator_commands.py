@@ -134,3 +134,27 @@ def rebuild(ctx: typer.Context) -> None:
 def restore(ctx: typer.Context) -> None:
     """Restore chats that NATS has lost, from the archive in MongoDB."""
     _become(ctx, "services.persistence.restore")
+
+
+@app.command(cls=ServiceCommand, rich_help_panel=_PANEL)
+def erase(
+    ctx: typer.Context,
+    app_id: Annotated[str, typer.Option("--app", help="The app.")],
+    user: Annotated[str | None, typer.Option(help="All chats of this user.")] = None,
+    chat: Annotated[str | None, typer.Option(help="The chat with this id.")] = None,
+    *,
+    prove: Annotated[
+        bool,
+        typer.Option("--prove", help="Read everything that is stored, and look for what was said."),
+    ] = False,
+    find: Annotated[
+        list[str] | None, typer.Option(help="Another text to look for; may be repeated.")
+    ] = None,
+    logs: Annotated[
+        list[str] | None, typer.Option(help="A folder of logs to read, too; may be repeated.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase a chat, all chats of a user, or all of an app; their numbers are kept."""
+    del app_id, user, chat, prove, find, logs, yes
+    _become(ctx, "services.persistence.erase")

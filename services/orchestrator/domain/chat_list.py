@@ -23,8 +23,8 @@ ListCommand = RenameChat | ArchiveChat | UnarchiveChat | DeleteChat | UndeleteCh
 
 
 def change_list(command: ListCommand, state: ChatState) -> list[Event]:
-    """The events of such a command; none where the chat is as it asks for already, or is deleted."""
-    if not state.started or command.command_id in state.applied_commands:
+    """The events of such a command; none where the chat is as it asks for already, is deleted or erased."""
+    if not state.started or state.is_erased or command.command_id in state.applied_commands:
         return []
     user = command.user_id
     if state.is_deleted:

@@ -13,6 +13,7 @@ from contracts.events.chat import (
     AttachmentUploaded,
     ChatCancelled,
     ChatCompleted,
+    ChatErased,
     ChatFailed,
     ChatStarted,
     CommandGivenUp,
@@ -208,6 +209,7 @@ class ChatState:
     title: str | None = None
     is_archived: bool = False
     is_deleted: bool = False
+    is_erased: bool = False
 
     @property
     def started(self) -> bool:
@@ -370,6 +372,8 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             return replace(state, ended="failed", open_turn=None)
         case ChatCancelled():
             return replace(state, ended="cancelled", open_turn=None)
+        case ChatErased():
+            return ChatState(ended="cancelled", is_erased=True)
         case ToolReturned(occasion="before_chat" | "after_chat") as result:
             return replace(
                 state, lifecycle_results={**state.lifecycle_results, result.tool_call_id: result}

@@ -24,10 +24,13 @@ class Chain:
 
 
 def read_chain(key: ChatKey, records: Iterable[ArchiveRecord]) -> Chain:
-    """The events of these records, as far as each is of this chat and follows the one before."""
+    """The events of these records, as far as each is of this chat and follows the one before.
+
+    Of a chat that is erased, the one that erases it.
+    """
     events: list[ArchivedEvent] = []
     head = EMPTY
-    for record in records:
+    for record in _from_erasure(list(records)):
         try:
             one = ArchivedEvent(read_event(record.data), record.position)
         except UnreadableMessageError as unreadable:
@@ -39,12 +42,22 @@ def read_chain(key: ChatKey, records: Iterable[ArchiveRecord]) -> Chain:
     return Chain(tuple(events))
 
 
+def _from_erasure(records: Sequence[ArchiveRecord]) -> Sequence[ArchiveRecord]:
+    """Without what is left of an interrupted erasure."""
+    try:
+        erases = bool(records) and read_event(records[-1].data).is_erasure
+    except UnreadableMessageError:
+        return records
+    return records[-1:] if erases else records
+
+
 def _damage(key: ChatKey, head: Head, record: ArchiveRecord, one: ArchivedEvent) -> str | None:
-    if record.seq != head.seq + 1:
+    erases = one.stored.is_erasure and record.seq > head.seq
+    if record.seq != head.seq + 1 and not erases:
         return f"event {head.seq + 1} is missing"
     if one.envelope.key != key or one.envelope.seq != record.seq:
         return f"event {record.seq}: is event {one.envelope.seq} of another place"
-    if (one.envelope.previous or "") != head.digest:
+    if (one.envelope.previous or "") != head.digest and not erases:
         return f"event {record.seq}: previous is not the digest of event {head.seq}"
     return None
 

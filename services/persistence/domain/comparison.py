@@ -76,6 +76,8 @@ def differences(copies: ChatCopies, at_least: int | None = None) -> list[Differe
     must include event `at_least`: by default the last event of the log.
     """
     events = _events_of(copies)
+    if events and events[-1].stored.is_erasure:
+        return list(_of_erased(copies, events[-1]))
     reach = len(events) if at_least is None else at_least
     return [
         *_of_log(copies),
@@ -89,6 +91,32 @@ def differences(copies: ChatCopies, at_least: int | None = None) -> list[Differe
     ]
 
 
+def _of_erased(copies: ChatCopies, last: ArchivedEvent) -> Iterator[Difference]:
+    """What is left of a chat that is erased beside its numbers, and whether these are right."""
+    key, seq = copies.key, last.envelope.seq
+    places: tuple[tuple[Where, Sequence[int]], ...] = (
+        ("log", [one.envelope.seq for one in copies.log]),
+        ("archive", [one.seq for one in copies.archive]),
+        ("messages", [one.seq for one in copies.messages]),
+        ("effects", [one.seq for one in copies.effects]),
+    )
+    for where, left in places:
+        for one in left:
+            if one != seq:
+                yield Difference(key, where, one, "is left of an erased chat: mozaiks erase")
+    if copies.summary is not None:
+        yield Difference(key, "summary", None, "is left of an erased chat: mozaiks erase")
+    expected = _all([last], 1)
+    if copies.session is None or copies.session.last_seq < seq:
+        yield Difference(key, "session", seq, "is as of an event that is erased, or missing")
+    else:
+        yield from _fields(key, "session", copies.session, expected.session)
+    if copies.stats is None or copies.stats.last_seq < seq:
+        yield Difference(key, "statistics", seq, "are as of an event that is erased, or missing")
+    else:
+        yield from _fields(key, "statistics", copies.stats, expected.stats)
+
+
 def _of_values(copies: ChatCopies, reach: int) -> Iterator[Difference]:
     for where, seq, digest in copies.missing_values:
         if where == "log" or seq <= reach:
@@ -98,6 +126,8 @@ def _of_values(copies: ChatCopies, reach: int) -> Iterator[Difference]:
 def _events_of(copies: ChatCopies) -> tuple[ArchivedEvent, ...]:
     """The events of the log, and those of the archive that continue them."""
     archived = read_chain(copies.key, copies.archive).events
+    if archived and archived[-1].stored.is_erasure:
+        return archived
     continues = [one.data for one in archived[: len(copies.log)]] == [
         one.data for one in copies.log
     ]

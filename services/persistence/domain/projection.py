@@ -35,6 +35,10 @@ def advance(session: Session | None, events: Iterable[ArchivedEvent]) -> Project
     new: list[ArchivedEvent] = []
     for event in events:
         envelope = event.envelope
+        if event.stored.is_erasure and envelope.seq > known:
+            known = envelope.seq
+            new = [event]
+            continue
         if envelope.seq > known + 1:
             raise SequenceGapError(envelope.key, known + 1, envelope.seq)
         if envelope.seq == known + 1:
@@ -55,7 +59,7 @@ def _after(session: Session, events: Sequence[ArchivedEvent], messages: int) -> 
     return fold.result(
         last_digest=last.stored.head.digest,
         last_position=last.position,
-        message_count=session.message_count + messages,
+        message_count=0 if last.stored.is_erasure else session.message_count + messages,
     )
 
 

@@ -117,8 +117,13 @@ def complete_history(
 ) -> tuple[ArchivedEvent, ...]:
     """The events of a chat from the log, and from the archive those that the log has lost.
 
+    Of a chat that is erased, the one that erases it.
+
     Raises IncompleteChatError if an event is missing in both.
     """
+    for chain in (logged.events, archived.events):
+        if chain and chain[-1].stored.is_erasure:
+            return chain[-1:]
     end = max(len(logged.events), len(archived.events))
     if records and records[-1].seq > end:
         raise IncompleteChatError(

@@ -98,6 +98,10 @@ def missing_events(
     logged: LoggedChat, archived: Sequence[ArchivedEvent]
 ) -> Sequence[ArchivedEvent]:
     """The events of the archive after the end of the log. Raises IncompleteChatError if they differ."""
+    if archived and archived[-1].stored.is_erasure:
+        return (
+            () if logged.events and logged.events[-1].data == archived[-1].data else archived[-1:]
+        )
     for own, other in zip(logged.events, archived, strict=False):
         if own.data != other.data:
             seq = own.envelope.seq

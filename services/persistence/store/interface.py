@@ -240,6 +240,15 @@ class Store(Protocol):
         What is newer stays: sessions and statistics as of a later event, and later messages.
         """
 
+    async def erase(self, tombstone: ArchivedEvent, whole: ProjectionUpdate) -> int:
+        """Remove all that is stored of a chat before its last event, which erases it; how many documents.
+
+        `whole` is what that event alone makes of the chat: it replaces the session and statistics.
+        """
+
+    async def chats_of(self, app: AppId, user: UserId | None = None) -> list[ChatKey]:
+        """The chats of an app, or of one of its users, that have a session and are not erased."""
+
     async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
         """The sessions of these chats, as far as there are any that can be read."""
 

@@ -10,7 +10,7 @@ from contracts.chat_pages import ChatCursor
 from contracts.chat_snapshot import NO_TOTALS, ChatTotals
 from contracts.effects import DispatchRecord, EffectRecord
 from contracts.events.turn import USER
-from contracts.ids import AgentName, AppId, ChatKey, Seq, WorkflowName
+from contracts.ids import AgentName, AppId, ChatKey, Seq, UserId, WorkflowName
 from contracts.inbox import waiting_for, waiting_since
 from contracts.large_values import LargeValue
 from contracts.lookups import InboxCursor
@@ -91,6 +91,25 @@ class MemoryStore:
             self._sessions[key] = whole.session
         if not is_newer(self._stats.get(key), whole.stats):
             self._stats[key] = whole.stats
+
+    async def erase(self, tombstone: ArchivedEvent, whole: ProjectionUpdate) -> int:
+        key = tombstone.envelope.key
+        values = [one for one in self._values if one[0] == key]
+        earlier = [seq for seq in self._archive.get(key, {}) if seq < tombstone.envelope.seq]
+        removed = len(values) + len(earlier)
+        removed += len(self._messages.pop(key, {})) + len(self._effects.pop(key, {}))
+        for value in values:
+            del self._values[value]
+        self._archive[key] = {tombstone.envelope.seq: tombstone}
+        await self.replace(whole)
+        return removed
+
+    async def chats_of(self, app: AppId, user: UserId | None = None) -> list[ChatKey]:
+        return [
+            key
+            for key, session in self._sessions.items()
+            if key.app == app and user in (None, session.user_id) and not session.is_erased
+        ]
 
     async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
         return {key: self._sessions[key] for key in keys if key in self._sessions}

@@ -32,6 +32,7 @@ from contracts.event_log import StoredEvent
 from contracts.events.chat import (
     ChatCancelled,
     ChatCompleted,
+    ChatErased,
     ChatFailed,
     ChatStarted,
     UserMessageReceived,
@@ -203,7 +204,7 @@ class RunMapper:
                 return _state_delta(previous, self._state) + new
             case ChatStarted() | SpeakerSelected() | ChatCompleted() | ChatFailed():
                 return []  # the run's own events say it
-            case ChatCancelled():
+            case ChatCancelled() | ChatErased():
                 return []
             case _:
                 frames = event_to_frames.map_fact(viewer, fact, view)
@@ -256,7 +257,7 @@ class RunMapper:
         match self._state.ended:
             case ChatFailed(code=code, message=message):
                 return RunErrorEvent(message=message, code=code)
-            case ChatCancelled():
+            case ChatCancelled() | ChatErased():
                 return self._run_finished(RunFinishedCancelledOutcome())
             case None if self._state.stopped and not self._state.questions:
                 return self._run_finished(RunFinishedCancelledOutcome())

@@ -9,6 +9,7 @@ from contracts.events import Event
 from contracts.events.chat import (
     ChatCancelled,
     ChatCompleted,
+    ChatErased,
     ChatFailed,
     ChatStarted,
     UserMessageReceived,
@@ -40,7 +41,7 @@ START_CURSOR = Seq(0)
 """The cursor before the first event."""
 
 Question = HumanAsked | UiToolRequested
-EndEvent = ChatCompleted | ChatFailed | ChatCancelled
+EndEvent = ChatCompleted | ChatFailed | ChatCancelled | ChatErased
 
 HIDDEN_SPEAKERS = (USER, SELECTOR)
 """Speakers whose turn is not a step of a run."""
@@ -101,6 +102,8 @@ def _apply_event(now: ThreadState, fact: Fact) -> ThreadState:
             return replace(now, questions=remaining)
         case ChatCompleted() | ChatFailed() | ChatCancelled():
             return replace(now, step=None, questions={}, ended=event)
+        case ChatErased():
+            return ThreadState(ended=event)
         case _:
             return now
 
@@ -128,7 +131,7 @@ def waits_for_user(event: Event, state: ThreadState) -> bool:
             return True
         case UserMessageReceived() | HumanAnswered() | UiToolAnswered():
             return bool(state.questions)
-        case ChatCompleted() | ChatFailed() | ChatCancelled():
+        case ChatCompleted() | ChatFailed() | ChatCancelled() | ChatErased():
             return True
         case _:
             return False

@@ -200,6 +200,7 @@ class ChatService:
         """Who may access a chat, and its workflow, are in its first event and never change."""
         if (
             view is None
+            or view.is_erased
             or not self._identity.can_access_app(key.app)
             or not self._identity.can_act_for(key.app, view.user)
         ):

@@ -71,6 +71,15 @@ UserIdQuery = Annotated[
         examples=[Example(value="ana")],
     ),
 ]
+OptionalChatIdQuery = Annotated[
+    str | None,
+    QueryParameter(
+        name="chat_id",
+        description="The id of a chat.",
+        schema_extra=_optional(OpenAPIType.STRING),
+        examples=[Example(value=CHAT_ID)],
+    ),
+]
 OptionalUserIdQuery = Annotated[
     str | None,
     QueryParameter(

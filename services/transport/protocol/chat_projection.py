@@ -9,7 +9,13 @@ from contracts.catalogue import ChatStatus
 from contracts.chat_snapshot import ChatSnapshot, OpenQuestion, SnapshotChanges, changes
 from contracts.envelope import Envelope
 from contracts.events import Event
-from contracts.events.chat import AttachmentUploaded, ChatCancelled, ChatCompleted, ChatFailed
+from contracts.events.chat import (
+    AttachmentUploaded,
+    ChatCancelled,
+    ChatCompleted,
+    ChatErased,
+    ChatFailed,
+)
 from contracts.events.human import (
     HumanAnswered,
     QuestionExpired,
@@ -130,6 +136,8 @@ def apply(view: ChatView, envelope: Envelope, event: Event | None) -> ChatView:
                 made["artifact_payload"] = {}
         case AttachmentUploaded(attachment_id=attached):
             made["attachments"] = {**view.attachments, attached: event}
+        case ChatErased():
+            made |= {"call": None, "components": {}, "artifact_payload": {}, "attachments": {}}
         case _:
             pass
     if "open_questions" in made:

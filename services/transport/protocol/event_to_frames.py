@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from contracts.chat_snapshot import ERASED
 from contracts.codec import Fact
 from contracts.deltas import TextStreamed, ToolProgressed
 from contracts.event_log import StoredEvent
@@ -11,6 +12,7 @@ from contracts.events.chat import (
     AttachmentUploaded,
     ChatCancelled,
     ChatCompleted,
+    ChatErased,
     ChatFailed,
     ChatStarted,
     CommandGivenUp,
@@ -252,6 +254,8 @@ def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
             ]
         case ChatCancelled(reason=reason):
             return [frame_builders.chat_ended(fact.envelope, view, 3, reason or "cancelled")]
+        case ChatErased():
+            return [frame_builders.chat_ended(fact.envelope, view, 3, ERASED)]
         case BusinessLogged() | VariablesChanged() | ModelRequested() | TurnCompleted():
             return []
         case ToolDispatched():

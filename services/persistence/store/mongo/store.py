@@ -18,7 +18,7 @@ from contracts.chat_pages import ChatCursor
 from contracts.chat_snapshot import NO_TOTALS, ChatTotals
 from contracts.codec import describe
 from contracts.effects import EffectRecord
-from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, WorkflowName
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, UserId, WorkflowName
 from contracts.large_values import LargeValue
 from contracts.lookups import EPOCH, InboxCursor
 from services.persistence.store.interface import (
@@ -240,6 +240,30 @@ class MongoStore:
         query = within(chat_range(session.key), {"$nin": ids, "$lt": end})
         with translated_errors():
             await self._effects.find(query).delete()
+
+    async def erase(self, tombstone: ArchivedEvent, whole: ProjectionUpdate) -> int:
+        key, seq = tombstone.envelope.key, tombstone.envelope.seq
+        await self.archive([tombstone])
+        removed = 0
+        everything = chat_range(key)
+        earlier = within(everything, {"$lt": ordered_id(key, seq)})
+        for document, query in (
+            (self._messages, everything),
+            (self._effects, everything),
+            (self._values, everything),
+            (self._events, earlier),
+        ):
+            with translated_errors():
+                done = await document.get_pymongo_collection().delete_many(query)
+            removed += done.deleted_count
+        await self.replace(whole)
+        return removed
+
+    async def chats_of(self, app: AppId, user: UserId | None = None) -> list[ChatKey]:
+        query: Record = {"app_id": app, "user_id": {"$ne": None} if user is None else user}
+        found = self._sessions.find(query, projection_model=_Key)
+        with translated_errors():
+            return [ChatKey(one.app_id, one.chat_id) for one in await found.to_list()]
 
     async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
         if not keys:

@@ -1,0 +1,156 @@
+"""Carries out the erasures that bucket `erasures` asks for: of a chat, a user, or an app."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError, KeyNotFoundError
+from nats.js.kv import KeyValue
+from pydantic import ValidationError
+
+from contracts import subjects
+from contracts.erasure import Erasure
+from contracts.ids import ChatKey
+from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError
+from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.logs.repeats import RateLimitedLog
+from services.chassis.tasks import cancel_and_wait
+from services.persistence.maintenance.eraser import Clock, Eraser, NotErasedError
+from services.persistence.store.interface import Store, StoreUnavailableError
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""Between two looks for erasures that are asked for."""
+SAVE_EVERY = 50
+"""Chats after which the progress of an erasure is stored."""
+
+
+class Erasures:
+    """Methods raise StoreUnavailableError, NatsUnavailableError: what was asked for stays so."""
+
+    def __init__(
+        self,
+        bucket: KeyValue,
+        eraser: Eraser,
+        store: Store,
+        gateway: JetStreamGateway,
+        clock: Clock,
+    ) -> None:
+        self._bucket = bucket
+        self._eraser = eraser
+        self._store = store
+        self._gateway = gateway
+        self._clock = clock
+
+    async def request(self, erasure: Erasure) -> None:
+        """Store what is to be erased: from now on it is carried out, whoever began it."""
+        try:
+            await self._bucket.put(erasure.key, erasure.model_dump_json().encode())
+        except (NatsError, APIError, TimeoutError) as error:
+            raise NatsUnavailableError(f"bucket erasures: {error!r}") from error
+
+    async def find(self, key: str) -> Erasure | None:
+        """What became of an erasure; None where it is not known."""
+        try:
+            entry = await self._bucket.get(key)
+            return Erasure.model_validate_json(entry.value or b"")
+        except (KeyNotFoundError, ValidationError):
+            return None
+        except (NatsError, APIError, TimeoutError) as error:
+            raise NatsUnavailableError(f"bucket erasures: {error!r}") from error
+
+    async def open(self) -> list[Erasure]:
+        """The erasures that are not carried out yet."""
+        values = await self._gateway.key_values.list_values(subjects.ERASURES, "")
+        found: list[Erasure] = []
+        for value in values:
+            try:
+                found.append(Erasure.model_validate_json(value))
+            except ValidationError:
+                continue
+        return [one for one in found if one.state == "requested"]
+
+    async def erase_deleted(self) -> int:
+        """Erase the next chats that users have deleted and can undelete no more; how many."""
+        due = await self._store.erasable(self._clock(), SAVE_EVERY)
+        erased = 0
+        for key in due:
+            try:
+                await self._eraser.chat(key)
+                erased += 1
+            except (NotErasedError, NatsRejectedError) as failed:
+                extra = {"app": key.app, "chat": key.chat, "why": str(failed)}
+                log.warning("a deleted chat is not erased yet", extra=extra)
+        return erased
+
+    async def carry_out(self, erasure: Erasure) -> Erasure:
+        """Erase what is asked for, chat by chat, and store the result, which is returned."""
+        made = erasure
+        try:
+            async for key in self.chats(erasure):
+                made = _with(made, erased=made.erased.plus(await self._eraser.chat(key)))
+                if made.erased.chats % SAVE_EVERY == 0:
+                    await self.request(made)
+            leftovers = await self._eraser.app_leftovers(erasure.app_id)
+        except (NotErasedError, NatsRejectedError) as failed:
+            log.exception("an erasure failed", extra={"app": erasure.app_id})
+            made = _with(made, state="failed", ended_at=self._clock(), problem=str(failed))
+        else:
+            erased = made.erased.plus(leftovers)
+            made = _with(made, state="done", ended_at=self._clock(), erased=erased)
+        await self.request(made)
+        return made
+
+    async def chats(self, erasure: Erasure) -> AsyncIterator[ChatKey]:
+        """The chats that are to be erased, those included that only the log has."""
+        app = erasure.app_id
+        if erasure.chat_id is not None:
+            yield ChatKey(app, erasure.chat_id)
+            return
+        seen: set[ChatKey] = set()
+        for key in await self._store.chats_of(app, erasure.user_id):
+            seen.add(key)
+            yield key
+        if erasure.user_id is None:
+            async for key in self._gateway.events.chats(app):
+                if key not in seen:
+                    seen.add(key)
+                    yield key
+        # Those that began meanwhile, once: whoever goes on to start chats erases again.
+        for key in await self._store.chats_of(app, erasure.user_id):
+            if key not in seen:
+                yield key
+
+
+class ErasureWorker:
+    """Carries out erasures while the service runs, also those that another process began."""
+
+    def __init__(self, erasures: Erasures) -> None:
+        self._erasures = erasures
+        self._task: asyncio.Task[None] | None = None
+        self._log = RateLimitedLog(log)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="carry out erasures")
+
+    async def stop(self) -> None:
+        """What is not finished is carried out by the next process."""
+        if self._task is not None:
+            await cancel_and_wait(self._task)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                for erasure in await self._erasures.open():
+                    await self._erasures.carry_out(erasure)
+                while await self._erasures.erase_deleted():
+                    pass
+            except (NatsUnavailableError, StoreUnavailableError) as unavailable:
+                self._log.warning("erasures wait for a server", why=str(unavailable))
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _with(erasure: Erasure, **changes: object) -> Erasure:
+    return erasure.model_copy(update=changes)
