@@ -84,8 +84,11 @@ def test_an_example_names_its_delivery_and_but_for_a_beginning_the_event_before(
     example: Path,
 ) -> None:
     stored = decode(example.read_bytes())
-    assert stored.runner is not None
-    assert delivery_of(stored.runner) is not None
+    if stored.type == "chat.erased":  # no command of the chat has erased it
+        assert stored.runner is None
+    else:
+        assert stored.runner is not None
+        assert delivery_of(stored.runner) is not None
     assert (stored.previous is None) == (stored.seq == 1)
     assert stored.previous is None or len(stored.previous) == 43
 
