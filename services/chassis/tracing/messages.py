@@ -76,7 +76,6 @@ def _processing_batch(messages: Sequence[Msg]) -> AbstractContextManager[Span]:
         links=list(traces)[:MAX_LINKS],
         attributes={
             **_processed(metadata.stream),
-            "messaging.consumer.group.name": metadata.consumer,
             "messaging.batch.message_count": len(messages),
         },
     )
