@@ -11,8 +11,10 @@ MIN_SECRET_CHARS = 8
 """A shorter value, `true` for one, would be removed from ordinary text."""
 
 _SECRET_NAME = re.compile(
-    r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE
+    r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|AUTHORIZATION|COOKIE)(?:_|$)",
+    re.IGNORECASE,
 )
+_CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|-")
 _NOT_SECRET_VALUE = re.compile(r"[\w.-]*[/\\].*|\d+", re.DOTALL)
 """A path of a file that holds the secret, or a number."""
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):([^\s/@]+)(?=@)")
@@ -29,12 +31,17 @@ _PATTERNS = re.compile(
 )
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether a variable or a field of this name holds a secret: `API_KEY`, `accessToken`, `x-api-key`."""
+    return _SECRET_NAME.search(_CAMEL_CASE.sub("_", name)) is not None
+
+
 def secrets_of(environment: Mapping[str, str]) -> frozenset[str]:
     """The values of variables that are named like a secret, and the passwords in URLs."""
     found = {
         value
         for name, value in environment.items()
-        if _SECRET_NAME.search(name) and not _NOT_SECRET_VALUE.fullmatch(value)
+        if is_secret_name(name) and not _NOT_SECRET_VALUE.fullmatch(value)
     }
     passwords = {
         match.group(2) for value in environment.values() for match in _URL_PASSWORD.finditer(value)

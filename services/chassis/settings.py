@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     """Least level of log lines."""
     logs_as_json: bool = False
     """Log JSON Lines instead of text."""
+    logs_base_dir: FilePath = None
+    """Folder of `mozaiks.log`, which has all lines of all services that are given the same folder, and
+    is rotated at 10 MB; five old ones are kept. Unset: lines go to standard error only."""
+    no_color: Text = None
+    """Whatever it is set to: no colours on a terminal."""
     stream_replicas: int = Field(default=1, ge=1, le=5)
     """Replicas of each stream, bucket and object store: 1 on one server, 3 on a NATS cluster."""
     ensure_streams: bool = True

@@ -11,12 +11,15 @@ from collections.abc import Awaitable, Callable
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from contracts import subjects
+from contracts.subjects import InvalidIdError, InvalidSubjectError
 from services.chassis.consumers.attempts import DeliveryAttempts, retry_delay
 from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
 from services.chassis.dead_letters.letter import one_line, reason_of
 from services.chassis.dead_letters.queue import dead_letter
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.logs.context import log_context, trace_id
 from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.nats.unavailable import is_unavailable
 
@@ -74,7 +77,10 @@ class Settlement:
 
         `notify` is called where the message is dead-lettered. Raises nats errors.
         """
-        with self._gateway.metrics.handling(self._durable, message.metadata):
+        with (
+            log_context(**_context_of(message)),
+            self._gateway.metrics.handling(self._durable, message.metadata),
+        ):
             await self._process(message, handle, notify)
 
     async def _process(
@@ -200,3 +206,13 @@ class Settlement:
     async def _uncount(self, message: Msg) -> None:
         if (message.metadata.num_delivered or 1) > 1:  # the first is recorded only once it failed
             await self._attempts.remove(message)
+
+
+def _context_of(message: Msg) -> dict[str, str | None]:
+    """The chat and the trace of a message, for the log; nothing where its subject names no chat."""
+    trace = trace_id((message.headers or {}).get("traceparent"))
+    try:
+        key = subjects.parse(message.subject).key
+    except (InvalidSubjectError, InvalidIdError):
+        return {"trace": trace}
+    return {"app": key.app, "chat": key.chat, "trace": trace}

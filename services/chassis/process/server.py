@@ -17,6 +17,7 @@ from services.chassis.logs.configuration import configure
 from services.chassis.process.asgi_front import CANCEL_SECONDS, Asgi, AsgiFront
 from services.chassis.process.host_check import check_host
 from services.chassis.process.probes import Probes
+from services.chassis.process.request_log import log_requests
 from services.chassis.process.security_headers import add_security_headers
 from services.chassis.settings import Settings
 
@@ -77,8 +78,11 @@ class _Server(uvicorn.Server):
 
 
 def protected(app: Asgi, settings: Settings) -> Asgi:
-    """The app as browsers may use it: only by its own host names, with security headers."""
-    return add_security_headers(check_host(app, settings.hosts))
+    """The app as browsers may use it: only by its own host names, with security headers.
+
+    Each request is a line of the log.
+    """
+    return log_requests(add_security_headers(check_host(app, settings.hosts)))
 
 
 def serve(
@@ -88,7 +92,13 @@ def serve(
 
     `options` go to uvicorn.
     """
-    configure(service, settings.log_level, as_json=settings.logs_as_json)
+    configure(
+        service,
+        settings.log_level,
+        as_json=settings.logs_as_json,
+        folder=settings.logs_base_dir,
+        colours=settings.no_color is None,
+    )
     probes.metrics.describe_build(service)
     front = AsgiFront(app, probes, lambda why: server.give_up(why), lambda: server.seconds_left())
     config = uvicorn.Config(

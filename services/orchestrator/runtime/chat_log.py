@@ -38,12 +38,15 @@ from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.value_store import ValueLostError
 from services.chassis.nats.direct_subscription import DirectSubscription
 from services.chassis.tasks import cancel_and_wait
+from services.orchestrator.domain.log_lines import log_lines
 from services.orchestrator.domain.run_ownership import FencedError, claim, is_fenced
 from services.orchestrator.domain.shown_text import ShownText
 from services.orchestrator.domain.state import ChatState, Owner, applied
 from services.orchestrator.runtime.chat_cache import ChatCache, FoldedChat
 
 log = logging.getLogger(__name__)
+
+_LEVELS = {name.lower(): level for name, level in logging.getLevelNamesMapping().items()}
 
 Decider = Callable[[ChatState], Sequence[Event]]
 Clock = Callable[[], datetime]
@@ -193,6 +196,8 @@ class ChatLog:
                 self._continued_trace, self._has_appended = self.continued_trace, True
                 self._keep(chat.at(Place(position, decision.head)))
                 self._notify()
+                for line in log_lines([*events, *following], origin.workflow):
+                    log.log(_LEVELS[line.level], line.message, extra=line.fields)
                 return True
 
     async def store(self, values: Sequence[LargeValue]) -> None:

@@ -1,5 +1,7 @@
 """Handle a command: append its events, then run the chat until it is quiet."""
 
+from contextlib import AbstractContextManager
+
 from pydantic import ValidationError
 
 from contracts import subjects
@@ -9,6 +11,7 @@ from contracts.subjects import InvalidIdError
 from contracts.trace_context import parse_traceparent
 from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
 from services.chassis.consumers.queue_consumer import Delivery
+from services.chassis.logs.context import log_context, trace_id, user_hash
 from services.chassis.tracing.messages import processing
 from services.orchestrator.domain.decisions import decide
 from services.orchestrator.domain.run_ownership import (
@@ -37,7 +40,8 @@ class CommandHandler:
         with processing(message, subjects.COMMANDS, attempt, command.trace) as span:
             span.set({"gen_ai.conversation.id": command.chat_id, "mozaiks.app_id": command.app_id})
             span.set({"mozaiks.command": command.name})
-            await self._handle(command, delivery, span.traceparent)
+            with _log_context_of(command, span.traceparent):
+                await self._handle(command, delivery, span.traceparent)
 
     async def _handle(self, command: Command, delivery: Delivery, trace: str | None) -> None:
         async with self._open(command, delivery, trace) as chat:
@@ -95,7 +99,11 @@ class CommandHandler:
             command = _command(delivery)
         except UnprocessableMessageError:
             return
-        chat = self._open(command, delivery, parse_traceparent(command.trace))
+        trace = parse_traceparent(command.trace)
+        with _log_context_of(command, trace):
+            await self._give_up(command, self._open(command, delivery, trace))
+
+    async def _give_up(self, command: Command, chat: ChatLog) -> None:
         await chat.refresh()
         if is_owner(command, chat.state, chat.delivery):
             await self._runner.keep_shown_text(chat)
@@ -106,6 +114,16 @@ class CommandHandler:
         return self._runner.open(
             command.key, command.command_id, delivery.sequence, delivery.attempt, trace
         )
+
+
+def _log_context_of(command: Command, trace: str | None) -> AbstractContextManager[None]:
+    return log_context(
+        app=command.key.app,
+        chat=command.key.chat,
+        user=user_hash(command.key.app, command.user_id),
+        run=command.command_id,
+        trace=trace_id(trace),
+    )
 
 
 class CommandTooEarlyError(Exception):

@@ -1,6 +1,8 @@
 """Litestar guard that authenticates every request and socket of the app."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import unquote
 
 from litestar.enums import ScopeType
 from litestar.exceptions import WebSocketException
@@ -8,6 +10,8 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import Scope
 
 from services.chassis.jetstream.storage_health import StorageHealth
+from services.chassis.logs.context import bind_log_context, trace_id, user_hash
+from services.chassis.tracing.spans import traceparent
 from services.transport.auth.authenticate import Authenticator, Connection
 from services.transport.auth.principal import ANONYMOUS, Identity
 from services.transport.errors import api_error_from
@@ -18,6 +22,7 @@ async def authenticate_request(connection: Connection, handler: BaseRouteHandler
 
     For a socket, which is not open yet, ApiError and errors of NATS become WebSocketException.
     """
+    _bind_log_context(connection.path_params)
     authenticator: Authenticator = connection.app.state.authenticator
     try:
         identity = await authenticator.authenticate(connection, handler)
@@ -26,6 +31,16 @@ async def authenticate_request(connection: Connection, handler: BaseRouteHandler
             _refuse_handshake(raised, connection.app.state.services.gateway.storage)
         raise
     connection.scope["auth"] = identity
+
+
+def _bind_log_context(named: Mapping[str, Any]) -> None:
+    """Each line of this request names the app, the chat and the user's hash of its path."""
+    app, chat, user = (
+        unquote(named[name]) if isinstance(named.get(name), str) else None
+        for name in ("app_id", "chat_id", "user_id")
+    )
+    hashed = None if app is None or user is None else user_hash(app, user)
+    bind_log_context(app=app, chat=chat, user=hashed, trace=trace_id(traceparent()))
 
 
 def _refuse_handshake(raised: Exception, storage: StorageHealth) -> None:

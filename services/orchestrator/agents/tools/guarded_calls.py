@@ -156,7 +156,7 @@ class _Call:
         log.log(
             level,
             "a tool call is in doubt",
-            extra={"key": dispatch.idempotency_key, "attempt": dispatch.attempt, "why": why},
+            extra={"call": dispatch.idempotency_key, "attempt": dispatch.attempt, "why": why},
         )
         if not requests.is_asked_in_doubt(self._id, dispatch.attempt):
             match await self._checked(dispatch):
