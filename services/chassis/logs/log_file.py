@@ -1,6 +1,5 @@
 """The log file that the processes of one machine share, written by a thread: no line ever waits for a disk."""
 
-import contextlib
 import logging
 import queue
 import threading
@@ -71,8 +70,7 @@ class LogFile(logging.Handler):
     def _close_file(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            with contextlib.suppress(OSError):  # of a full disk
-                file.close()
+            file.close()
 
     def _open(self) -> "_RotatingFile":
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,7 +84,13 @@ class LogFile(logging.Handler):
 
 
 class _RotatingFile(ConcurrentRotatingFileHandler):
-    """Raises what a write raises, instead of printing it for each line."""
+    """Raises what a write raises, instead of printing it for each line; closing raises nothing."""
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # a full disk: the file is closed all the same, and its lock file not yet
+            super().close()
 
     def handleError(self, record: Any) -> None:  # noqa: ARG002, N802  logging's
         raise

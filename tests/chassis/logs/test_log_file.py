@@ -14,12 +14,20 @@ from services.chassis.logs.log_file import FILE_NAME, KEPT_FILES, LogFile
 WRITER = """
 import logging, sys
 from pathlib import Path
+from services.chassis.logs import log_file
 from services.chassis.logs.log_file import LogFile
+log_file.CLOSE_SECONDS = 50  # the machine may be slow
 file = LogFile(Path(sys.argv[1]), max_bytes=int(sys.argv[3]))
 for number in range(int(sys.argv[4])):
     file.emit(logging.makeLogRecord({"msg": f"{sys.argv[2]} {number} " + "x" * 60}))
 file.close()
 """
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits until all lines are written, however slow the machine is."""
+    monkeypatch.setattr(log_file, "CLOSE_SECONDS", 50)
 
 
 @pytest.fixture
