@@ -172,6 +172,7 @@ def environment_of(
         f"{name.upper()}_PORT": str(port) for name, port in plan.ports.items()
     }
     variables |= {"NATS_URL": nats_url, "ENSURE_STREAMS": "false", "PYTHONUNBUFFERED": "1"}
+    variables.setdefault("LOGS_BASE_DIR", str(plan.logs.resolve()))
     if service == "persistence":
         variables["MONGODB_URI"] = mongodb_uri
     if service == "transport":

@@ -89,6 +89,16 @@ class RetryingClient(LLMClient):
             if self._is_final(outcome, attempt, waited):
                 raise ModelError(self._with_end_of_limit(outcome), response)
             self._metrics.retried(self._name, outcome.code, delay)
+            log.info(
+                "waiting for the model provider",
+                extra={
+                    "model": self._model,
+                    "code": outcome.code,
+                    "seconds": round(delay, 1),
+                    "attempt": attempt + 2,
+                    "attempts": self._policy.retries + 1,
+                },
+            )
             await asyncio.sleep(delay)
             await call_meter_of(context).restart_answer()
             attempt += 1
