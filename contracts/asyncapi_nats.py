@@ -20,6 +20,7 @@ from contracts.lookups import (
     WorkflowStatsFound,
     WorkflowStatsRequested,
 )
+from contracts.metrics_pages import STATUS_HEADER, TYPE_HEADER, MetricsPageRequested
 from contracts.peers import PeerAnnounced, PeerHoldings
 
 _CHANNELS: dict[str, tuple[str, str]] = {
@@ -125,6 +126,17 @@ _CHANNELS: dict[str, tuple[str, str]] = {
             "503 where it is not, the process answers nothing."
         ),
     ),
+    "metrics_pages": (
+        subjects.METRICS_PAGES,
+        "Requests for a page of the metrics service, on core NATS, with a reply subject.",
+    ),
+    "metrics_answers": (
+        "mozaiks.metrics.answer.{request}",
+        (
+            f"Pages of the metrics service, on core NATS: compressed by zlib, with `{STATUS_HEADER}` and "
+            f"`{TYPE_HEADER}` in their headers."
+        ),
+    ),
     "dead_letters": (
         "mozaiks.dlq.{service}.{subject}",
         "Messages that could not be handled, with the reason.",
@@ -172,6 +184,7 @@ LOOKUPS: dict[str, type[BaseModel]] = {
 """The message of each channel of lookups."""
 PEERS: tuple[type[BaseModel], ...] = (PeerAnnounced, PeerHoldings)
 """An announcement, and the answer to one."""
+METRICS_SCHEMA = f"metrics/{MetricsPageRequested.__name__}.json"
 
 
 def document() -> dict[str, Any]:
@@ -187,6 +200,7 @@ def document() -> dict[str, Any]:
     chunk = {model.__name__: f"live/{model.__name__}.json" for model in get_args(Delta)}
     lookups = {model.__name__: f"lookups/{model.__name__}.json" for model in LOOKUPS.values()}
     peers = {model.__name__: f"peers/{model.__name__}.json" for model in PEERS}
+    pages = {MetricsPageRequested.__name__: METRICS_SCHEMA}
     carried = {
         "events": list(events),
         "business": business,
@@ -198,6 +212,8 @@ def document() -> dict[str, Any]:
         "peers": list(peers),
         "peer": [],
         "inbox": [],
+        "metrics_pages": [MetricsPageRequested.__name__],
+        "metrics_answers": [],
         "dead_letters": [],
     }
     return {
@@ -220,7 +236,7 @@ def document() -> dict[str, Any]:
         "components": {
             "messages": {
                 name: _message(name, ref)
-                for name, ref in {**command_refs, **chunk, **lookups, **peers}.items()
+                for name, ref in {**command_refs, **chunk, **lookups, **peers, **pages}.items()
             }
             | {name: _event_message(name, ref, EVENT_TYPES[name]) for name, ref in events.items()}
         },
@@ -296,6 +312,8 @@ def _operations() -> dict[str, Any]:
         "probePeer": operation(
             "send", "peer", "Published by two other orchestrators, every 0.2 s."
         ),
+        "requestMetricsPage": operation("send", "metrics_pages", "Requested by the transport."),
+        "answerMetricsPage": operation("send", "metrics_answers", "Answered by metrics."),
         "publishDeadLetter": operation(
             "send", "dead_letters", "Published by the service that gives up on a message."
         ),

@@ -12,6 +12,7 @@ from contracts.catalogue import ChatSummary, WorkflowCard
 from contracts.deltas import Delta
 from contracts.envelope import Envelope
 from contracts.events import EVENT_TYPES
+from contracts.metrics_pages import MetricsPageRequested
 from contracts.wire import asyncapi_websocket as wire_asyncapi
 
 FOLDER = Path(__file__).parent / "schemas"
@@ -28,6 +29,7 @@ def documents() -> dict[str, str]:
     models |= {f"live/{model.__name__}.json": model for model in get_args(Delta)}
     models |= {f"lookups/{model.__name__}.json": model for model in asyncapi_nats.LOOKUPS.values()}
     models |= {f"peers/{model.__name__}.json": model for model in asyncapi_nats.PEERS}
+    models[asyncapi_nats.METRICS_SCHEMA] = MetricsPageRequested
     models |= {f"buckets/{model.__name__}.json": model for model in (WorkflowCard, ChatSummary)}
     texts = {path: _text(model.model_json_schema()) for path, model in models.items()}
     return {

@@ -45,6 +45,8 @@ ALL_DEAD_LETTERS = "mozaiks.dlq.>"
 ALL_LOOKUPS = "mozaiks.lookup.>"
 ALL_QUERIES = "mozaiks.query.>"
 ALL_FINDINGS = "mozaiks.found.>"
+METRICS_PAGES = "mozaiks.metrics.pages"
+ALL_METRICS_ANSWERS = "mozaiks.metrics.answer.>"
 EVENTS_OF_CHATS = "mozaiks.evt.*.*.*.*"
 EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"
 DELTAS_OF_CHATS = "mozaiks.delta.*.*.*"
@@ -236,6 +238,11 @@ def live(key: ChatKey) -> str:
 def live_events(key: ChatKey) -> str:
     """The subject of one chat's events, without business events, republished once they are stored."""
     return f"mozaiks.live.{_place(key)}.chat"
+
+
+def metrics_answer(request: str) -> str:
+    """Where the page of a request to METRICS_PAGES is sent."""
+    return f"mozaiks.metrics.answer.{token(request, 'request')}"
 
 
 def peers(durable: str) -> str:

@@ -175,8 +175,6 @@ def environment_of(
     variables.setdefault("LOGS_BASE_DIR", str(plan.logs.resolve()))
     if service == "persistence":
         variables["MONGODB_URI"] = mongodb_uri
-    if service == "transport":
-        variables.setdefault("METRICS_PUBLIC_URL", f"http://{LOOPBACK}:{plan.ports['metrics']}")
     return variables
 
 

@@ -24,6 +24,8 @@ from services.metrics.auth import Guard, require_bearer
 from services.metrics.consumer import MetricsConsumer
 from services.metrics.metrics_state import MetricsState
 from services.metrics.nats_permissions import SERVICE
+from services.metrics.page_responder import PageResponder
+from services.metrics.pages import Pages
 from services.metrics.prometheus import MetricsCollector
 from services.metrics.routes import build_routes, error_response
 from services.metrics.settings import Settings
@@ -43,6 +45,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     # Apart from the process's own, which no token guards: these name tenants.
     tenants = CollectorRegistry()
     tenants.register(MetricsCollector(state, now, settings.metrics_stalled_seconds))
+    pages = Pages(state, tenants, now, settings.metrics_stalled_seconds)
     broker = build_broker(settings, SERVICE)
 
     @asynccontextmanager
@@ -77,21 +80,23 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 nats=nats_check(gateway),
                 consumer=lambda: None if subscriber.running else "the consumer of events stopped",
             )
+            responder = PageResponder(gateway.nc, pages, settings.metrics_token)
             try:
-                yield
+                async with responder.answering():
+                    yield
             finally:
                 probes.draining()
                 await stop_subscriber(subscriber)
                 await consumer.stop_saving()
 
-    pages = Litestar(
-        build_routes(state, tenants, now, settings.metrics_stalled_seconds),
+    app = Litestar(
+        build_routes(pages),
         lifespan=[lifespan],
         guards=_guards(settings),
         exception_handlers={HTTPException: error_response},
         openapi_config=None,
     )
-    return pages, probes
+    return app, probes
 
 
 def _guards(settings: Settings) -> list[Guard]:

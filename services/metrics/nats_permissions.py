@@ -1,4 +1,4 @@
-"""What metrics may do in NATS: read events and save its own state."""
+"""What metrics may do in NATS: read events, save its own state, answer requests for its pages."""
 
 from contracts import subjects
 from services.chassis.nats.permissions import (
@@ -6,6 +6,7 @@ from services.chassis.nats.permissions import (
     connects,
     inspects,
     may_publish,
+    may_subscribe,
     reads,
     writes_bucket,
 )
@@ -22,5 +23,7 @@ PERMISSIONS = all_of(
             "$JS.API.CONSUMER.MSG.NEXT.EVENTS.*",
         ),
         writes_bucket(subjects.PERF),
+        may_subscribe(subjects.METRICS_PAGES),
+        may_publish(subjects.ALL_METRICS_ANSWERS),
     ]
 )

@@ -1,72 +1,48 @@
 """HTTP routes of the performance snapshots and of the Prometheus exposition."""
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 
 from contracts.ids import AppId, ChatId
-from services.metrics.metrics_state import (
-    Aggregate,
-    MetricsState,
-    PerformanceSnapshot,
-    StalledChat,
-    performance_of,
-)
-from services.metrics.observations import ChatMetrics
-
-Clock = Callable[[], datetime]
-TEXT_FORMAT = "text/plain; version=0.0.4"  # Litestar adds the character set
+from contracts.metrics_pages import MetricsPageRequested
+from services.metrics.pages import Page, Pages
 
 
-def build_routes(
-    state: MetricsState, registry: CollectorRegistry, clock: Clock, stalled_seconds: float
-) -> list[HTTPRouteHandler]:
+def build_routes(pages: Pages) -> list[HTTPRouteHandler]:
     """The route handlers; the query parameter `app_id` restricts each to one tenant."""
 
     @get("/metrics/perf/aggregate", sync_to_thread=False)
-    def aggregate(app_id: FromQuery[AppId | None] = None) -> Aggregate:
-        return state.aggregate(clock(), app_id)
+    def aggregate(app_id: FromQuery[AppId | None] = None) -> Response[bytes]:
+        return _response(pages.render(MetricsPageRequested(page="aggregate", app_id=app_id)))
 
     @get("/metrics/perf/stalled", sync_to_thread=False)
-    def stalled(app_id: FromQuery[AppId | None] = None) -> list[StalledChat]:
-        return state.stalled(clock(), stalled_seconds, app_id)
+    def stalled(app_id: FromQuery[AppId | None] = None) -> Response[bytes]:
+        return _response(pages.render(MetricsPageRequested(page="stalled", app_id=app_id)))
 
     @get("/metrics/perf/chats", sync_to_thread=False)
-    def chats(app_id: FromQuery[AppId | None] = None) -> list[PerformanceSnapshot]:
-        return state.snapshots(clock(), app_id)
+    def chats(app_id: FromQuery[AppId | None] = None) -> Response[bytes]:
+        return _response(pages.render(MetricsPageRequested(page="chats", app_id=app_id)))
 
     @get("/metrics/perf/chats/{chat_path:path}", sync_to_thread=False)
-    def chat(
-        chat_path: FromPath[str], app_id: FromQuery[AppId | None] = None
-    ) -> PerformanceSnapshot:
+    def chat(chat_path: FromPath[str], app_id: FromQuery[AppId | None] = None) -> Response[bytes]:
         name = ChatId(chat_path.removeprefix("/"))  # a path, because an id may hold slashes
-        return performance_of(_only(state.named(name, app_id)), clock())
+        return _response(
+            pages.render(MetricsPageRequested(page="chat", app_id=app_id, chat_id=name))
+        )
 
-    @get("/metrics/prometheus", media_type=TEXT_FORMAT, sync_to_thread=False)
-    def prometheus() -> bytes:
-        return generate_latest(registry)
+    @get("/metrics/prometheus", sync_to_thread=False)
+    def prometheus() -> Response[bytes]:
+        return _response(pages.render(MetricsPageRequested(page="prometheus")))
 
     return [aggregate, stalled, chats, chat, prometheus]
 
 
-def _only(found: list[ChatMetrics]) -> ChatMetrics:
-    match found:
-        case [chat]:
-            return chat
-        case []:
-            raise HTTPException(status_code=404, detail="chat_id: this chat is not tracked")
-        case _:
-            raise HTTPException(
-                status_code=409,
-                detail="app_id: required, because several apps have a chat with this id",
-            )
+def _response(page: Page) -> Response[bytes]:
+    return Response(page.body, status_code=page.status, headers={"content-type": page.content_type})
 
 
 def error_response(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:

@@ -20,8 +20,13 @@ PERMISSIONS = all_of(
     [
         connects(SERVICE),
         inspects(subjects.COMMANDS, subjects.EVENTS, subjects.DELTAS, subjects.LOOKUPS),
-        may_publish(subjects.ALL_COMMANDS, subjects.ALL_QUERIES),
-        may_subscribe(subjects.ALL_FINDINGS, "mozaiks.live.>", "mozaiks.inbox.>"),
+        may_publish(subjects.ALL_COMMANDS, subjects.ALL_QUERIES, subjects.METRICS_PAGES),
+        may_subscribe(
+            subjects.ALL_FINDINGS,
+            subjects.ALL_METRICS_ANSWERS,
+            "mozaiks.live.>",
+            "mozaiks.inbox.>",
+        ),
         probes_storage(subjects.COMMANDS, subjects.EVENTS),
         reads(subjects.EVENTS, subjects.DELTAS),
         may_publish(  # counts the commands of an app, and finds which answer came first

@@ -26,8 +26,6 @@ class Settings(AuthSettings, AnswerLinkSettings):
     """Limit of one uploaded file that is part of a bundle, in bytes."""
     raw_events: bool = True
     """Whether operators may read every event as it is stored, prompts and hidden text included."""
-    metrics_public_url: str | None = None
-    """Base URL of the metrics service, to which the metrics paths redirect."""
     cors_origins: str = ""
     """Other origins whose pages may call this API, separated by commas."""
     start_wait_seconds: float = Field(default=5.0, gt=0, le=60)

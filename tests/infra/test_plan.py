@@ -123,7 +123,6 @@ def test_every_service_is_told_its_port_and_the_bus() -> None:
     told = environment_of("transport", plan, {}, **ADDRESSES)
     assert told["TRANSPORT_PORT"] == "9000"
     assert told["NATS_URL"] == "nats://n"
-    assert told["METRICS_PUBLIC_URL"] == "http://127.0.0.1:9001"
 
 
 def test_only_the_program_before_the_services_makes_streams() -> None:

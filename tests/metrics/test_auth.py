@@ -9,6 +9,7 @@ PAGES = (
     "/metrics/perf/aggregate",
     "/metrics/perf/chats",
     "/metrics/perf/chats/c-1",
+    "/metrics/perf/stalled",
     "/metrics/prometheus",
 )
 

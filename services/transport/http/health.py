@@ -6,15 +6,13 @@ from pathlib import Path
 from litestar import get
 from litestar.di import NamedDependency
 from litestar.enums import MediaType
-from litestar.response import File, Redirect
+from litestar.response import File
 
 from contracts import subjects
 from services.chassis.nats.connection import flush
 from services.transport.auth.principal import access
 from services.transport.context import RequestContext
-from services.transport.errors import ApiError
 from services.transport.http.api_document import documented
-from services.transport.http.json_request import AnyRequest
 from services.transport.http.models.health import (
     ActiveConnections,
     ActiveRuns,
@@ -106,24 +104,6 @@ async def event_metrics(context: NamedDependency[RequestContext]) -> EventMetric
 
 
 @get(
-    ["/metrics/perf/{rest:path}", "/metrics/prometheus"],
-    opt=access("operators"),
-    include_in_schema=False,
-)
-async def redirect_metrics(
-    context: NamedDependency[RequestContext], request: AnyRequest
-) -> Redirect:
-    if not context.services.settings.metrics_public_url:
-        problem = "metrics are served by the metrics service; METRICS_PUBLIC_URL is not set"
-        raise ApiError("NOT_ALLOWED", "path", problem)
-    query = request.scope["query_string"].decode("latin-1")
-    path = request.scope["path"] + (f"?{query}" if query else "")
-    return Redirect(
-        context.services.settings.metrics_public_url.rstrip("/") + path, status_code=307
-    )
-
-
-@get(
     "/",
     media_type=MediaType.HTML,
     sync_to_thread=False,
@@ -138,4 +118,4 @@ def console() -> File:
     )
 
 
-HANDLERS = [health, active_runs, event_metrics, redirect_metrics, console]
+HANDLERS = [health, active_runs, event_metrics, console]

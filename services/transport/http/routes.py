@@ -28,6 +28,7 @@ from services.transport.http import (
     health,
     inbox,
     messages,
+    metrics_pages,
     reference,
     values,
     workflows,
@@ -93,6 +94,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *general_chats.HANDLERS,
     *agui.HANDLERS,
     *health.HANDLERS,
+    *metrics_pages.HANDLERS,
     schema,
     *reference.HANDLERS,
 ]

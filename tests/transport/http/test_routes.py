@@ -416,17 +416,6 @@ async def test_any_id_works_in_a_path(transport: str, gateway: JetStreamGateway,
     await offered.delete(subjects.workflow_key(workflow))
 
 
-async def test_metrics_paths_redirect_to_the_metrics_service(open_transport: Open) -> None:
-    address = await open_transport(metrics_public_url="http://metrics.example/")
-    async with httpx.AsyncClient(base_url=f"http://{address}") as http:
-        reply = await http.get("/metrics/perf/chats/c-1?app_id=acme")
-        assert reply.status_code == 307
-        assert reply.headers["location"] == (
-            "http://metrics.example/metrics/perf/chats/c-1?app_id=acme"
-        )
-        assert (await http.get("/metrics/prometheus")).status_code == 307
-
-
 async def test_the_console_and_the_health_pages_are_served(http: httpx.AsyncClient) -> None:
     page = await http.get("/")
     assert (page.status_code, page.headers["content-type"][:9]) == (200, "text/html")

@@ -1,0 +1,148 @@
+"""The pages of the metrics service on the transport's port: asked for over NATS, sent on as they come."""
+
+import asyncio
+import zlib
+from hashlib import sha256
+
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from contracts import subjects
+from contracts.ids import AppId, ChatId, new_message_id
+from contracts.metrics_pages import STATUS_HEADER, TYPE_HEADER, MetricsPage, MetricsPageRequested
+from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.subscription import subscribed
+from services.chassis.nats.unavailable import NATS_UNAVAILABLE
+from services.transport.auth.authenticate import bearer_token
+from services.transport.auth.principal import Identity, Principal, access
+from services.transport.context import RequestContext
+from services.transport.errors import ApiError
+from services.transport.http.json_request import AnyRequest
+from services.transport.path_segments import decode_segment
+
+ANSWER_SECONDS = 5.0
+"""How long metrics may take for a page."""
+RETRY_SECONDS = 2.0
+"""Sent as Retry-After."""
+
+
+async def ask_metrics(nc: Client, request: MetricsPageRequested) -> Response[bytes]:
+    """What the metrics service answers. Raises ApiError where it does not, and NatsUnavailableError."""
+    subject = subjects.metrics_answer(new_message_id())
+    answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+
+    async def on_message(message: Msg) -> None:
+        if not answered.done():
+            answered.set_result(message)
+
+    async with subscribed(nc, subject, on_message):
+        try:
+            data = request.model_dump_json().encode()
+            await nc.publish(subjects.METRICS_PAGES, data, reply=subject)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await answered
+        except TimeoutError:
+            raise _unavailable("metrics do not answer, try again") from None
+        except NATS_UNAVAILABLE as unavailable:
+            raise NatsUnavailableError("a page of metrics") from unavailable
+    headers = answer.headers or {}
+    if STATUS_HEADER not in headers:  # the server's answer where nobody subscribes
+        raise _unavailable("metrics are not running")
+    return Response(
+        zlib.decompress(answer.data),
+        status_code=int(headers[STATUS_HEADER]),
+        headers={"content-type": headers[TYPE_HEADER]},
+    )
+
+
+def _unavailable(problem: str) -> ApiError:
+    return ApiError("SERVICE_UNAVAILABLE", "metrics", problem, retry_after=RETRY_SECONDS)
+
+
+async def _page(
+    context: RequestContext,
+    request: AnyRequest,
+    page: MetricsPage,
+    app: AppId | None = None,
+    chat: ChatId | None = None,
+) -> Response[bytes]:
+    identity = context.identity
+    token = None if isinstance(identity, Principal) else bearer_token(request)
+    asked = MetricsPageRequested(
+        page=page,
+        app_id=_app_of(identity, page, app),
+        chat_id=chat,
+        operator=isinstance(identity, Principal),
+        token_digest=None if token is None else sha256(token.encode()).hexdigest(),
+    )
+    return await ask_metrics(context.services.gateway.nc, asked)
+
+
+def _app_of(identity: Identity, page: MetricsPage, app: AppId | None) -> AppId | None:
+    """The app whose numbers an identity gets, None for all. Raises ApiError.
+
+    An operator whose token names apps gets the numbers of these.
+    """
+    if not isinstance(identity, Principal) or not identity.apps:
+        return app
+    if page == "prometheus":
+        raise ApiError("NOT_YOURS", "token", "names an app, and this page has the numbers of all")
+    if app is None and len(identity.apps) == 1:
+        return next(iter(identity.apps))
+    if app is None or not identity.can_access_app(app):
+        raise ApiError("NOT_YOURS", "app_id", "not an app of this token")
+    return app
+
+
+_OPERATORS = access("operators")
+
+
+@get("/metrics/perf/aggregate", opt=_OPERATORS, include_in_schema=False)
+async def aggregate(
+    context: NamedDependency[RequestContext],
+    request: AnyRequest,
+    app_id: FromQuery[AppId | None] = None,
+) -> Response[bytes]:
+    return await _page(context, request, "aggregate", app_id)
+
+
+@get("/metrics/perf/chats", opt=_OPERATORS, include_in_schema=False)
+async def chats(
+    context: NamedDependency[RequestContext],
+    request: AnyRequest,
+    app_id: FromQuery[AppId | None] = None,
+) -> Response[bytes]:
+    return await _page(context, request, "chats", app_id)
+
+
+@get("/metrics/perf/chats/{chat_path:path}", opt=_OPERATORS, include_in_schema=False)
+async def chat(
+    context: NamedDependency[RequestContext],
+    request: AnyRequest,
+    chat_path: FromPath[str],
+    app_id: FromQuery[AppId | None] = None,
+) -> Response[bytes]:
+    name = ChatId(decode_segment(chat_path.removeprefix("/"), "chat_id"))
+    return await _page(context, request, "chat", app_id, name)
+
+
+@get("/metrics/perf/stalled", opt=_OPERATORS, include_in_schema=False)
+async def stalled(
+    context: NamedDependency[RequestContext],
+    request: AnyRequest,
+    app_id: FromQuery[AppId | None] = None,
+) -> Response[bytes]:
+    return await _page(context, request, "stalled", app_id)
+
+
+@get("/metrics/prometheus", opt=_OPERATORS, include_in_schema=False)
+async def prometheus(
+    context: NamedDependency[RequestContext], request: AnyRequest
+) -> Response[bytes]:
+    return await _page(context, request, "prometheus")
+
+
+HANDLERS = [aggregate, chats, chat, stalled, prometheus]
