@@ -1,5 +1,6 @@
 """The pages of the metrics service, whoever asks: the routes of its own port, or the transport over NATS."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
@@ -7,7 +8,6 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from pydantic import TypeAdapter
-from pydantic_core import to_json
 
 from contracts.ids import ChatId
 from contracts.metrics_pages import MetricsPageRequested
@@ -36,7 +36,7 @@ class Page(NamedTuple):
 
 def problem(status: int, detail: str) -> Page:
     """An error: `{"detail": ...}`."""
-    return Page(status, JSON, to_json({"detail": detail}))
+    return Page(status, JSON, json.dumps({"detail": detail}).encode())
 
 
 class Pages:
