@@ -6,7 +6,7 @@ Every reader of the log folds its chats with `fold`, and adds fields of its own 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
+from typing import Any, Generic, Self, TypedDict, TypeVar
 
 from contracts.catalogue import ChatStatus
 from contracts.chat_list import MAX_TITLE_CHARS
@@ -17,6 +17,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatRewound,
     ChatStarted,
     UserMessageReceived,
 )
@@ -47,7 +48,11 @@ from contracts.events.turn import (
 )
 from contracts.frozen import replace, write
 from contracts.ids import AgentName, AppId, ChatId, ChatKey, QuestionId, Seq, UserId, WorkflowName
+from contracts.open_questions import ArtifactReference as ArtifactReference
+from contracts.open_questions import OpenQuestion as OpenQuestion
+from contracts.open_questions import QuestionKind as QuestionKind
 from contracts.prices import PRICES, Prices, recorded_cost
+from contracts.rewinds import DroppedRange, with_rewind
 
 ERASED = "erased"
 """The end reason of a chat of which only the numbers are left."""
@@ -55,41 +60,6 @@ MAX_PROMPT_CHARS = 300
 """Of a question's prompt, in a snapshot."""
 MAX_OPTIONS = 12
 """Of a question, in a snapshot."""
-
-QuestionKind = Literal["text", "component"]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenQuestion:
-    """A question that waits for an answer: in text, or through a UI component.
-
-    `asks_owner` says whether the chat's user may answer; `users` and `roles` are the others who may.
-    `subject` is its prompt, cut to MAX_PROMPT_CHARS, or the name of its component. `tool`, `digest`
-    and `allow_always` are those of the call that it asks to approve.
-    """
-
-    question_id: QuestionId
-    kind: QuestionKind
-    agent: AgentName = AgentName("")  # noqa: RUF009
-    subject: str = ""
-    asked_at: datetime | None = None
-    expires_at: datetime | None = None
-    asks_owner: bool = True
-    users: tuple[UserId, ...] = ()
-    roles: tuple[str, ...] = ()
-    tool: str | None = None
-    digest: str | None = None
-    allow_always: bool = False
-    options: tuple[str, ...] = ()
-    escalated: bool = False
-
-    def names(self, user: UserId, owner: UserId | None) -> bool:
-        """Whether a user may answer by name, whatever their roles."""
-        return user in self.users or (self.asks_owner and user == owner)
-
-    def admits(self, user: UserId, role: str | None, owner: UserId | None) -> bool:
-        """Whether a user may answer, by name or by a role of theirs."""
-        return self.names(user, owner) or (role is not None and role in self.roles)
 
 
 def opened(
@@ -135,17 +105,6 @@ def escalated(question: OpenQuestion, to: Audience) -> OpenQuestion:
         roles=tuple(dict.fromkeys((*question.roles, *to.roles))),
         escalated=True,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactReference:
-    """The artifact that was opened last and not closed since; event `seq` of the chat has its payload."""
-
-    question_id: QuestionId
-    ui_tool_id: str
-    component: str
-    seq: Seq
-    shown_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +177,16 @@ class ChatSnapshot:
     status: ChatStatus = "running"
     end_reason: str = ""
     ended_at: datetime | None = None
+    resumable: bool = False
+    """Whether a failed chat goes on with a message of the user."""
     speaker: AgentName | None = None
     """Whose turn is open; `user` while the chat waits for the user's message."""
     turn_started_at: datetime | None = None
     open_questions: tuple[OpenQuestion, ...] = ()
     last_artifact: ArtifactReference | None = None
     totals: ChatTotals = NO_TOTALS
+    dropped: tuple[DroppedRange, ...] = ()
+    """What was rewound (see `contracts.rewinds`): at most MAX_RANGES."""
 
     @classmethod
     def before(cls, first: Envelope) -> Self:
@@ -273,12 +236,14 @@ class SnapshotChanges(TypedDict, total=False):
     erasable_at: datetime | None
     status: ChatStatus
     end_reason: str
-    ended_at: datetime
+    ended_at: datetime | None
+    resumable: bool
     speaker: AgentName | None
     turn_started_at: datetime | None
     open_questions: tuple[OpenQuestion, ...]
     last_artifact: ArtifactReference | None
     totals: ChatTotals
+    dropped: tuple[DroppedRange, ...]
 
 
 def fold(
@@ -331,6 +296,9 @@ def changes(
             made["client_request_id"] = request
         case UserMessageReceived(text=text):
             made["title"] = snapshot.title or title_of(text)
+            if snapshot.resumable:
+                made |= {"status": "running", "end_reason": "", "ended_at": None}
+                made["resumable"] = False
             if snapshot.speaker == USER:
                 made |= _whose_turn(snapshot, None, None, snapshot.open_questions)
         case SpeakerSelected(agent=agent):
@@ -363,12 +331,15 @@ def changes(
             made |= {"deleted_at": None, "erasable_at": None}
         case ChatCompleted(reason=reason):
             made |= _ended("completed", reason, time)
-        case ChatFailed(code=code):
+        case ChatFailed(code=code, resumable=resumable):
             made |= _ended("failed", code, time)
+            made["resumable"] = resumable
         case ChatCancelled(reason=reason):
             made |= _ended("cancelled", reason, time)
         case ChatErased():
             made |= _erased(event)
+        case ChatRewound():
+            made |= _rewound(snapshot, event, envelope.seq)
         case _:
             pass
     return made
@@ -443,6 +414,7 @@ def _ended(status: ChatStatus, reason: str, time: datetime) -> SnapshotChanges:
         "status": status,
         "end_reason": reason,
         "ended_at": time,
+        "resumable": False,
         "speaker": None,
         "turn_started_at": None,
         "open_questions": (),
@@ -462,6 +434,7 @@ def _erased(event: ChatErased) -> SnapshotChanges:
         "deleted_at": None,
         "erasable_at": None,
         "last_artifact": None,
+        "dropped": (),
         "totals": totals_of_erased(event),
     }
 
@@ -476,6 +449,23 @@ def totals_of_erased(event: ChatErased) -> ChatTotals:
         completion_tokens=event.completion_tokens,
         cost=event.cost,
     )
+
+
+def _rewound(chat: ChatSnapshot, event: ChatRewound, seq: Seq) -> SnapshotChanges:
+    """The chat as it was at the position that it is rewound to; totals are not rewound."""
+    restored = event.restored
+    return {
+        "title": chat.title if restored.has_title else "",
+        "status": restored.status,
+        "end_reason": restored.end_reason,
+        "ended_at": restored.ended_at,
+        "resumable": restored.resumable,
+        "speaker": restored.speaker,
+        "turn_started_at": restored.turn_started_at,
+        "open_questions": tuple(one.question for one in restored.questions),
+        "last_artifact": restored.last_artifact,
+        "dropped": with_rewind(chat.dropped, event.to_seq, seq),
+    }
 
 
 def title_of(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from contracts.chat_list import MAX_GRACE_SECONDS, MAX_TITLE_CHARS
-from contracts.ids import AppId, ChatId, ChatKey, CommandId, QuestionId, UserId, WorkflowName
+from contracts.ids import AppId, ChatId, ChatKey, CommandId, QuestionId, Seq, UserId, WorkflowName
 
 
 class _Command(BaseModel):
@@ -140,6 +140,33 @@ class StopAnswer(_Command):
     turn: int | None = None
 
 
+class _Rewind(_Command):
+    """`seen_seq` is the last event of the chat that the user knew: after another one, nothing happens."""
+
+    seen_seq: Seq = Field(ge=1)
+
+
+class RetryAnswer(_Rewind):
+    """Runs the last turn of an agent again, also after a failure or the end of the chat."""
+
+    name: Literal["retry_answer"] = "retry_answer"
+
+
+class EditMessage(_Rewind):
+    """Replaces the user's message at position `message`: what came after it does not count any more."""
+
+    name: Literal["edit_message"] = "edit_message"
+    message: Seq = Field(ge=1)
+    text: str
+
+
+class RewindChat(_Rewind):
+    """Takes the chat back to position `to_seq`, at which it waited for the user or had ended."""
+
+    name: Literal["rewind_chat"] = "rewind_chat"
+    to_seq: Seq = Field(ge=1)
+
+
 class ResumeChat(_Command):
     """Sent by the audit where a chat is pending and the message that owned it is gone.
 
@@ -166,6 +193,9 @@ Command = (
     | DeleteChat
     | UndeleteChat
     | StopAnswer
+    | RetryAnswer
+    | EditMessage
+    | RewindChat
     | ResumeChat
 )
 

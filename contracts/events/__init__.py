@@ -10,9 +10,11 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatRewound,
     ChatStarted,
     CommandGivenUp,
     HistoryCompacted,
+    RewindRefused,
     ToolCodeChanged,
     TurnLimitReported,
     UserMessageReceived,
@@ -73,6 +75,8 @@ Event = (
     | ChatDeleted
     | ChatUndeleted
     | ChatErased
+    | ChatRewound
+    | RewindRefused
     | SpeakerSelected
     | ConversationProcessed
     | ModelRequested

@@ -2,11 +2,12 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.envelope import Instant
 from contracts.events.body import EventBody
 from contracts.ids import AgentName, Seq, UserId
+from contracts.open_questions import ArtifactReference, OpenQuestion
 from contracts.subjects import Category
 
 
@@ -16,7 +17,8 @@ class ChatStarted(EventBody):
     `workflow_version` pins the manifests that the chat goes on with, `tools_version` says with which
     tool code it began: both SHA-256 in hex; none where the workflow is not read from a folder.
     `before_chat` and `after_chat` name the tools that the runtime calls before the first turn and
-    after the last: what a chat waits for depends on its log alone.
+    after the last: what a chat waits for depends on its log alone. So does `ends_on_failure`: whether
+    the chat has ended once a turn of it fails.
     """
 
     type: ClassVar[str] = "chat.started"
@@ -28,6 +30,7 @@ class ChatStarted(EventBody):
     tools_version: str | None = None
     before_chat: list[str] = []
     after_chat: list[str] = []
+    ends_on_failure: bool = Field(default=False, exclude_if=lambda ends: not ends)
 
 
 class ToolCodeChanged(EventBody):
@@ -152,11 +155,16 @@ class ChatCompleted(EventBody):
 
 
 class ChatFailed(EventBody):
-    """The chat ended by an error: `code` for programs, `message` for the user."""
+    """The chat stopped by an error: `code` for programs, `message` for the user.
+
+    A `resumable` chat goes on with the next message of the user; any other has ended. Both can be
+    retried.
+    """
 
     type: ClassVar[str] = "chat.failed"
     code: str
     message: str
+    resumable: bool = Field(default=True, exclude_if=lambda resumable: resumable)
 
 
 class ChatCancelled(EventBody):
@@ -183,3 +191,78 @@ class ChatErased(EventBody):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
+
+
+RewindKind = Literal["retry", "edit", "rewind"]
+"""A turn is run again, a message of the user is replaced, or the chat goes back."""
+
+
+class _Restored(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RestoredQuestion(_Restored):
+    """A question that is open again, and the position of the event by which it was asked."""
+
+    question: OpenQuestion
+    seq: Seq
+
+
+class RestoredChat(_Restored):
+    """What a chat looks like where it is rewound to, for readers that do not keep its past.
+
+    `turn` is the newest turn that counts, 0 if there is none; `has_title` whether the user had written
+    anything. `changed` and `removed` are the context variables that had another value, or none.
+    """
+
+    status: Literal["running", "waiting", "completed", "failed", "cancelled"]
+    end_reason: str = ""
+    ended_at: Instant | None = None
+    resumable: bool = False
+    speaker: AgentName | None = None
+    turn: int
+    turn_started_at: Instant | None = None
+    questions: list[RestoredQuestion] = []
+    last_artifact: ArtifactReference | None = None
+    artifact_payload: dict[str, Any] = {}
+    has_title: bool = False
+    changed: dict[str, Any] = {}
+    removed: list[str] = []
+
+
+class ChatRewound(EventBody):
+    """The events after `to_seq` and before this one do not count any more (see `contracts.rewinds`).
+
+    A `retry` runs a turn again, an `edit` is followed by the new text of the user's message. What tools
+    have done meanwhile is not undone.
+    """
+
+    type: ClassVar[str] = "chat.rewound"
+    to_seq: Seq
+    kind: RewindKind
+    user_id: UserId
+    restored: RestoredChat
+
+
+RewindRefusal = Literal[
+    "answer_running",
+    "chat_changed",
+    "not_a_resting_point",
+    "not_editable",
+    "nothing_to_retry",
+    "nothing_to_rewind",
+    "too_many_rewinds",
+]
+"""`answer_running`: an answer must be stopped first. `chat_changed`: something happened after the
+position that the user has seen. `not_a_resting_point`: the chat was not waiting at that position, or
+the position does not count. `not_editable`: there is no such message, or it was sent while an answer
+was running. `nothing_to_retry`: no agent has had a turn. `nothing_to_rewind`: it is the chat's end."""
+
+
+class RewindRefused(EventBody):
+    """A retry, an edit or a rewind had no effect; nothing has changed."""
+
+    type: ClassVar[str] = "chat.rewind_refused"
+    user_id: UserId
+    kind: RewindKind
+    reason: RewindRefusal

@@ -335,11 +335,17 @@ class TurnCompleted(EventBody):
 
 
 class TurnFailed(EventBody):
+    """A turn that cannot be finished: `code` for programs, `message` for the user.
+
+    `detail` is for operators only: what the provider itself said.
+    """
+
     type: ClassVar[str] = "turn.failed"
     turn: int
     agent: AgentName
     code: str
     message: str
+    detail: str | None = Field(default=None, exclude_if=_is_none)
 
 
 class VariablesChanged(EventBody):

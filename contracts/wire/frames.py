@@ -250,6 +250,37 @@ class ChatUndeletedData(FrameData):
     frame_type: ClassVar[str] = "chat.undeleted"
 
 
+RewindKind = Literal["retry", "edit", "rewind"]
+
+
+class RewoundData(FrameData):
+    """The chat went back: what its events after `to_seq` and before this one have shown is to be removed.
+
+    A question whose answer is among them is open again.
+    """
+
+    frame_type: ClassVar[str] = "chat.rewound"
+
+    to_seq: int = Field(description="The last event before this one that still counts.", ge=1)
+    kind: RewindKind = Field(
+        description="A turn is run again, a message is replaced, or the chat only goes back."
+    )
+    chat_status: ChatStatus
+    open_questions: list[QuestionId] = Field(description="The questions that are open again.")
+
+
+class RewindRefusedData(FrameData):
+    """A retry, an edit or a rewind that was sent had no effect."""
+
+    frame_type: ClassVar[str] = "chat.rewind_refused"
+
+    kind: RewindKind
+    reason: str = Field(
+        description="Code of the reason, as of the errors over HTTP.", examples=["CHAT_CHANGED"]
+    )
+    message: str = Field(examples=["seen_seq: the chat has changed since; look at it again"])
+
+
 class PrintData(_OfGeneralChat):
     """A chunk of an agent's message while the model streams it."""
 
@@ -611,7 +642,7 @@ class ErrorData(_OfGeneralChat):
 
 
 class ChatEndedData(FrameData):
-    """The chat has ended."""
+    """The chat has ended, or failed."""
 
     frame_type: ClassVar[str] = "chat.run_complete"
     promoted: ClassVar[tuple[str, ...]] = ("reason", "duration_sec", "total_tokens", "cost")
@@ -619,6 +650,10 @@ class ChatEndedData(FrameData):
     agent: str = ""
     status: Literal[1, 2, 3] = Field(description="1 completed, 2 failed, 3 cancelled.")
     reason: str = Field(examples=["terminate"])
+    resumable: Omitted[Literal[True]] = Field(
+        default=None,
+        description="Present where a failed chat goes on with the next message of the user.",
+    )
     duration_sec: float = Field(examples=[2.0])
     total_tokens: int = Field(ge=0)
     cost: float = Field(description="In US dollars.", ge=0)
@@ -867,6 +902,8 @@ FRAMES: tuple[type[FrameData], ...] = (
     ChatArchivedData,
     ChatDeletedData,
     ChatUndeletedData,
+    RewoundData,
+    RewindRefusedData,
     ToolCalledData,
     ToolReturnedData,
     ToolProgressData,

@@ -47,6 +47,9 @@ ORDERS: dict[str, dict[str, Any]] = {
     "unarchive_chat": {},
     "delete_chat": {"grace_seconds": 60},
     "undelete_chat": {},
+    "retry_answer": {"seen_seq": 12},
+    "edit_message": {"seen_seq": 12, "message": 2, "text": "Hello again"},
+    "rewind_chat": {"seen_seq": 12, "to_seq": 6},
     "resume_chat": {"owner": 17},
 }
 

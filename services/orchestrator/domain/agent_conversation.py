@@ -143,11 +143,11 @@ def turn_messages(turn: Turn) -> list[Message]:
     that was not accepted follows the reply, a message of the user that entered the turn the results
     after which it did. The text of a call that the user stopped is the last message.
     """
-    results = turn.tool_results
+    results, first = turn.tool_results, turn.first_call
     messages: list[Message] = []
     for step in turn.steps:
         match step:
-            case ModelRequested(call=call, parts=parts) if call > 0 and parts:
+            case ModelRequested(call=call, parts=parts) if call > first and parts:
                 messages.append(UserMessage(text_of(parts)))
             case ModelResponded() as response:
                 messages.append(AgentMessage(response))
@@ -216,9 +216,18 @@ def _first_after_turn(entries: Sequence[ConversationEntry], turn: int) -> int:
 def messages_of_entry(entry: ConversationEntry, agent: AgentName) -> list[Message]:
     """How an agent remembers an entry."""
     if isinstance(entry, Turn) and entry.agent == agent:
-        return turn_messages(entry)
+        return _without_open_calls(turn_messages(entry))
     message = others_message(entry, agent)
     return [] if message is None else [message]
+
+
+def _without_open_calls(messages: list[Message]) -> list[Message]:
+    """The messages of a turn that is over: without calls that have no result, which models refuse."""
+    match messages:
+        case [*before, AgentMessage(response)] if response.tool_calls:
+            return before
+        case _:
+            return messages
 
 
 def others_message(entry: ConversationEntry, agent: AgentName) -> UserMessage | None:

@@ -15,6 +15,7 @@ from services.orchestrator.domain.state import (
     remaining_lifecycle_tools,
 )
 from services.orchestrator.domain.turn_steps import Failed
+from services.orchestrator.domain.unfinished_calls import results_of_unfinished
 from services.orchestrator.domain.waiting_messages import with_message_fates
 from services.orchestrator.workflows.spec import USER
 
@@ -29,16 +30,35 @@ QUESTION_EXPIRED = Failed("QUESTION_EXPIRED", "A question was not answered in ti
 GIVEN_UP = Failed("GIVEN_UP", "This chat failed repeatedly and is not retried any more.")
 
 
+CALL_NOT_RETURNED = "The answer failed before this call returned."
+"""The error of a tool call that was running when its turn failed."""
+
+
+def chat_failed(failure: Failed, state: ChatState) -> ChatFailed:
+    """The failure of a chat, which ends it if its workflow says so."""
+    return ChatFailed(
+        code=failure.code, message=failure.message, resumable=not state.ends_on_failure
+    )
+
+
 def fail(failure: Failed, state: ChatState) -> list[Event]:
-    """The events that end a chat with a failure; none if it has ended or never started."""
+    """The events by which a chat fails; none if it has failed, has ended or never started.
+
+    Calls without a result get one: the chat may go on, and models refuse calls without results.
+    """
     if state.ended or not state.started:
         return []
-    failed: list[Event] = [ChatFailed(code=failure.code, message=failure.message)]
+    failed: list[Event] = [chat_failed(failure, state)]
     if (turn := state.open_turn) is not None and turn.agent != USER:
         turn_failed = TurnFailed(
-            turn=turn.number, agent=turn.agent, code=failure.code, message=failure.message
+            turn=turn.number,
+            agent=turn.agent,
+            code=failure.code,
+            message=failure.message,
+            detail=failure.detail,
         )
-        failed.insert(0, turn_failed)
+        unfinished = [] if state.ends_on_failure else results_of_unfinished(turn, CALL_NOT_RETURNED)
+        failed = [*unfinished, turn_failed, *failed]
     return with_message_fates(failed, state)
 
 
@@ -53,7 +73,8 @@ def fail_lost_value(state: ChatState) -> list[Event]:
 
 
 def fail_without_tools(failed: Failed, state: ChatState) -> list[Event]:
-    return [*fail(failed, state), *skip_lifecycle_tools("after_chat", state)]
+    skipped = skip_lifecycle_tools("after_chat", state) if state.ends_on_failure else []
+    return [*fail(failed, state), *skipped]
 
 
 def skip_lifecycle_tools(occasion: LifecycleOccasion, state: ChatState) -> list[Event]:

@@ -10,9 +10,12 @@ from contracts.commands import (
     AttachFile,
     CancelChat,
     Command,
+    EditMessage,
     EscalateQuestion,
     ExpireQuestion,
     ResumeChat,
+    RetryAnswer,
+    RewindChat,
     SendMessage,
     SetVariables,
     StartChat,
@@ -37,6 +40,7 @@ from services.orchestrator.domain.chat_failures import fail
 from services.orchestrator.domain.chat_list import ListCommand, change_list
 from services.orchestrator.domain.following_turn import after_selector, with_next_speaker
 from services.orchestrator.domain.question_decisions import answer, answer_ui_tool, escalate, expire
+from services.orchestrator.domain.rewind_decisions import rewind
 from services.orchestrator.domain.state import (
     ChatState,
     close_selection,
@@ -53,8 +57,8 @@ def decide(command: Command, state: ChatState, workflow: Workflow | None) -> lis
     `workflow` is the chat's, None if it cannot be loaded: then the chat fails.
     """
     events = _caused_by(command, state, workflow)
-    if not events:
-        return []
+    if not events or isinstance(command, RetryAnswer | EditMessage | RewindChat):
+        return events
     return with_next_speaker(events, state, workflow, command.command_id)
 
 
@@ -96,9 +100,13 @@ def tool_code_changed(state: ChatState, workflow: Workflow) -> list[Event]:
 def _caused_by(command: Command, state: ChatState, workflow: Workflow | None) -> list[Event]:
     if isinstance(command, ListCommand):
         return change_list(command, state)
-    if state.ended or state.is_deleted or state.started == isinstance(command, StartChat):
+    if state.is_deleted or state.is_erased or state.started == isinstance(command, StartChat):
         return []
     if command.command_id in state.applied_commands:
+        return []
+    if isinstance(command, RetryAnswer | EditMessage | RewindChat):
+        return rewind(command, state, workflow)
+    if state.has_ended:
         return []
     match command:
         case StartChat():
@@ -166,6 +174,7 @@ def start_chat(command: StartChat, workflow: Workflow | None) -> list[Event]:
             tools_version=None if version is None else version.tools,
             before_chat=[] if workflow is None else [tool.name for tool in workflow.before_chat],
             after_chat=[] if workflow is None else [tool.name for tool in workflow.after_chat],
+            ends_on_failure=workflow is not None and workflow.on_failure == "end",
         )
     ]
     if command.message:
@@ -184,7 +193,7 @@ def _variables_set(
     }
     if not changed:
         return []
-    return [VariablesChanged(turn=state.turns, agent=USER, changed=changed)]
+    return [VariablesChanged(turn=state.turn_number, agent=USER, changed=changed)]
 
 
 def _attached(command: AttachFile, state: ChatState) -> list[Event]:

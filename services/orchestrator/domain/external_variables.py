@@ -49,7 +49,7 @@ def lookup_requests(
 ) -> list[DataRequested]:
     """The lookup requests of these references, except those whose query needs an unknown value."""
     requests = (
-        lookup_request(one, state.variables, key, state.user, f"{state.turns}")
+        lookup_request(one, state.variables, key, state.user, f"{state.turn_number}")
         for one in references
     )
     return [one for one in requests if one is not None]
@@ -88,11 +88,11 @@ def resolved(
     """The change of variables that the answers make: the value found, else the default."""
     by_request = {answer.request_id: answer for answer in answers}
     changed = {
-        one.name: resolved_value(one, by_request.get(_request_id(one, f"{state.turns}")))
+        one.name: resolved_value(one, by_request.get(_request_id(one, f"{state.turn_number}")))
         for one in references
     }
     first = not any(one.name in state.resolved_variables for one in references)
-    return VariablesChanged(turn=0 if first else state.turns, agent=RUNTIME, changed=changed)
+    return VariablesChanged(turn=0 if first else state.turn_number, agent=RUNTIME, changed=changed)
 
 
 def resolved_value(reference: DataReference, answer: DataFound | None) -> Any:

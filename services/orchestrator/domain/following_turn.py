@@ -3,13 +3,12 @@
 from contracts.events import Event
 from contracts.events.chat import (
     ChatCompleted,
-    ChatFailed,
     TurnLimitReported,
 )
 from contracts.events.turn import (
     SpeakerSelected,
 )
-from services.orchestrator.domain.chat_failures import WORKFLOW_UNAVAILABLE
+from services.orchestrator.domain.chat_failures import WORKFLOW_UNAVAILABLE, chat_failed
 from services.orchestrator.domain.speaker_selection import (
     Finish,
     HandoffCycle,
@@ -23,8 +22,18 @@ from services.orchestrator.domain.state import (
     ChatState,
     applied,
 )
+from services.orchestrator.domain.turn import Turn
+from services.orchestrator.domain.turn_steps import Failed
 from services.orchestrator.domain.waiting_messages import with_message_fates
 from services.orchestrator.workflows.spec import Workflow
+
+
+def select_again(turn: Turn, state: ChatState, workflow: Workflow | None) -> list[Event]:
+    """The events that give a turn to the speaker of one that was dropped."""
+    speaker = Speaker(turn.agent, turn.by)
+    if workflow is None:
+        return [SpeakerSelected(turn=state.turns + 1, agent=turn.agent, by=turn.by)]
+    return _events_of(speaker, state, workflow)
 
 
 def with_next_speaker(
@@ -34,7 +43,7 @@ def with_next_speaker(
     updated = applied(state, events, cause=cause)
     if updated.ended is None and updated.open_turn is None:
         follows = (
-            [_workflow_unavailable()]
+            [chat_failed(WORKFLOW_UNAVAILABLE, updated)]
             if workflow is None
             else _events_of(next_speaker(workflow, updated), updated, workflow)
         )
@@ -44,7 +53,7 @@ def with_next_speaker(
 
 def after_selector(answer: str, state: ChatState, workflow: Workflow | None) -> list[Event]:
     if workflow is None:
-        return [_workflow_unavailable()]
+        return [chat_failed(WORKFLOW_UNAVAILABLE, state)]
     return _events_of(after_selection(workflow, state, answer), state, workflow)
 
 
@@ -59,7 +68,7 @@ def _events_of(next_: Next, state: ChatState, workflow: Workflow) -> list[Event]
             return [ChatCompleted(reason=reason, turns=state.agent_turns)]
         case HandoffCycle(agents):
             message = f"These agents hand over in a cycle without a reply: {' → '.join(agents)}."
-            return [ChatFailed(code="HANDOFF_CYCLE", message=message)]
+            return [chat_failed(Failed("HANDOFF_CYCLE", message), state)]
 
 
 def _turn_limit_events(follows: Speaker, state: ChatState, workflow: Workflow) -> list[Event]:
@@ -67,7 +76,3 @@ def _turn_limit_events(follows: Speaker, state: ChatState, workflow: Workflow) -
     if limit is None:
         return []
     return [TurnLimitReported(turns=limit.turns, max_turns=workflow.max_turns, waits=limit.waits)]
-
-
-def _workflow_unavailable() -> Event:
-    return ChatFailed(code=WORKFLOW_UNAVAILABLE.code, message=WORKFLOW_UNAVAILABLE.message)

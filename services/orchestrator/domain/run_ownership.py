@@ -88,7 +88,7 @@ def give_up(command: Command, state: ChatState, delivery: DeliveryId) -> list[Ev
             ]
         case StartChat() | ResumeChat() | ExpireQuestion() | EscalateQuestion():
             return []
-        case _ if state.ended or _is_applied(command, state):
+        case _ if state.has_ended or _is_applied(command, state):
             return []
         case _:
             return [CommandGivenUp(user_id=command.user_id, command=command.name)]

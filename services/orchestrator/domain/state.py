@@ -1,5 +1,6 @@
 """The state of one chat, folded from its events."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,9 +16,11 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatRewound,
     ChatStarted,
     CommandGivenUp,
     HistoryCompacted,
+    RewindRefused,
     ToolCodeChanged,
     TurnLimitReported,
     UserMessageReceived,
@@ -70,13 +73,17 @@ from contracts.ids import (
     WorkflowName,
     delivery_of,
 )
+from contracts.rewinds import DroppedRange, with_rewind
 from services.orchestrator.domain.applied_commands import AppliedCommands
+from services.orchestrator.domain.shown_chat import ShownChat, shown_after
 from services.orchestrator.domain.turn import (
     Answer,
     Question,
     Turn,
     UserInput,
     closed,
+    reopened,
+    repeatable_id,
     with_answer,
     with_business_occasion,
     with_consumed,
@@ -151,6 +158,23 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """The state after event `seq`, without what is not rewound.
+
+    Its conversation is the first `entries` of the chat's: they stay the same as long as the point
+    exists.
+    """
+
+    seq: Seq
+    entries: int
+    state: "ChatState"
+
+
+class RestorePointMissingError(LookupError):
+    """A rewind to a position that no state is known of."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChatState:
     """What the events of a chat add up to.
 
@@ -171,6 +195,11 @@ class ChatState:
     `always_approved` are the tools whose calls were approved for the whole chat, with the question
     whose answer says so. `title` is the one that the user gave; a chat that `is_deleted` takes no
     command but one that undeletes it.
+
+    A chat that `ends_on_failure` has ended when a turn fails; any other is `resumable` then, and
+    `failed_turn` is the turn that failed. `shown` is what readers see of the chat, `points` are the
+    positions that it can be rewound to, `dropped` is what was rewound. Turn numbers, and the commands,
+    questions and files of the chat, are not rewound.
     """
 
     seq: Seq = _NO_SEQ
@@ -210,6 +239,27 @@ class ChatState:
     is_archived: bool = False
     is_deleted: bool = False
     is_erased: bool = False
+    ends_on_failure: bool = False
+    resumable: bool = False
+    failed_turn: int | None = None
+    shown: ShownChat | None = None
+    points: tuple[RestorePoint, ...] = field(default=(), repr=False)
+    dropped: tuple[DroppedRange, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no message of the user can make the chat go on."""
+        return self.ended is not None and not self.resumable
+
+    @property
+    def turn_number(self) -> int:
+        """The number of the open turn, else of the newest one; 0 before the first."""
+        return self.turns if self.open_turn is None else self.open_turn.number
+
+    @property
+    def last_rewind(self) -> Seq | None:
+        """The position of the newest rewind."""
+        return self.dropped[-1].before if self.dropped else None
 
     @property
     def started(self) -> bool:
@@ -238,16 +288,21 @@ def evolve(state: ChatState, fact: Fact) -> ChatState:
     """The state after one more event."""
     envelope = fact.envelope
     updated = apply(state, fact.event, cause=envelope.cause)
-    owner, runner = _ownership_after(state, updated, fact)
+    is_quiet = pending(updated) is None
+    owner, runner = (None, None) if is_quiet else _ownership_after(state, fact)
     requested = isinstance(fact.event, ModelRequested)
-    return replace(
+    evolved = replace(
         updated,
         seq=envelope.seq,
         workflow=envelope.workflow_name,
         owner=owner,
         runner=runner,
         call_requested_at=envelope.time if requested else state.call_requested_at,
+        shown=shown_after(state.shown, envelope, fact.event),
     )
+    if _is_restorable(evolved, fact.event, is_quiet=is_quiet):
+        return replace(evolved, points=(*evolved.points, _restore_point(evolved)))
+    return evolved
 
 
 def pending(state: ChatState) -> Effect | None:
@@ -257,7 +312,7 @@ def pending(state: ChatState) -> Effect | None:
     workflows that this process has loaded.
     """
     occasion: LifecycleOccasion = "after_chat" if state.ended else "before_chat"
-    if remaining_lifecycle_tools(occasion, state):
+    if not state.resumable and remaining_lifecycle_tools(occasion, state):
         return RunLifecycleTools(occasion)
     turn = state.running_turn
     if turn is None:
@@ -272,23 +327,94 @@ def remaining_lifecycle_tools(occasion: LifecycleOccasion, state: ChatState) -> 
     names = state.before_chat if occasion == "before_chat" else state.after_chat
     if not names:
         return {}
-    calls = {f"{occasion}-{number}": name for number, name in enumerate(names)}
+    calls = {lifecycle_call(occasion, number, state): name for number, name in enumerate(names)}
     return {call: name for call, name in calls.items() if call not in state.lifecycle_results}
 
 
-def _ownership_after(
-    before: ChatState, updated: ChatState, fact: Fact
-) -> tuple[Owner | None, RunnerId | None]:
-    """Who runs the chat after an event: who turned it from quiet to pending, or who claimed it."""
+def lifecycle_call(occasion: LifecycleOccasion, number: int, state: ChatState) -> str:
+    """The id of the call of a lifecycle tool: another one after a rewind to before its result."""
+    known = state.lifecycle_results
+    return repeatable_id(f"{occasion}-{number}", state.last_rewind, known)
+
+
+def _ownership_after(before: ChatState, fact: Fact) -> tuple[Owner | None, RunnerId | None]:
+    """Who runs the pending chat: who turned it from quiet to pending, or who claimed it."""
     envelope, owner = fact.envelope, before.owner
-    if pending(updated) is None:
-        return None, None
     if owner is not None and envelope.runner == before.runner:
         return owner, before.runner
     delivery = delivery_of(envelope.runner or RunnerId("")) or _NO_DELIVERY
     if owner is None or isinstance(fact.event, RunClaimed):
         return Owner(envelope.cause, delivery.message), envelope.runner
     return owner, envelope.runner if delivery.message == owner.message else before.runner
+
+
+def _is_restorable(state: ChatState, event: Event, *, is_quiet: bool) -> bool:
+    """Whether a rewind may go to this state: it is quiet, or its next turn has not begun."""
+    if isinstance(event, ChatRewound):
+        return event.kind == "rewind"
+    turn = state.open_turn
+    if is_quiet or (turn is None and state.ended is None):
+        return True
+    if not isinstance(event, ToolReturned) or event.occasion != "before_chat" or turn is None:
+        return False
+    return is_pristine(turn) and not remaining_lifecycle_tools("before_chat", state)
+
+
+def is_pristine(turn: Turn) -> bool:
+    """Whether nothing has happened in an agent's turn."""
+    return turn.agent != USER and not turn.steps and not turn.questions and turn.stop is None
+
+
+def _restore_point(state: ChatState) -> RestorePoint:
+    bare = replace(
+        state,
+        conversation=(),
+        points=(),
+        dropped=(),
+        applied_commands=AppliedCommands(),
+        asked_questions=frozenset(),
+        attachments=(),
+    )
+    return RestorePoint(state.seq, len(state.conversation), bare)
+
+
+def _rewind(state: ChatState, event: ChatRewound, cause: str) -> ChatState:
+    """The state at the position that is rewound to, with what is not rewound.
+
+    A turn that is open there goes on after this event: its calls get other numbers and ids than
+    those that were dropped.
+    """
+    place = bisect_left(state.points, event.to_seq, key=lambda point: point.seq)
+    point = state.points[place] if place < len(state.points) else None
+    if point is None or point.seq != event.to_seq:
+        raise RestorePointMissingError(f"rewind to event {event.to_seq}")
+    seq = Seq(state.seq + 1)
+    turn = point.state.open_turn
+    if turn is not None and turn.agent != USER:
+        turn = reopened(turn, newest_turn(state, turn.number), seq)
+    return replace(
+        point.state,
+        conversation=state.conversation[: point.entries],
+        open_turn=turn,
+        points=state.points[: place + 1],
+        dropped=with_rewind(state.dropped, event.to_seq, seq),
+        applied_commands=state.applied_commands.with_command(cause),
+        asked_questions=state.asked_questions,
+        attachments=state.attachments,
+        tools_version=state.tools_version,
+        turns=state.turns,
+        title=state.title,
+        is_archived=state.is_archived,
+        is_deleted=state.is_deleted,
+    )
+
+
+def newest_turn(state: ChatState, number: int) -> Turn | None:
+    """The turn with a number, as it is now."""
+    if state.open_turn is not None and state.open_turn.number == number:
+        return state.open_turn
+    turns = (one for one in reversed(state.conversation) if isinstance(one, Turn))
+    return next((turn for turn in turns if turn.number == number), None)
 
 
 def applied(state: ChatState, events: Iterable[Event], *, cause: str) -> ChatState:
@@ -311,20 +437,21 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
                 tools_version=event.tools_version,
                 before_chat=tuple(event.before_chat),
                 after_chat=tuple(event.after_chat),
+                ends_on_failure=event.ends_on_failure,
             )
         case ToolCodeChanged(now=now):
             return replace(state, tools_version=now)
         case AttachmentUploaded():
             return replace(state, attachments=(*state.attachments, event))
         case HistoryCompacted(through_turn=through, summary=summary) as step:
-            compacted = Compacted(through, summary, since=state.turns)
+            compacted = Compacted(through, summary, since=state.turn_number)
             return _with_open_turn(
                 replace(state, compacted=compacted), lambda turn: with_step(turn, step)
             )
         case UserMessageReceived():
             return _add_user_input(
                 replace(
-                    state,
+                    _resumed(state),
                     applied_commands=state.applied_commands.with_command(cause),
                     waiting=state.waiting
                     if event.while_running is None
@@ -339,12 +466,13 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
         case UserMessageRefused(message=message):
             return replace(state, waiting=tuple(one for one in state.waiting if one != message))
         case SpeakerSelected():
-            updated = close_selection(state)
+            updated = _without_pristine_turn(close_selection(state))
             return replace(
                 updated,
                 open_turn=Turn(event.turn, event.agent, event.by),
                 turns=event.turn,
-                agent_turns=state.agent_turns + (event.agent not in (USER, SELECTOR)),
+                agent_turns=updated.agent_turns + (event.agent not in (USER, SELECTOR)),
+                failed_turn=None,
             )
         case CommandGivenUp():
             return replace(state, applied_commands=state.applied_commands.with_command(cause))
@@ -360,20 +488,24 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
             )
         case TurnCompleted():
             return _close_turn(state, event.text, event.handoff)
-        case TurnFailed():
-            return _close_turn(state, "", None)
+        case TurnFailed(turn=number):
+            return replace(_close_turn(state, "", None), failed_turn=number)
         case TurnStopRequested():
             return _request_stop(state, event, cause)
         case TurnStopped():
             return _stop_turn(state)
         case ChatCompleted():
             return replace(state, ended="completed", open_turn=None)
-        case ChatFailed():
-            return replace(state, ended="failed", open_turn=None)
+        case ChatFailed(resumable=resumable):
+            return replace(state, ended="failed", open_turn=None, resumable=resumable)
         case ChatCancelled():
-            return replace(state, ended="cancelled", open_turn=None)
+            return replace(state, ended="cancelled", open_turn=None, resumable=False)
         case ChatErased():
             return ChatState(ended="cancelled", is_erased=True)
+        case ChatRewound():
+            return _rewind(state, event, cause)
+        case RewindRefused():
+            return replace(state, applied_commands=state.applied_commands.with_command(cause))
         case ToolReturned(occasion="before_chat" | "after_chat") as result:
             return replace(
                 state, lifecycle_results={**state.lifecycle_results, result.tool_call_id: result}
@@ -436,6 +568,26 @@ def close_selection(state: ChatState) -> ChatState:
         open_turn=None,
         last_speaker=speaker,
     )
+
+
+def _without_pristine_turn(state: ChatState) -> ChatState:
+    """The state without an agent's turn that has not begun, because it is selected anew."""
+    turn = state.open_turn
+    if turn is None or not is_pristine(turn):
+        return state
+    return replace(
+        state,
+        conversation=(*state.conversation, *turn.user_inputs),
+        open_turn=None,
+        agent_turns=state.agent_turns - (turn.agent != SELECTOR),
+    )
+
+
+def _resumed(state: ChatState) -> ChatState:
+    """The state of a chat that failed, in which it is the user's turn; else the same state."""
+    if not state.resumable:
+        return state
+    return replace(state, ended=None, resumable=False, last_speaker=USER)
 
 
 def _add_user_input(state: ChatState, message: UserInput) -> ChatState:

@@ -1,6 +1,6 @@
 """Decide how a turn is stopped and a chat is cancelled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from contracts.commands import (
@@ -14,13 +14,10 @@ from contracts.events.chat import (
 from contracts.events.human import (
     QuestionExpired,
 )
-from contracts.events.parts import TextPart
 from contracts.events.turn import (
     SELECTOR,
-    Occasion,
     SpeakerSelected,
     TextInterrupted,
-    ToolReturned,
     TurnStopped,
     TurnStopRequested,
 )
@@ -29,12 +26,13 @@ from services.orchestrator.domain.state import (
     ChatState,
 )
 from services.orchestrator.domain.turn import Turn, UserInput
+from services.orchestrator.domain.unfinished_calls import in_doubt, results_of_unfinished
 from services.orchestrator.domain.waiting_messages import with_message_fates
 from services.orchestrator.workflows.spec import USER, Workflow
 
 STOPPED_CALL = "The user stopped the answer before this call returned."
 """The error of a tool call that was running when the user stopped its turn."""
-STOPPED_IN_DOUBT = f"{STOPPED_CALL} It is not known whether it took effect."
+STOPPED_IN_DOUBT = in_doubt(STOPPED_CALL)
 """The same for a tool that acts once: the call is in doubt."""
 NOT_BEGUN = "The user stopped the answer before this call began."
 
@@ -56,44 +54,13 @@ def stop(
         return with_message_fates([*interrupted, cancelled], state)
     events: list[Event] = [
         *interrupted,
-        *_stopped_calls(turn),
+        *results_of_unfinished(turn, STOPPED_CALL, NOT_BEGUN),
         *(QuestionExpired(question_id=one.question_id) for one in turn.unanswered),
         TurnStopped(turn=turn.number, agent=turn.agent, user_id=asked.user_id, by=asked.by),
     ]
     if turn.waiting_inputs and not state.is_deleted:
         return with_next_speaker(events, state, workflow, "")
     return [*events, SpeakerSelected(turn=state.turns + 1, agent=USER, by="stopped")]
-
-
-def _stopped_calls(turn: Turn) -> Iterator[ToolReturned]:
-    """Results for the tool calls that have none when the turn is stopped."""
-    for call, unfinished in turn.unfinished_calls:
-        yield _stopped_call(turn, call, unfinished.id, unfinished.name, None)
-    results, last = turn.tool_results, max(len(turn.responses) - 1, 0)
-    for one in turn.invocations:
-        if one.tool_call_id not in results:
-            yield _stopped_call(turn, last, one.tool_call_id, one.name, one.occasion)
-
-
-def _stopped_call(
-    turn: Turn, call: int, tool_call: str, name: str, occasion: Occasion | None
-) -> ToolReturned:
-    """The result of a call that did not return: in doubt, if it acts once and had begun."""
-    dispatch = turn.dispatches.get(tool_call)
-    in_doubt = dispatch is not None and dispatch.effect == "once"
-    text = STOPPED_IN_DOUBT if in_doubt else NOT_BEGUN if dispatch is None else STOPPED_CALL
-    return ToolReturned(
-        turn=turn.number,
-        call=call,
-        agent=turn.agent,
-        tool_call_id=tool_call,
-        name=name,
-        status="unknown" if in_doubt else "error",
-        parts=[TextPart(text=text)],
-        error=None if in_doubt else text,
-        occasion=occasion,
-        resolved_by="policy" if in_doubt else None,
-    )
 
 
 def stop_request(

@@ -1,6 +1,6 @@
 """One speaker's turn, folded from the events between its selection and its end."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -72,6 +72,9 @@ class Turn:
     open questions have got beside their own. `dispatches` holds the newest dispatch of each tool
     call; of those in `running`, nothing is known since: neither a result nor a question that the
     tool has asked.
+
+    A turn that a rewind has opened again, at `reopened_at`, skips the numbers of the model calls that
+    were dropped: `skipped_calls` of them.
     """
 
     number: int
@@ -89,6 +92,19 @@ class Turn:
     running: frozenset[str] = frozenset()
     text: str = ""
     handoff: AgentName | None = None
+    reopened_at: Seq | None = None
+    skipped_calls: int = 0
+
+    @property
+    def next_call(self) -> int:
+        """The number of the next model call."""
+        return len(self.responses) + self.skipped_calls
+
+    @property
+    def first_call(self) -> int:
+        """The number of the model call that began the turn, or is to begin it."""
+        requests = self.requests
+        return requests[0].call if requests else self.next_call
 
     @property
     def waiting_inputs(self) -> tuple[UserInput, ...]:
@@ -142,7 +158,7 @@ class Turn:
         """
         for step in reversed(self.steps):
             match step:
-                case ModelRequested(call=0, parts=parts) if parts:
+                case ModelRequested(call=call, parts=parts) if parts and call == self.first_call:
                     return step
                 case HistoryCompacted() if not self.responses:
                     return None
@@ -287,6 +303,30 @@ def with_consumed(turn: Turn, consumed: UserMessagesConsumed) -> Turn:
     if consumed.call is None:
         return turn
     return replace(turn, consumed=turn.consumed.union(consumed.messages))
+
+
+def reopened(turn: Turn, newest: Turn | None, seq: Seq) -> Turn:
+    """The turn as a rewind at position `seq` opens it again; `newest` is what had become of it."""
+    made = turn.next_call
+    if newest is not None:
+        made = max([made, newest.next_call, *(one.call + 1 for one in newest.requests)])
+    return replace(turn, reopened_at=seq, skipped_calls=made - len(turn.responses))
+
+
+def repeatable_id(own: str, rewind: Seq | None, known: Collection[str]) -> str:
+    """The id of a call that the runtime makes: a known one, else one that was never used before.
+
+    `rewind` is the position of a rewind after which the call may be made once more.
+    """
+    if rewind is None or own in known:
+        return own
+    again = f"{own}-r"
+    return next((one for one in known if one.startswith(again)), f"{again}{rewind}")
+
+
+def invocation_id(turn: Turn, own: str) -> str:
+    """The id of a call that the runtime makes in a turn, which may have been opened again."""
+    return repeatable_id(own, turn.reopened_at, [one.tool_call_id for one in turn.invocations])
 
 
 def closed(turn: Turn, text: str, handoff: AgentName | None) -> Turn:

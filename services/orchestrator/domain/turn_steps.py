@@ -1,6 +1,6 @@
 """Decide the next step of an agent's turn from the events of the turn so far."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from contracts.events.turn import (
     ToolReturned,
 )
 from contracts.ids import AgentName, ChatId
-from services.orchestrator.domain.state import ChatState, LifecycleOccasion
-from services.orchestrator.domain.turn import Turn
+from services.orchestrator.domain.state import ChatState, LifecycleOccasion, lifecycle_call
+from services.orchestrator.domain.turn import Turn, invocation_id
 from services.orchestrator.workflows.spec import Agent, OutputInvalidError, Tool, Workflow
 
 MAX_OUTPUT_ATTEMPTS = 3
@@ -39,10 +39,11 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The turn cannot be finished, and the chat fails."""
+    """The turn cannot be finished, and the chat fails; `detail` is what only operators read."""
 
     code: str
     message: str
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,8 @@ def lifecycle_calls(
 ) -> tuple[InvokeTool, ...]:
     """The calls of lifecycle tools that have no result yet."""
     tools = workflow.before_chat if occasion == "before_chat" else workflow.after_chat
-    calls = _invocations(occasion, tools, turn=0, agent=RUNTIME)
+    ids = [lifecycle_call(occasion, number, state) for number in range(len(tools))]
+    calls = _invocations(occasion, tools, ids, turn=0, agent=RUNTIME)
     return tuple(one for one in calls if one.call.tool_call_id not in state.lifecycle_results)
 
 
@@ -288,7 +290,7 @@ def _auto_invocation(
     turn: Turn, agent: Agent, data: dict[str, Any], chat: ChatId
 ) -> InvokeTool | None:
     tool = agent.auto_tool
-    key = turn_key(chat, turn.number)
+    key = invocation_id(turn, turn_key(chat, turn.number))
     if tool is None or key in turn.tool_results:
         return None
     caption = data.get("agent_message")
@@ -310,19 +312,20 @@ def _auto_invocation(
 # -- tools before and after the turn ------------------------------------------------------------
 
 
-def _invocation(occasion: Occasion, tools: Iterable[Tool], turn: Turn) -> InvokeTool | None:
-    calls = _invocations(occasion, tools, turn.number, turn.agent)
+def _invocation(occasion: Occasion, tools: Sequence[Tool], turn: Turn) -> InvokeTool | None:
+    ids = [invocation_id(turn, f"{occasion}-{number}") for number in range(len(tools))]
+    calls = _invocations(occasion, tools, ids, turn.number, turn.agent)
     return next((one for one in calls if one.call.tool_call_id not in turn.tool_results), None)
 
 
 def _invocations(
-    occasion: Occasion, tools: Iterable[Tool], turn: int, agent: AgentName
+    occasion: Occasion, tools: Iterable[Tool], ids: Iterable[str], turn: int, agent: AgentName
 ) -> Iterable[InvokeTool]:
-    for number, tool in enumerate(tools):
+    for tool, tool_call in zip(tools, ids, strict=True):
         call = ToolInvoked(
             turn=turn,
             agent=agent,
-            tool_call_id=f"{occasion}-{number}",
+            tool_call_id=tool_call,
             name=tool.name,
             occasion=occasion,
         )

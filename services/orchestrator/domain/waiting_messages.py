@@ -30,6 +30,8 @@ def with_message_fates(events: list[Event], state: ChatState) -> list[Event]:
             case SpeakerSelected(agent=agent, turn=turn) if agent not in (USER, SELECTOR):
                 waiting = list(state.waiting)
                 return [*events, UserMessagesConsumed(turn=turn, agent=agent, messages=waiting)]
+            case ChatFailed(resumable=True):
+                return events  # the next turn reads them
             case ChatCompleted() | ChatFailed() | ChatCancelled():
                 refused = [
                     UserMessageRefused(user_id=state.user, reason="chat_ended", message=message)

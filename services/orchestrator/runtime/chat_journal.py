@@ -97,7 +97,7 @@ class ChatJournal:
 
         Raises TurnOverError, and what `ChatLog.append` raises.
         """
-        turn = self.state.turns
+        turn = self.state.turn_number
 
         def if_open(state: ChatState) -> Sequence[Event]:
             self._check_turn(turn, state)
@@ -146,7 +146,7 @@ class ChatJournal:
 
         Raises TurnOverError, and what `ChatLog.append` raises.
         """
-        self._check_turn(self.state.turns, self.state)
+        self._check_turn(self.state.turn_number, self.state)
         await self.keep_shown_text("retried")
 
     async def keep_shown_text(self, reason: InterruptionReason) -> None:
@@ -213,7 +213,7 @@ class ChatJournal:
         self, command: Command, question: QuestionId, seconds: float, suffix: str
     ) -> datetime:
         time = self._clock() + timedelta(seconds=seconds)
-        timer = f"{self.state.turns}-{sha256(question.encode()).hexdigest()[:16]}{suffix}"
+        timer = f"{self.state.turn_number}-{sha256(question.encode()).hexdigest()[:16]}{suffix}"
         await self._gateway.commands.schedule(time, timer, command)
         return time
 

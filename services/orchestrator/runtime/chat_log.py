@@ -408,6 +408,8 @@ _USER_EVENTS = {
     "chat.unarchived",
     "chat.deleted",
     "chat.undeleted",
+    "chat.rewound",
+    "chat.rewind_refused",
     "human.answered",
     "ui.tool_answered",
 }

@@ -30,6 +30,8 @@ MAX_MATCHED_CHARS = 20_000
 """How much of a reply is searched with a regular expression."""
 
 Refresh = Literal["once", "per_phase", "on_demand"]
+OnFailure = Literal["wait", "end"]
+"""What becomes of a chat when a turn fails: it waits for the user, or it has ended."""
 Pattern = Literal["DefaultPattern", "AutoPattern", "RoundRobinPattern", "RandomPattern"]
 
 
@@ -345,7 +347,8 @@ class Workflow:
 
     `initial_message` is the first message that agents read; users do not see it. After a user's
     message, `after_user_if` decides who follows, then `after_user`, then the pattern. `while_running`
-    is what becomes of a message that the user sends while an answer is running. `settable` are the
+    is what becomes of a message that the user sends while an answer is running, `on_failure` whether a
+    chat waits for the user when a turn fails, or ends. `settable` are the
     variables that users may set, with the components that may do so; none: any. `version` is
     None only if the workflow was not read from a folder.
     """
@@ -359,6 +362,7 @@ class Workflow:
     human_in_the_loop: bool = False
     startup_mode: StartupMode = "AgentDriven"
     while_running: WhileRunning = "queue"
+    on_failure: OnFailure = "wait"
     initial_message: str | None = None
     initial_message_to_user: str | None = None
     after_user_if: tuple[Rule, ...] = ()

@@ -15,6 +15,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatRewound,
 )
 from contracts.events.human import (
     HumanAnswered,
@@ -134,6 +135,9 @@ def apply(view: ChatView, envelope: Envelope, event: Event | None) -> ChatView:
         case HumanAnswered() | UiToolAnswered() | QuestionExpired():
             if made["last_artifact"] is None:
                 made["artifact_payload"] = {}
+        case ChatRewound(restored=restored):
+            made["call"], made["closed_attempts"] = None, _NO_ATTEMPTS
+            made["turn"], made["artifact_payload"] = restored.turn, restored.artifact_payload
         case AttachmentUploaded(attachment_id=attached):
             made["attachments"] = {**view.attachments, attached: event}
         case ChatErased():
@@ -142,6 +146,9 @@ def apply(view: ChatView, envelope: Envelope, event: Event | None) -> ChatView:
             pass
     if "open_questions" in made:
         made["question_seqs"] = _question_seqs(view, envelope.seq, made["open_questions"])
+    if isinstance(event, ChatRewound):
+        questions = event.restored.questions
+        made["question_seqs"] = {one.question.question_id: one.seq for one in questions}
     return replace(view, **made)
 
 

@@ -14,9 +14,11 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatRewound,
     ChatStarted,
     CommandGivenUp,
     HistoryCompacted,
+    RewindRefused,
     ToolCodeChanged,
     TurnLimitReported,
     UserMessageReceived,
@@ -61,10 +63,12 @@ from contracts.events.turn import (
 )
 from contracts.frozen import replace
 from contracts.ids import AgentName, Seq
+from contracts.rewinds import counts
 from contracts.wire.frames import QuestionData, ResumeBoundaryData, StoredValueLink
 from services.transport.protocol import frame_builders
 from services.transport.protocol.chat_projection import STATUS_NUMBER, ChatView
 from services.transport.protocol.frame_encoding import Frame, error
+from services.transport.protocol.rewind_refusals import REFUSALS
 from services.transport.protocol.stored_values import links, payload_of
 
 ANSWER_RUNNING = (
@@ -168,8 +172,10 @@ def boundary(
 
 def _map(viewer: Viewer, stored: StoredEvent, view: ChatView) -> list[Frame]:
     frames = [frame_builders.raw_event(stored.envelope)] if viewer.raw_events else []
-    fact = stored.fact
-    return frames if fact is None else frames + map_fact(viewer, fact, view)
+    fact, envelope = stored.fact, stored.envelope
+    if fact is None or not counts(view.dropped, envelope.seq, envelope.type):
+        return frames
+    return frames + map_fact(viewer, fact, view)
 
 
 def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
@@ -183,6 +189,10 @@ def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
             return [frame_builders.messages_consumed(consumed)] if viewer.has_cursor else []
         case UserMessageRefused() as refused:
             return _message_refused(viewer, refused)
+        case ChatRewound() as event:
+            return [frame_builders.rewound(event)] if viewer.has_cursor else []
+        case RewindRefused() as refused:
+            return _rewind_refused(viewer, refused)
         case SpeakerSelected() as chosen:
             return _speaker_selected(viewer, chosen)
         case ModelResponded() as response:
@@ -273,6 +283,13 @@ def _message_refused(viewer: Viewer, refused: UserMessageRefused) -> list[Frame]
     if refused.reason == "answer_running":
         frames.append(error(ANSWER_RUNNING, "ANSWER_RUNNING"))
     return frames
+
+
+def _rewind_refused(viewer: Viewer, refused: RewindRefused) -> list[Frame]:
+    if viewer.has_cursor:
+        return [frame_builders.rewind_refused(refused)]
+    code, message = REFUSALS[refused.reason]
+    return [error(message, code)]
 
 
 def _speaker_selected(viewer: Viewer, chosen: SpeakerSelected) -> list[Frame]:

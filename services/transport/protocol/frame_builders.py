@@ -9,6 +9,8 @@ from contracts.deltas import TextStreamed, ToolProgressed
 from contracts.envelope import Envelope
 from contracts.events.chat import (
     AttachmentUploaded,
+    ChatRewound,
+    RewindRefused,
     TurnLimitReported,
     UserMessageRefused,
     UserMessagesConsumed,
@@ -69,6 +71,8 @@ from contracts.wire.frames import (
     QuestionData,
     QuestionEscalatedData,
     QuestionExpiredData,
+    RewindRefusedData,
+    RewoundData,
     RunStartedData,
     SpeakerData,
     StructuredOutputData,
@@ -81,6 +85,7 @@ from contracts.wire.frames import (
 )
 from services.transport.protocol.chat_projection import ChatView, Component
 from services.transport.protocol.frame_encoding import Frame
+from services.transport.protocol.rewind_refusals import REFUSALS
 
 
 def raw_event(envelope: Envelope) -> Frame:
@@ -252,6 +257,23 @@ def messages_consumed(consumed: UserMessagesConsumed) -> Frame:
 
 def message_refused(refused: UserMessageRefused) -> Frame:
     return Frame(MessageRefusedData(reason=refused.reason, message=refused.message))
+
+
+def rewound(event: ChatRewound) -> Frame:
+    restored = event.restored
+    return Frame(
+        RewoundData(
+            to_seq=event.to_seq,
+            kind=event.kind,
+            chat_status=restored.status,
+            open_questions=[one.question.question_id for one in restored.questions],
+        )
+    )
+
+
+def rewind_refused(refused: RewindRefused) -> Frame:
+    code, message = REFUSALS[refused.reason]
+    return Frame(RewindRefusedData(kind=refused.kind, reason=code, message=message))
 
 
 def tool_called(response: ModelResponded, call: ToolCall) -> Frame:
@@ -479,6 +501,7 @@ def chat_ended(envelope: Envelope, view: ChatView, status: Literal[1, 2, 3], rea
         ChatEndedData(
             status=status,
             reason=reason,
+            resumable=True if view.resumable else None,
             duration_sec=round((envelope.time - view.created_at).total_seconds(), 3),
             total_tokens=view.totals.total_tokens,
             cost=view.totals.cost,

@@ -181,7 +181,7 @@ def test_a_message_is_recorded_once_even_if_it_is_redelivered_after_the_turn() -
     "ending",
     [
         ChatCompleted(reason="terminate", turns=1),
-        ChatFailed(code="X", message="broken"),
+        ChatFailed(code="X", message="broken", resumable=False),
         ChatCancelled(user_id=ANA),
     ],
     ids=lambda e: e.type,
@@ -299,6 +299,7 @@ def test_a_question_that_expires_without_a_default_ends_its_turn_and_the_chat() 
     ended = PICKING.then(asked()).when(expire())
     assert [event.type for event in ended] == [
         "human.question_expired",
+        "turn.tool_returned",
         "turn.failed",
         "chat.failed",
     ]

@@ -58,7 +58,7 @@ async def execute_turn(context: TurnContext, journal: Journal) -> Outcome:
     Raises what the journal raises, TurnOverError if the turn ended meanwhile, StandstillError if a
     step recorded nothing, and CancelledError if the turn was cancelled from outside.
     """
-    number = journal.state.turns
+    number = journal.state.turn_number
     while True:
         state = journal.state
         turn = state.open_turn
@@ -71,7 +71,7 @@ async def execute_turn(context: TurnContext, journal: Journal) -> Outcome:
             return failed_outcome(other, "HOOK_FAILED")
         if outcome is not None:
             return outcome
-        if journal.state.open_turn is None or journal.state.turns != number:
+        if journal.state.open_turn is None or journal.state.turn_number != number:
             return Done()  # it ended with its last response
         if journal.state.seq == state.seq:
             raise StandstillError(

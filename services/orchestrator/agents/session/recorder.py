@@ -87,7 +87,7 @@ class TurnRecorder:
         self.key = key
         self.turn = turn
         self.variables = ContextVariables(variables)
-        self.call = len(turn.responses) - 1
+        self.call = turn.next_call - 1
         self._open_calls = OpenCalls()
         self.journal = TurnJournal(journal, self._open_calls)
         self._output_policy = output_policy
@@ -212,10 +212,15 @@ class TurnRecorder:
         return result
 
     def _with_unique_ids(self, calls: Iterable[ToolCall]) -> list[ToolCall]:
-        """The calls with ids that are unique in the turn, and that every provider accepts back."""
+        """The calls with ids that are unique in the turn, and that every provider accepts back.
+
+        In a turn that a rewind has opened again, those of the calls that were dropped are not known:
+        there each id has the number of its model call, which is unique.
+        """
         unique: list[ToolCall] = []
         for call in calls:
-            call_id = unique_call_id(call.id, self.call, self._call_ids)
+            given = call.id if self.turn.reopened_at is None else f"{call.id}_{self.call}"
+            call_id = unique_call_id(given, self.call, self._call_ids)
             self._call_ids.add(call_id)
             unique.append(call.model_copy(update={"id": call_id}))
         return unique

@@ -53,7 +53,7 @@ class TextStream:
 
     def start_call(self, call: int) -> None:
         self._call = call
-        failures = len(self._turn.failures) if call == len(self._turn.responses) else 0
+        failures = len(self._turn.failures) if call == self._turn.next_call else 0
         self._attempt, self._published_chars = ATTEMPTS_PER_REQUEST * failures, 0
         self._held_back = ""
         self._pacing = TextPacing()

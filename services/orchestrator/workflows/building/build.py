@@ -40,6 +40,7 @@ def build_workflow(
         human_in_the_loop=workflow.human_in_the_loop,
         startup_mode=workflow.startup_mode,
         while_running=workflow.while_running,
+        on_failure=workflow.on_failure,
         initial_message=workflow.initial_message,
         initial_message_to_user=workflow.initial_message_to_user,
         after_user_if=rules.expressions(USER, None),

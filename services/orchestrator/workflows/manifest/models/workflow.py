@@ -8,7 +8,7 @@ from contracts.catalogue import StartupMode
 from contracts.events.chat import WhileRunning
 from contracts.subjects import token
 from services.orchestrator.workflows.manifest.models.base import Section, aliases, not_executed
-from services.orchestrator.workflows.spec import Pattern
+from services.orchestrator.workflows.spec import OnFailure, Pattern
 
 _PATTERNS = {
     spelling: name
@@ -40,6 +40,7 @@ class WorkflowManifest(Section):
     max_turns: int = Field(default=50, ge=1, le=10_000)
     human_in_the_loop: bool = False
     while_running: WhileRunning = "queue"
+    on_failure: OnFailure = "wait"
     startup_mode: Annotated[StartupMode, aliases(_STARTUP_MODES)] = "AgentDriven"
     initial_message: str | None = None
     initial_message_to_user: str | None = None
