@@ -47,6 +47,7 @@ IGNORED = {
     # ours: for clients that came after ChatUI
     *("tool_activity", "event", "turn_limit", "question_escalated"),
     *("answer_stopped", "messages_consumed", "message_refused"),
+    *("rewound", "rewind_refused"),
     *("renamed", "archived", "deleted", "undeleted"),
 }
 META = ("cache_seed", "chat_exists", "last_artifact")

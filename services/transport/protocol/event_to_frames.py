@@ -260,7 +260,7 @@ def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
         case ChatFailed(code=code, message=message):
             return [
                 error(message, code),
-                frame_builders.chat_ended(fact.envelope, view, 2, message),
+                _failed(viewer, fact, message, view),
             ]
         case ChatCancelled(reason=reason):
             return [frame_builders.chat_ended(fact.envelope, view, 3, reason or "cancelled")]
@@ -290,6 +290,13 @@ def _rewind_refused(viewer: Viewer, refused: RewindRefused) -> list[Frame]:
         return [frame_builders.rewind_refused(refused)]
     code, message = REFUSALS[refused.reason]
     return [error(message, code)]
+
+
+def _failed(viewer: Viewer, fact: Fact, message: str, view: ChatView) -> Frame:
+    failed = frame_builders.chat_ended(fact.envelope, view, 2, message)
+    if not viewer.has_cursor or not view.resumable:
+        return failed
+    return replace(failed, data=failed.data.model_copy(update={"resumable": True}))
 
 
 def _speaker_selected(viewer: Viewer, chosen: SpeakerSelected) -> list[Frame]:

@@ -501,7 +501,6 @@ def chat_ended(envelope: Envelope, view: ChatView, status: Literal[1, 2, 3], rea
         ChatEndedData(
             status=status,
             reason=reason,
-            resumable=True if view.resumable else None,
             duration_sec=round((envelope.time - view.created_at).total_seconds(), 3),
             total_tokens=view.totals.total_tokens,
             cost=view.totals.cost,
