@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
+from contracts.ids import new_message_id
 from contracts.wire.frames import ErrorData
 from mozaiks_client.errors import ApiError
 from mozaiks_client.frames import Frame, Page, parse, parse_all
@@ -60,26 +61,41 @@ class Chat:
         self._path = f"/api/chats/{quoted(app)}/{quoted(chat_id)}"
         self._socket = f"{address.replace('http', 'ws', 1)}/ws/{path}"
 
-    async def send(self, message: str) -> None:
-        """Send a message of the user. Raises ApiError, ServiceUnavailableError."""
-        path = "/".join(map(quoted, (self._app, self.id, self._user)))
-        await self._requests.send("POST", f"/chat/{path}/input", json={"message": message})
+    async def send(self, message: str, *, client_message_id: str | None = None) -> None:
+        """Send a message of the user.
 
-    async def answer(self, question_id: str, text: str) -> None:
+        It is sent again where no answer came: by its id it is in the chat once. Without an id the
+        client chooses one; with one, the same message may be sent again by whoever knows it.
+        Raises ApiError, ServiceUnavailableError.
+        """
+        path = "/".join(map(quoted, (self._app, self.id, self._user)))
+        body = {"message": message, **_named(client_message_id)}
+        await self._requests.send("POST", f"/chat/{path}/input", json=body, repeatable=True)
+
+    async def answer(
+        self, question_id: str, text: str, *, client_message_id: str | None = None
+    ) -> None:
         """Answer a question, the `request_id` of a `chat.input_request` frame.
 
-        Raises ApiError (404 where it is not open), ServiceUnavailableError.
+        The same answer may be sent again, as by `send`. Raises ApiError (404 where it is not open,
+        or another answer came first), ServiceUnavailableError.
         """
-        body = {"input_request_id": question_id, "user_input": text}
-        await self._requests.send("POST", "/api/user-input/submit", json=body)
+        body = {
+            "input_request_id": question_id,
+            "user_input": text,
+            **_named(client_message_id),
+        }
+        await self._requests.send("POST", "/api/user-input/submit", json=body, repeatable=True)
 
-    async def answer_component(self, event_id: str, response: dict[str, Any]) -> None:
+    async def answer_component(
+        self, event_id: str, response: dict[str, Any], *, client_message_id: str | None = None
+    ) -> None:
         """Answer a component, the `event_id` of a `chat.tool_call` frame.
 
-        Raises ApiError (404 where it is not open), ServiceUnavailableError.
+        As `answer`. Raises ApiError (404 where it is not open), ServiceUnavailableError.
         """
-        body = {"event_id": event_id, "response_data": response}
-        await self._requests.send("POST", "/api/ui-tool/submit", json=body)
+        body = {"event_id": event_id, "response_data": response, **_named(client_message_id)}
+        await self._requests.send("POST", "/api/ui-tool/submit", json=body, repeatable=True)
 
     async def stop(self, turn: int | None = None) -> bool:
         """Stop the running answer, and nothing else; whether one was running.
@@ -250,6 +266,10 @@ class Chat:
     async def _subprotocols(self) -> Sequence[Subprotocol] | None:
         token = await bearer(self._token)
         return None if token is None else [Subprotocol("bearer"), Subprotocol(token)]
+
+
+def _named(client_message_id: str | None) -> dict[str, str]:
+    return {"client_message_id": client_message_id or new_message_id()}
 
 
 async def _received(socket: ClientConnection) -> AsyncIterator[Frame]:

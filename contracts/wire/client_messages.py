@@ -65,6 +65,18 @@ def ui_variables(context: Mapping[str, Any] | None) -> dict[str, Any]:
     return {f"{PAGE_PREFIX}{name}": value for name, value in (context or {}).items()}
 
 
+ClientMessageId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        description="An id of the client for this message: sent again with it, by whatever protocol,"
+        " the message changes nothing.",
+        examples=["m-1"],
+    ),
+]
+
+
 class _ClientModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -113,6 +125,7 @@ class SubmitInput(_Message):
         default=False,
         description="With `approved`: approve all further calls of the tool, where that is offered.",
     )
+    client_message_id: ClientMessageId | None = None
     context: Context | None = None
 
     _text = field_validator("text")(not_blank)

@@ -173,6 +173,9 @@ class TextData(_OfGeneralChat):
         description="How many characters of an interrupted text the frame before had, where it is in"
         " several frames.",
     )
+    client_message_id: Omitted[str] = Field(
+        default=None, description="The id that the client of the user gave the message."
+    )
     while_running: Omitted[Literal["queue", "steer", "interrupt"]] = Field(
         default=None,
         description="The user sent the message while an answer was running: it waits until"
@@ -752,6 +755,9 @@ class InputAcceptedData(FrameData):
     chat_id: ChatId
     status: Literal["accepted"] = "accepted"
     input_request_id: str | None = Field(description="The question; null for a message.")
+    client_message_id: Omitted[str] = Field(
+        default=None, description="The id that the client gave the message."
+    )
 
 
 class ComponentAnswerAcceptedData(FrameData):

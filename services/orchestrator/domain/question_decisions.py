@@ -42,12 +42,21 @@ def answer(command: AnswerQuestion, state: ChatState) -> list[Event]:
         HumanAnswered(
             question_id=asked.question_id,
             user_id=command.user_id,
-            text=command.text,
+            text=_as_offered(command.text, asked),
             role=command.role,
             approved=None if verdict is None else verdict.approved,
             always=verdict is not None and verdict.always,
         )
     ]
+
+
+def _as_offered(text: str, asked: HumanAsked) -> str:
+    """The answer; as the question offers it, where it differs in case and outer spaces alone."""
+    if text in asked.options or asked.approval is not None or asked.doubt is not None:
+        return text
+    word = text.strip().casefold()
+    matching = [option for option in asked.options if option.strip().casefold() == word]
+    return matching[0] if len(matching) == 1 else text
 
 
 def answer_ui_tool(

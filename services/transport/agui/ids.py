@@ -1,38 +1,13 @@
-"""Ids of AG-UI messages and tool calls, and the command ids that carry the client's message ids."""
+"""Ids of AG-UI messages, tool calls and answers."""
 
 from hashlib import sha256
 
-from contracts.ids import ChatId, ChatKey, CommandId
-from contracts.subjects import InvalidSubjectError, chat_tokens, token, untoken
-
-_START, _MESSAGE = "agui-start", "agui-say"
-
-
-def start_command_id(key: ChatKey, message: str) -> CommandId:
-    """Id of the command that starts a chat with a client's message. Raises InvalidIdError."""
-    return CommandId(f"{_START}.{chat_tokens(key)}.{token(message, 'messages')}")
-
-
-def message_command_id(key: ChatKey, message: str) -> CommandId:
-    """Id of the command that sends a client's message to a chat. Raises InvalidIdError."""
-    return CommandId(f"{_MESSAGE}.{chat_tokens(key)}.{token(message, 'messages')}")
+from contracts.ids import ChatId, CommandId
 
 
 def answer_command_id(question: str, run: str) -> CommandId:
     """Id of the command of a run that answers a question: the same if the run is sent again."""
     return CommandId(f"answer-{question}-{sha256(run.encode()).hexdigest()[:16]}")
-
-
-def client_message_id(cause: str) -> str | None:
-    """The id of the client's message that caused an event; None for another cause."""
-    match cause.split("."):
-        case [("agui-start" | "agui-say"), _, _, message]:
-            try:
-                return untoken(message)
-            except InvalidSubjectError:
-                return None
-        case _:
-            return None
 
 
 def model_message_id(chat: ChatId, turn: int, call: int) -> str:

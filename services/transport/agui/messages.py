@@ -12,6 +12,7 @@ from contracts.events.human import HumanAnswered
 from contracts.events.parts import text_of
 from contracts.events.turn import ModelResponded, TextInterrupted, ToolInvoked, ToolReturned
 from contracts.ids import ChatId
+from contracts.message_ids import client_message_id
 from services.transport.agui import ids
 from services.transport.agui.state import user_message_id
 from services.transport.protocol.event_to_frames import Viewer, is_visible
@@ -56,7 +57,7 @@ def parts_of(viewer: Viewer, fact: Fact) -> list[Part]:
     match fact.event:
         case UserMessageReceived(text=text):
             return [TextPart(user_message_id(fact), "user", text)]
-        case HumanAnswered(text=text) if ids.client_message_id(fact.envelope.cause) is not None:
+        case HumanAnswered(text=text) if client_message_id(fact.envelope.cause) is not None:
             return [TextPart(user_message_id(fact), "user", text)]
         case ModelResponded() as response if is_visible(viewer, response.agent):
             return _model_response(chat, response)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from contracts.commands import StartChat
 from contracts.ids import AppId, ChatId, ChatKey, UserId, WorkflowName, chat_id_of_start
+from contracts.message_ids import message_command_id, start_command_id
 from services.transport.agui import ids
 from services.transport.agui.commands import (
     AnswerComponent,
@@ -89,7 +90,9 @@ async def _start_thread(
     await context.services.workflows.startable(target.workflow)
     key, message = ChatKey(target.app, _chat_id(target, run_input)), run_input.message
     start = StartChat(
-        command_id=ids.start_command_id(key, run_input.thread if message is None else message.id),
+        command_id=start_command_id(
+            key, run_input.thread if message is None else message.id, "messages"
+        ),
         app_id=key.app,
         chat_id=key.chat,
         user_id=target.user,
@@ -114,13 +117,13 @@ async def _read_history(
 async def _send(context: RequestContext, view: ChatView, command: RunCommand, run: str) -> None:
     match command:
         case SendText(message):
-            sent = ids.message_command_id(view.key, message.id)
+            sent = message_command_id(view.key, message.id, "messages")
             await context.chats.send_message(view, message.text, sent)
         case AnswerText(question, answer, message):
             sent = (
                 ids.answer_command_id(question, run)
                 if message is None
-                else ids.message_command_id(view.key, message.id)
+                else message_command_id(view.key, message.id, "messages")
             )
             await context.chats.answer_question(view, question, answer, "resume", command=sent)
         case AnswerComponent(question, response):

@@ -32,6 +32,7 @@ from contracts.events.turn import (
     VariablesChanged,
 )
 from contracts.ids import AgentName, QuestionId, Seq
+from contracts.message_ids import client_message_id
 from contracts.reserved_variables import is_reserved
 from contracts.wire.frames import StoredValueLink
 from services.transport.agui import ids
@@ -152,7 +153,7 @@ def user_action_ids(fact: Fact) -> frozenset[str]:
 
 def user_message_id(fact: Fact) -> str:
     """The message id of a text of the user: the client's own, where an AG-UI client sent it."""
-    client_id = ids.client_message_id(fact.envelope.cause)
+    client_id = client_message_id(fact.envelope.cause)
     return client_id or ids.user_message_id(fact.envelope.chat_id, fact.envelope.seq)
 
 

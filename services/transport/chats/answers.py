@@ -147,6 +147,17 @@ async def recorded_answer(
     return None
 
 
+async def was_applied(gateway: JetStreamGateway, key: ChatKey, command: CommandId | None) -> bool:
+    """Whether the log of a chat has an event that a command has caused; it is read to its end."""
+    if command is None:
+        return False
+    goal = await gateway.events.last_position(key)
+    async for commit in gateway.events.read_to(key, goal, after=START):
+        if any(one.envelope.cause == command for one in commit.events):
+            return True
+    return False
+
+
 def chat_of(question: str, field: str) -> ChatKey:
     """The chat of a question's id. Raises ApiError."""
     try:

@@ -55,6 +55,7 @@ from services.transport.chats.answers import (
     not_open,
     recorded_answer,
     send_answer,
+    was_applied,
 )
 from services.transport.chats.app_capacity import AppCapacity
 from services.transport.chats.catalogue import WorkflowCatalogue
@@ -208,7 +209,7 @@ class ChatService:
         if user is not None and view.user != user:
             raise ApiError("NOT_ALLOWED", "user_id", "no such chat of this user")
         if workflow is not None and view.workflow_name != workflow:
-            raise ApiError("NOT_ALLOWED", "workflow_name", "no such chat of this workflow")
+            raise ApiError("NOT_ALLOWED", "workflow_name", other_workflow(view.workflow_name))
         return view
 
     async def find_or_wait(
@@ -258,7 +259,12 @@ class ChatService:
     async def send_message(
         self, view: ChatView, text: str, command: CommandId | None = None
     ) -> None:
-        """Raises ApiError, NatsUnavailableError."""
+        """A message that is sent again under the same `command` is accepted, and changes nothing.
+
+        Raises ApiError, NatsUnavailableError.
+        """
+        if view.ended_at is not None and await was_applied(self._gateway, view.key, command):
+            return
         _require_open(view)
         await self._send(
             SendMessage(
@@ -334,6 +340,13 @@ class ChatService:
             view,
             field,
         )
+
+    def only_question(self, view: ChatView) -> OpenQuestion | None:
+        """The open question in text that this identity may answer, where there is exactly one question."""
+        if len(view.open_questions) != 1 or view.open_questions[0].kind != "text":
+            return None
+        (asked,) = view.open_questions
+        return None if answerer_of(asked, view, self._identity) is None else asked
 
     async def _unless_sent(
         self,
@@ -571,6 +584,11 @@ def require_can_attach(view: ChatView) -> None:
     _require_open(view)
     if len(view.attachments) >= MAX_FILES_PER_CHAT:
         raise limit_exceeded("chat_id", f"file limit reached ({MAX_FILES_PER_CHAT} files per chat)")
+
+
+def other_workflow(name: WorkflowName) -> str:
+    """The problem of a request that names another workflow than that of its chat."""
+    return f"the chat is of workflow {name!r}"
 
 
 def _require_not_deleted(view: ChatView) -> None:

@@ -1,12 +1,10 @@
 """HTTP routes that send messages and answers to a chat, stop its answer, and cancel it."""
 
-from hashlib import sha256
-
 from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from contracts.ids import CommandId
+from contracts.message_ids import answer_command_id, message_command_id
 from services.transport.chats.answers import OnBehalfOf, TextAnswer, chat_of, not_open
 from services.transport.context import RequestContext
 from services.transport.http.api_document import documented
@@ -40,7 +38,10 @@ async def answer_question(
 ) -> AnswerAccepted:
     view = await context.chats.find_by_question(data.input_request_id, "input_request_id")
     answer = TextAnswer(data.user_input)
-    await context.chats.answer_question(view, data.input_request_id, answer, "input_request_id")
+    command = answer_command_id(data.input_request_id, data.client_message_id)
+    await context.chats.answer_question(
+        view, data.input_request_id, answer, "input_request_id", command=command
+    )
     return AnswerAccepted()
 
 
@@ -53,7 +54,10 @@ async def answer_component(
     context: NamedDependency[RequestContext], data: JSONBody[ComponentAnswerRequest]
 ) -> AnswerAccepted:
     view = await context.chats.find_by_question(data.event_id, "event_id")
-    await context.chats.answer_component(view, data.event_id, data.response_data, "event_id")
+    command = answer_command_id(data.event_id, data.client_message_id)
+    await context.chats.answer_component(
+        view, data.event_id, data.response_data, "event_id", command=command
+    )
     return AnswerAccepted()
 
 
@@ -76,10 +80,7 @@ async def answer_any_question(
         raise not_open("question_id")
     other = OnBehalfOf(data.user_id, data.role)
     view = await context.chats.find_by_question(question, "question_id", other)
-    command = None
-    if data.client_request_id is not None:
-        named = f"{question}\n{data.client_request_id}"
-        command = CommandId(f"answer-{sha256(named.encode()).hexdigest()}")
+    command = answer_command_id(question, data.client_request_id)
     if data.response is not None:
         await context.chats.answer_component(
             view, question, data.response, "question_id", other, command
@@ -155,10 +156,13 @@ async def send_message(
     user_id: UserIdPath,
     data: JSONBody[MessageRequest],
 ) -> MessageAccepted:
-    """The agents' replies come with the chat's events."""
+    """The agents' replies come with the chat's events. A message with a `client_message_id` may be sent
+    again, to any replica: it is in the chat once."""
     user = decode_segment(user_id, "user_id")
     view = await context.chats.find_for_command(chat_key(app_id, chat_id), user=user)
-    await context.chats.send_message(view, data.message)
+    sent = data.client_message_id
+    command = None if sent is None else message_command_id(view.key, sent, "client_message_id")
+    await context.chats.send_message(view, data.message, command)
     return MessageAccepted()
 
 

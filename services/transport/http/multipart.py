@@ -101,7 +101,7 @@ class _FormParts:
             await self._end()
 
     def _begin(self, part: MultipartSegment) -> None:
-        if part.name in self.by_name:
+        if part.name in self.by_name and (part.name == FILE or part.filename):
             raise bad_request(part.name, "is given twice")
         self._part, self._text, self._size = part, bytearray(), 0
 
@@ -118,7 +118,9 @@ class _FormParts:
 
     async def _end(self) -> None:
         if not self._is_file:
-            self.by_name[self._name] = self._text.decode()
+            text = self._text.decode()
+            if self.by_name.setdefault(self._name, text) != text:  # ChatUI's form has `appId` twice
+                raise bad_request(self._name, "is given twice, with different values")
             return
         await asyncio.to_thread(self._file.seek, 0)
         name = (self._part and self._part.filename) or ""

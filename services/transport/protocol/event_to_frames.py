@@ -324,9 +324,10 @@ def _tool_invoked(viewer: Viewer, invoked: ToolInvoked, view: ChatView) -> list[
     """A tool that the runtime calls with the structured output of an agent."""
     if not is_visible(viewer, invoked.agent):
         return []
-    call = frame_builders.auto_tool_called(invoked, view)
     if viewer.has_cursor:
-        return [call]
+        return [frame_builders.auto_tool_called(invoked, view)]
+    # With a display ChatUI would draw the component here, and again where the tool itself shows it.
+    call = frame_builders.auto_tool_called(invoked.model_copy(update={"display": None}), view)
     return [frame_builders.speaker_selected(invoked.agent, invoked.turn, "auto_invoke"), call]
 
 
@@ -336,6 +337,15 @@ def _human_asked(viewer: Viewer, asked: HumanAsked) -> list[Frame]:
         return [request]
     # ChatUI never displays a prompt: without the text the user would not see the question.
     return [frame_builders.question_text(asked), request]
+
+
+def open_question(asked: HumanAsked | UiToolRequested, view: ChatView) -> Frame:
+    """A question that is still open, for a client that has its text already."""
+    match asked:
+        case HumanAsked():
+            return frame_builders.human_asked(asked)
+        case UiToolRequested():
+            return frame_builders.component_requested(asked, asked.payload, view)
 
 
 def _human_answered(viewer: Viewer, fact: Fact, answered: HumanAnswered) -> list[Frame]:

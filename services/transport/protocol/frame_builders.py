@@ -1,6 +1,6 @@
 """The frame of each single event, as ChatUI reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -44,6 +44,7 @@ from contracts.events.turn import (
     UsageRecorded,
 )
 from contracts.ids import AgentName, QuestionId
+from contracts.message_ids import client_message_id
 from contracts.subjects import attachment_key
 from contracts.wire.frames import (
     AnswerStoppedData,
@@ -115,6 +116,7 @@ def user_text(
             agent=USER,
             role="user",
             content=text,
+            client_message_id=client_message_id(fact.envelope.cause),
             index=fact.envelope.seq,
             metadata=metadata,
         )
@@ -127,10 +129,15 @@ def question_text(asked: HumanAsked) -> Frame:
         TextData(
             agent=asked.agent,
             role="assistant",
-            content=asked.prompt,
+            content=_with_options(asked.prompt, asked.options),
             metadata={"source": "question"},
         )
     )
+
+
+def _with_options(prompt: str, options: Sequence[str]) -> str:
+    """The prompt, and the answers that it offers as a list in Markdown."""
+    return "\n".join([prompt, "", *(f"- {option}" for option in options)]) if options else prompt
 
 
 def run_started(view: ChatView) -> Frame:

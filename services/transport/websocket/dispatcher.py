@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from contracts.ids import ChatId, ChatKey, Seq
+from contracts.message_ids import answer_command_id, message_command_id
 from contracts.streamed_text import TextPosition
 from contracts.wire.client_messages import (
     AnswerComponent,
@@ -65,6 +66,7 @@ class MessageDispatcher:
         "_client_cursor",
         "_connection",
         "_context",
+        "_has_cursor",
         "_in_handshake",
         "_last_sent",
         "_progress",
@@ -82,9 +84,13 @@ class MessageDispatcher:
         connection: SocketConnection,
         view: ChatView,
         trace: str | None = None,
+        *,
+        has_cursor: bool,
     ) -> None:
-        """`trace` is the `traceparent` of the handshake, for messages without their own."""
+        """`trace` is the `traceparent` of the handshake, for messages without their own. A client
+        without a cursor is ChatUI."""
         self.view = view
+        self._has_cursor = has_cursor
         self.general: GeneralChat | None = None
         self.handshake_done = SingleWaiterEvent()
         self._context = context
@@ -180,8 +186,7 @@ class MessageDispatcher:
                 await self._answer(message, question)
             case SubmitInput():
                 self._require_current_chat(message.chat_id)
-                await self._context.chats.send_message(await self._current_view(), message.text)
-                await self._acknowledge(self.view)
+                await self._take_text(message)
             case AnswerComponent():
                 await self._answer_component(message)
             case Cancel(reason=reason):
@@ -267,8 +272,22 @@ class MessageDispatcher:
             await self._start_general_chat()
         elif self.general is None or self.view.key != view.key:
             await self._enter_general(general, view, general_mode.general_mode_entered(general))
-        await self._context.chats.send_message(self.view, message.text)
-        await self._acknowledge(self.view)
+        await self._send_message(self.view, message)
+
+    async def _take_text(self, message: SubmitInput) -> None:
+        """A message; from ChatUI it answers the only open question, which it may not know any more."""
+        view = await self._current_view()
+        asked = None if self._has_cursor else self._context.chats.only_question(view)
+        if asked is None:
+            await self._send_message(view, message)
+        else:
+            await self._answer(message, asked.question_id)
+
+    async def _send_message(self, view: ChatView, message: SubmitInput) -> None:
+        sent = message.client_message_id
+        command = None if sent is None else message_command_id(view.key, sent, "client_message_id")
+        await self._context.chats.send_message(view, message.text, command)
+        await self._acknowledge(view, sent=sent)
 
     async def _general_chat(self, chat: str | None) -> tuple[GeneralChat, ChatView]:
         app, user, chats = self.view.key.app, self.view.user, self._context.general_chats
@@ -303,16 +322,23 @@ class MessageDispatcher:
     async def _answer(self, message: SubmitInput, question: str) -> None:
         view = await self._find_question(question, "input_request_id")
         answer = TextAnswer(message.text, message.approved, message.always)
-        await self._context.chats.answer_question(view, question, answer, "input_request_id")
-        await self._acknowledge(view, question)
+        sent = message.client_message_id
+        command = answer_command_id(question, sent)
+        await self._context.chats.answer_question(
+            view, question, answer, "input_request_id", command=command
+        )
+        await self._acknowledge(view, question, sent)
 
-    async def _acknowledge(self, view: ChatView, question: str | None = None) -> None:
+    async def _acknowledge(
+        self, view: ChatView, question: str | None = None, sent: str | None = None
+    ) -> None:
         chat = view.key.chat
         stored = QuestionAnsweredData(chat_id=chat, request_id=question, input_request_id=question)
         await self._connection.send(Frame(stored))
-        await self._connection.send(
-            Frame(InputAcceptedData(chat_id=chat, input_request_id=question))
+        accepted = InputAcceptedData(
+            chat_id=chat, input_request_id=question, client_message_id=sent
         )
+        await self._connection.send(Frame(accepted))
 
     async def _answer_component(self, message: AnswerComponent) -> None:
         view = await self._find_question(message.eventId, "eventId")

@@ -21,7 +21,7 @@ from services.transport.auth.principal import require_scope
 from services.transport.chats.general import GeneralChat
 from services.transport.context import RequestContext
 from services.transport.delivery.chat_stream import ChatStream, LostEventsError
-from services.transport.errors import TRY_AGAIN_LATER
+from services.transport.errors import TRY_AGAIN_LATER, ApiError
 from services.transport.path_segments import (
     chat_key,
     decode_segment,
@@ -96,7 +96,7 @@ async def _serve(
     after: Seq,
     trace: str | None,
 ) -> None:
-    dispatcher = MessageDispatcher(context, connection, view, trace)
+    dispatcher = MessageDispatcher(context, connection, view, trace, has_cursor=viewer.has_cursor)
 
     async def show() -> None:
         await _show_chat(context, connection, dispatcher, view, viewer, Progress(after))
@@ -149,6 +149,8 @@ async def _show_chat(
     async with context.services.hub.subscribe(view.key) as (channel, subscriber):
         dispatcher.attach(view, subscriber)
         await connection.send(session_frames.chat_meta(view))
+        if not viewer.has_cursor and progress.cursor:  # shown before: the questions are not to come
+            await _send_open_questions(context, connection, view)
         if viewer.has_cursor:
             dispatcher.end_handshake()
         else:
@@ -173,6 +175,16 @@ async def _show_chat(
     if stream.resume_cursor is not None:
         whole, earlier = await context.chats.find(view.key), Progress(stream.resume_cursor)
         await _show_chat(context, connection, dispatcher, whole, replace(viewer, tail=0), earlier)
+
+
+async def _send_open_questions(
+    context: RequestContext, connection: SocketConnection, view: ChatView
+) -> None:
+    """Once more, without `seq`: ChatUI forgets what a text answers when it shows another chat."""
+    for question in view.open_questions:
+        with contextlib.suppress(ApiError):  # answered meanwhile
+            asked = await context.chats.asked_question(view, question.question_id, "question_id")
+            await connection.send(event_to_frames.open_question(asked.event, view))
 
 
 async def _show_general(

@@ -209,6 +209,20 @@ def test_a_response_to_an_open_ui_tool_is_accepted() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("Blue", "Blue"), (" bLUE\n", "Blue"), ("blue!", "blue!"), ("RED", "RED"), ("Red", "Red")],
+)
+def test_an_answer_is_kept_as_the_question_offers_it_whatever_its_case(
+    text: str, kept: str
+) -> None:
+    question = asked().model_copy(update={"options": ["Blue", "red", "RED"]})
+    story = given(STARTED, speaks(), question)
+    (answer, *_) = story.when(reply(text))
+    assert isinstance(answer, HumanAnswered)
+    assert answer.text == kept
+
+
 def test_a_question_keeps_its_first_answer() -> None:
     assert ASKING.then(answered("red")).when(reply("blue")) == []
 

@@ -246,6 +246,48 @@ async def test_of_two_sockets_in_the_same_moment_one_hears_that_the_question_is_
         await socket.close()
 
 
+async def test_an_answer_that_comes_second_is_refused_over_every_protocol(
+    open_transport: Open, chat: Chat
+) -> None:
+    await chat.append(STARTED, question_asked(asked_of(chat)))
+    first, second = [await open_transport(), await open_transport()]
+    async with httpx.AsyncClient(timeout=20) as http:
+        body = {"input_request_id": asked_of(chat), "user_input": "red", "client_message_id": "m"}
+        for address in (first, second):  # the same answer again, on another replica
+            answer = await http.post(f"http://{address}/api/user-input/submit", json=body)
+            assert answer.status_code == 200
+        late = {**body, "client_message_id": "n"}
+        answer = await http.post(f"http://{second}/api/user-input/submit", json=late)
+        assert answer.status_code == 404
+        run = {
+            "threadId": chat.key.chat,
+            "runId": "r",
+            "messages": [],
+            "resume": [{"interruptId": asked_of(chat), "status": "resolved", "payload": "blue"}],
+            "state": {},
+            "tools": [],
+            "context": [],
+            "forwardedProps": {},
+        }
+        url = f"http://{second}/agui/{chat.key.app}/{chat.workflow}?user_id=ana"
+        answer = await http.post(url, json=run)
+        assert (answer.status_code, answer.json()["detail"]) == (
+            404,
+            "resume: no such question is open",
+        )
+    socket = await client(f"{second}{chat.path()}?after=0")
+    await socket.until("chat.resume_boundary")
+    told = {
+        "type": "user.input.submit",
+        "chat_id": chat.key.chat,
+        "input_request_id": asked_of(chat),
+    }
+    await socket.send(**told, text="blue")
+    assert (await socket.until("chat.error"))["error_code"] == "QUESTION_NOT_OPEN"
+    await socket.send(**told, text="red", client_message_id="m")
+    assert (await socket.until("ack.input"))["data"]["client_message_id"] == "m"
+
+
 async def test_an_answer_after_the_first_was_handled_is_refused(
     http: httpx.AsyncClient, chat: Chat, issuer: Issuer, gateway: JetStreamGateway
 ) -> None:

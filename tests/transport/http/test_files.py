@@ -106,6 +106,18 @@ async def test_the_older_upload_names_app_and_user_in_its_path(
     assert (file["intent"], file["bundle_path"]) == ("bundle", "docs/a.md")
 
 
+async def test_a_form_may_repeat_a_text_that_is_equal_as_chat_ui_does(
+    http: httpx.AsyncClient, chat: Chat
+) -> None:
+    await chat.append(STARTED)
+    form = {"appId": [chat.key.app, chat.key.app], "userId": "ana", "chatId": chat.key.chat}
+    answer = await http.post("/api/chat/upload", data=form, files={"file": ("a.txt", b"a")})
+    assert answer.status_code == 200, answer.text
+    form["appId"] = [chat.key.app, "another"]
+    refused = await http.post("/api/chat/upload", data=form, files={"file": ("a.txt", b"a")})
+    assert refused.json() == {"detail": "appId: is given twice, with different values"}
+
+
 async def test_the_same_file_uploaded_twice_is_one_attachment(
     http: httpx.AsyncClient, chat: Chat, gateway: JetStreamGateway
 ) -> None:
@@ -190,8 +202,11 @@ async def test_a_file_that_is_not_accepted_is_rejected_by_its_field(
         ),
         (
             "multipart/form-data; boundary=b",
-            b'--b\r\nContent-Disposition: form-data; name="chatId"\r\n\r\nx\r\n' * 2,
-            "chatId",
+            (
+                b'--b\r\nContent-Disposition: form-data; name="chatId"\r\n\r\nx\r\n'
+                b'--b\r\nContent-Disposition: form-data; name="chatId"\r\n\r\ny\r\n--b--\r\n'
+            ),
+            "chatId: is given twice, with different values",
         ),
     ],
 )

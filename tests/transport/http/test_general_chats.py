@@ -261,6 +261,26 @@ async def test_a_question_of_the_workflow_can_be_answered_in_general_mode(
 
 
 @pytest.mark.broker
+async def test_open_questions_are_sent_again_after_a_general_chat(
+    enter: Enter, orchestrator: EchoOrchestrator
+) -> None:
+    viewer, home = await enter(), workflow_chat(orchestrator)
+    words, form = (question(home.key, 1, call, 0) for call in ("a", "b"))
+    await home.append(question_asked(words), component_requested(form))
+    await viewer.until("chat.tool_call")
+    await viewer.send(type="chat.enter_general_mode")
+    await viewer.until("chat.mode_changed")
+    viewer.frames.clear()
+    await viewer.send(type="chat.switch_workflow", chat_id=home.key.chat)
+    await viewer.until("chat.resume_boundary")
+    asked = [frame for frame in viewer.frames if frame["type"] == "chat.input_request"]
+    shown = [frame for frame in viewer.frames if frame["type"] == "chat.tool_call"]
+    assert [frame["data"]["request_id"] for frame in asked] == [words]
+    assert [frame["data"]["event_id"] for frame in shown] == [form]
+    assert not any(frame["type"] == "chat.text" for frame in viewer.frames)
+
+
+@pytest.mark.broker
 async def test_a_question_of_another_users_chat_does_not_exist(
     enter: Enter, gateway: JetStreamGateway, app: AppId
 ) -> None:

@@ -177,7 +177,7 @@ def test_chat_ui_gets_a_question_as_text_and_its_replay_only_while_it_is_open() 
     answered = history(CHAT_UI, question_asked(), question_answered())
     assert "chat.input_request" not in {frame["type"] for frame in answered}
     texts = [frame["content"] for frame in answered if frame["type"] == "chat.text"]
-    assert texts == ["Which colour?", "red"]
+    assert texts == ["Which colour?\n\n- red\n- blue", "red"]
     assert "chat.input_request" in {
         frame["type"] for frame in history(CURSOR, question_asked(), question_answered())
     }

@@ -3,8 +3,10 @@ from collections.abc import Callable
 
 import pytest
 
+from contracts.commands import AnswerQuestion, SendMessage
 from contracts.events import Event
 from contracts.subjects import question
+from services.chassis.jetstream.gateway import JetStreamGateway
 from tests.transport.chat_ui import ChatUi, open_page
 from tests.transport.conftest import Open
 from tests.transport.story import (
@@ -22,8 +24,10 @@ from tests.transport.story import (
     YOUR_TURN,
     Chat,
     chunk,
+    client,
     component_answered,
     component_requested,
+    last_command,
     question_answered,
     question_asked,
     user_message,
@@ -61,10 +65,12 @@ def story(chat: Chat) -> list[Event]:
     ]
 
 
+ASKED = "Which colour?\n\n- red\n- blue"
+"""A question as ChatUI shows it, with what it offers."""
 LINES = [
     ("You", "make a plan"),
     (PLANNER, "Let me look."),
-    (PLANNER, "Which colour?"),
+    (PLANNER, ASKED),
     ("You", "red"),
     (PLANNER, "A plan."),
 ]
@@ -133,7 +139,50 @@ async def test_an_open_question_is_shown_after_a_reload(transport: str, chat: Ch
     words = question(chat.key, 1, "a", 0)
     await chat.append(STARTED, SELECTED, question_asked(words))
     page = await open_page(transport, chat.key.chat, chat.path(), 3)
-    assert (page.question, page.lines) == (words, [(PLANNER, "Which colour?")])
+    assert (page.question, page.lines) == (words, [(PLANNER, ASKED)])
+
+
+async def test_a_text_that_names_no_question_answers_the_only_one(
+    transport: str, chat: Chat, gateway: JetStreamGateway
+) -> None:
+    words = question(chat.key, 1, "a", 0)
+    await chat.append(STARTED, SELECTED, question_asked(words))
+    viewer = await client(f"{transport}{chat.path()}")
+    await viewer.until("chat.resume_boundary")
+    text = {"type": "user.input.submit", "chat_id": chat.key.chat, "text": "red"}
+    await viewer.send(**text)
+    assert (await viewer.until("ack.input"))["data"]["input_request_id"] == words
+    command = await last_command(gateway, chat.key)
+    assert isinstance(command, AnswerQuestion)
+    assert (command.question_id, command.text) == (words, "red")
+    other = await client(f"{transport}{chat.path()}")
+    await other.until("chat.resume_boundary")
+    await other.send(**text)
+    assert (await other.until("chat.error"))["error_code"] == "QUESTION_NOT_OPEN"
+
+
+@pytest.mark.parametrize("calls", ["", "ab"])
+async def test_a_text_is_a_message_where_no_question_or_more_than_one_is_open(
+    transport: str, chat: Chat, gateway: JetStreamGateway, calls: str
+) -> None:
+    questions = [question_asked(question(chat.key, 1, call, 0)) for call in calls]
+    await chat.append(STARTED, SELECTED, *questions)
+    viewer = await client(f"{transport}{chat.path()}")
+    await viewer.until("chat.resume_boundary")
+    await viewer.send(type="user.input.submit", chat_id=chat.key.chat, text="red")
+    assert (await viewer.until("ack.input"))["data"]["input_request_id"] is None
+    assert isinstance(await last_command(gateway, chat.key), SendMessage)
+
+
+async def test_a_client_with_a_cursor_says_itself_what_a_text_answers(
+    transport: str, chat: Chat, gateway: JetStreamGateway
+) -> None:
+    await chat.append(STARTED, SELECTED, question_asked(question(chat.key, 1, "a", 0)))
+    viewer = await client(f"{transport}{chat.path()}?after=0")
+    await viewer.until("chat.resume_boundary")
+    await viewer.send(type="user.input.submit", chat_id=chat.key.chat, text="red")
+    await viewer.until("ack.input")
+    assert isinstance(await last_command(gateway, chat.key), SendMessage)
 
 
 async def test_a_reload_in_mid_token_on_another_replica_ends_with_the_whole_text(

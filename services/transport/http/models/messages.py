@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from contracts.ids import UserId
-from contracts.wire.client_messages import Variables, not_blank
+from contracts.wire.client_messages import ClientMessageId, Variables, not_blank
 from contracts.wire.json_values import MAX_SAFE_INTEGER
 from services.transport.http.models.base import (
     LATER,
@@ -24,6 +24,7 @@ class AnswerRequest(RequestModel):
         description="The question: `input_request_id` of its frame.", examples=[QUESTION_ID]
     )
     user_input: str = Field(description="The answer; not blank.", examples=["red"])
+    client_message_id: ClientMessageId | None = None
 
     _user_input = field_validator("user_input")(not_blank)
 
@@ -38,6 +39,7 @@ class ComponentAnswerRequest(RequestModel):
     response_data: dict[str, Any] = Field(
         description="What the tool returns to its agent.", examples=[{"colour": "red"}]
     )
+    client_message_id: ClientMessageId | None = None
 
 
 class QuestionAnswerRequest(RequestModel):
@@ -160,6 +162,7 @@ class StopAccepted(ResponseModel):
 
 class MessageRequest(RequestModel):
     message: str = Field(description="What the user says; not blank.", examples=["Hello"])
+    client_message_id: ClientMessageId | None = None
 
     _message = field_validator("message")(not_blank)
 
