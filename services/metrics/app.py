@@ -29,6 +29,7 @@ from services.metrics.pages import Pages
 from services.metrics.prometheus import MetricsCollector
 from services.metrics.routes import build_routes, error_response
 from services.metrics.settings import Settings
+from services.metrics.stream_states import StreamStates
 
 NEEDS = (subjects.EVENTS, subjects.bucket_stream(subjects.PERF))
 BATCH_SIZE = 500
@@ -45,6 +46,8 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     # Apart from the process's own, which no token guards: these name tenants.
     tenants = CollectorRegistry()
     tenants.register(MetricsCollector(state, now, settings.metrics_stalled_seconds))
+    streams = StreamStates(state)
+    probes.registry.register(streams)
     pages = Pages(state, tenants, now, settings.metrics_stalled_seconds)
     broker = build_broker(settings, SERVICE)
 
@@ -76,6 +79,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             }
             await broker.start()
             consumer.start_saving()
+            streams.start(gateway.nc)
             probes.ready_when(
                 nats=nats_check(gateway),
                 consumer=lambda: None if subscriber.running else "the consumer of events stopped",
@@ -86,6 +90,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                     yield
             finally:
                 probes.draining()
+                await streams.stop()
                 await stop_subscriber(subscriber)
                 await consumer.stop_saving()
 

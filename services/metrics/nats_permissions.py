@@ -1,4 +1,4 @@
-"""What metrics may do in NATS: read events, save its own state, answer requests for its pages."""
+"""What metrics may do in NATS: read events, inspect streams, save its own state, answer requests for its pages."""
 
 from contracts import subjects
 from services.chassis.nats.permissions import (
@@ -10,12 +10,17 @@ from services.chassis.nats.permissions import (
     reads,
     writes_bucket,
 )
+from services.chassis.streams.definitions import definitions
 
 SERVICE = "metrics"
+STREAMS = tuple(sorted(config["name"] for config in definitions(1)))
+"""Every stream of the product, whose state is shown."""
+CONSUMED = (subjects.COMMANDS, subjects.EVENTS, subjects.LOOKUPS)
+"""Streams whose durable consumers are shown."""
 PERMISSIONS = all_of(
     [
         connects(SERVICE),
-        inspects(subjects.EVENTS),
+        inspects(*STREAMS),
         reads(subjects.EVENTS),
         may_publish(
             f"$JS.API.CONSUMER.CREATE.EVENTS.*.{subjects.ALL_EVENTS}",
@@ -23,6 +28,7 @@ PERMISSIONS = all_of(
             "$JS.API.CONSUMER.MSG.NEXT.EVENTS.*",
         ),
         writes_bucket(subjects.PERF),
+        may_publish(*(f"$JS.API.CONSUMER.LIST.{stream}" for stream in CONSUMED)),
         may_subscribe(subjects.METRICS_PAGES),
         may_publish(subjects.ALL_METRICS_ANSWERS),
     ]
