@@ -28,6 +28,7 @@ from benchmarks import (
     stage,
     stop,
     takeover,
+    tracing,
     turn,
     workflows,
 )
@@ -44,6 +45,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "resume": resume.measure,
     "open_chat": open_chat.measure,
     "turn": turn.measure,
+    "tracing": tracing.measure,
     "model_client": model_client.measure,
     "projection": projection.measure,
     "long_chat": long_chat.measure,
