@@ -14,6 +14,7 @@ import typer
 
 from docs.generators import configuration, http_routes
 from docs.generators.pages import ROOT
+from services.chassis.logs.log_file import FILE_NAME
 from services.orchestrator.cli.__main__ import app as author_commands
 
 PORTS = {8000: "transport", 8001: "metrics", 8002: "orchestrator", 8003: "persistence"}
@@ -215,6 +216,7 @@ def _fits(route: str, path: str) -> bool:
 def _check_log(path: str) -> None:
     name = Path(path).name
     known = {f"{service}.log" for service in PORTS.values()} | {"nats-server.log", "mongod.log"}
+    known.add(FILE_NAME)
     _require(path == f".data/logs/{name}" and name in known, f"make run writes no {path}")
 
 

@@ -17,17 +17,21 @@ from typer.testing import CliRunner
 from contracts.event_log import read_event
 from contracts.events.business import BusinessLogged
 from contracts.events.human import Approval, Audience
+from contracts.events.turn import TurnStopped
+from contracts.ids import AgentName, UserId
 from docs.generators.pages import ROOT, Page, Snippet, pages
 from infra.plan import build_plan, summary
 from infra.ports import free_port
 from mozaiks_client.frames import UnknownData, parse
 from services.chassis.answer_links import AnswerLinks
+from services.chassis.logs.context import log_context, user_hash
 from services.chassis.logs.formats import Lines
 from services.chassis.nats.access import access_of
 from services.chassis.nats.connection import Connection
 from services.chassis.process.probes import Probes
 from services.chassis.settings import Settings
 from services.orchestrator.cli.__main__ import app as author_commands
+from services.orchestrator.domain.log_lines import log_lines
 from services.orchestrator.runtime.question_notices import QuestionNotices
 from services.transport.protocol.client_message_parser import parse_frame
 from tests.docs.commands import check, commands
@@ -102,11 +106,16 @@ def check_make_run_output(snippet: Snippet) -> None:
 
 
 def check_log_line(snippet: Snippet) -> None:
-    record = logging.LogRecord("x", logging.INFO, "x", 1, "starting", (), None)
-    record.__dict__ |= {"host": "127.0.0.1", "port": 8002}
-    written = Lines("orchestrator").format(record)
-    without_time = snippet.text.strip().partition(" ")[2]
-    assert written.partition(" ")[2] == without_time
+    (line,) = log_lines(
+        [TurnStopped(turn=2, agent=AgentName("Writer"), user_id=UserId("ana"), by="stop")], ""
+    )
+    record = logging.LogRecord("x", logging.INFO, "x", 1, line.message, (), None)
+    record.__dict__ |= line.fields
+    with log_context(
+        app="acme", chat="0c5b3a9e-1", user=user_hash("acme", "ana"), run="52f0c1aa-9"
+    ):
+        written = Lines("orchestrator").format(record)
+    assert written.split(" ", 2)[2] == snippet.text.strip().split(" ", 2)[2]
 
 
 def check_mongosh(snippet: Snippet) -> None:
