@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -109,6 +110,24 @@ class _ByGroupOrFile(LoadGroupScheduling):  # type: ignore[misc]
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadGroupScheduling | None:
     return _ByGroupOrFile(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_connection_left_open() -> Iterator[None]:
+    """A test fails that leaves a connection open when its event loop is closed.
+
+    The garbage collector would report it during some later test.
+    """
+    close = BaseSelectorEventLoop.close
+
+    def checked(loop: Any) -> None:
+        left = [] if loop.is_closed() else [t for t in loop._transports.values() if t._sock]
+        close(loop)
+        assert not left, f"left open: {left}"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseSelectorEventLoop, "close", checked)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,7 +33,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds that anything on the page may take."""
 
 

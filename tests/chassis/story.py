@@ -47,7 +47,7 @@ from tests.logs import decisions
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ACME = AppId("acme.corp")
 ANA = UserId("ana")
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a test that waits for something fails."""
 
 

@@ -16,6 +16,7 @@ from infra.servers import NatsServer
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.streams.ensure import ensure_streams
 from tests.logs import decisions
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.mark.broker
@@ -86,7 +87,7 @@ async def test_the_user_of_a_subscriber_reads_the_business_events_of_its_app_onl
         ):
             await billing.publish(forbidden, b"{}")
         await billing.flush()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(refused) < 7:  # noqa: ASYNC110  the callback has no event
                 await asyncio.sleep(0.01)
         await billing.close()

@@ -18,6 +18,7 @@ from mozaiks_client import Client
 from mozaiks_client.frames import Frame
 from tests.docs.commands import PORTS, commands, curl_request
 from tests.docs.test_snippets import SNIPPETS, write_workflow
+from tests.patience import PATIENCE_SECONDS
 from tests.system.product import Product, running
 
 pytestmark = [
@@ -67,7 +68,7 @@ async def test_the_agent_of_the_readme_speaks_the_user_answers_and_the_agent_spe
 ) -> None:
     async with Client(product.address, app="acme", user="ana") as client:
         chat = await client.start("Readme")
-        async with asyncio.timeout(30), aclosing(chat.stream()) as frames:
+        async with asyncio.timeout(PATIENCE_SECONDS), aclosing(chat.stream()) as frames:
             assert await spoken(frames) == "Good morning! Which bread would you like?"
             await chat.send("rye")
             assert await spoken(frames) == "One “rye”, fresh from the oven. Anything else?"
@@ -129,7 +130,7 @@ async def _in_terminal(product: Product, arguments: list[str], typed: list[str])
 async def test_the_tool_of_getting_started_asks_before_it_sells(product: Product) -> None:
     async with Client(product.address, app="acme", user="bob") as client:
         chat = await client.start("Bakery")
-        async with asyncio.timeout(30), aclosing(chat.stream()) as frames:
+        async with asyncio.timeout(PATIENCE_SECONDS), aclosing(chat.stream()) as frames:
             assert await spoken(frames) == "Good morning! Which bread would you like?"
             await chat.send("rye")
             async for frame in frames:
@@ -155,7 +156,7 @@ async def ask(product: Product) -> tuple[str, str]:
     """A chat of ana's whose tool asks, and the id of its question."""
     async with Client(product.address, app="acme", user="ana") as client:
         chat = await client.start("Bakery")
-        async with asyncio.timeout(30), aclosing(chat.stream()) as frames:
+        async with asyncio.timeout(PATIENCE_SECONDS), aclosing(chat.stream()) as frames:
             await spoken(frames)
             await chat.send("rye")
             async for frame in frames:

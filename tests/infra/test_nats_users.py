@@ -13,6 +13,7 @@ from contracts import subjects
 from contracts.ids import AppId, ChatId, ChatKey
 from infra.nats_users import OPERATOR, NatsUsers
 from infra.servers import NatsServer
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -118,7 +119,7 @@ async def test_a_service_is_refused_what_is_not_its_own(
         for subject in forbidden:
             await nc.publish(subject, b"{}")
         await nc.flush()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(refused) < len(forbidden):  # noqa: ASYNC110  the callback has no event
                 await asyncio.sleep(0.01)
     assert all("permissions violation" in one.lower() for one in refused)
@@ -132,7 +133,7 @@ async def test_a_service_hears_nothing_that_is_not_its_own(
         for subject in (">", "mozaiks.evt.>", "mozaiks.cmd.>", "_INBOX_orchestrator.>"):
             await nc.subscribe(subject)
         await nc.flush()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(refused) < 4:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -140,7 +141,7 @@ async def test_a_service_hears_nothing_that_is_not_its_own(
 async def test_nobody_connects_without_a_password(secured: NatsServer) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", secured.port)
     writer.write(b'CONNECT {"verbose":false}\r\nPING\r\n')
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
     writer.close()
     await writer.wait_closed()
     assert b"-ERR 'Authorization Violation'" in answer

@@ -18,7 +18,7 @@ from services.metrics.settings import Settings
 from tests.metrics.story import append, chat, decisions_of
 
 pytestmark = [pytest.mark.broker]
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
 ALLOWED = [
     *("$JS.API.STREAM.INFO.EVENTS", "$JS.API.STREAM.INFO.KV_perf"),
     *("$JS.API.CONSUMER.CREATE.EVENTS.>", "$JS.API.CONSUMER.INFO.EVENTS.*"),

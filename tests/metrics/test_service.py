@@ -33,7 +33,7 @@ from tests.foreign_messages import FOREIGN
 from tests.metrics.story import BEGAN, KEY, append, chat, decisions_of, log_of
 
 pytestmark = [pytest.mark.broker]
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
 THEIRS = ChatKey(AppId("other corp"), KEY.chat)
 ODD = ChatKey(AppId("acme"), ChatId("a/b c.d*ü"))
 Client = AsyncTestClient[Litestar]

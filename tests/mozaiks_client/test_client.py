@@ -27,6 +27,7 @@ from mozaiks_client import ApiError, Client, ServiceUnavailableError
 from mozaiks_client.chat import Chat as ClientChat
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.tasks import cancel_and_wait
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import chat as chat
 from tests.transport.conftest import gateway as gateway
 from tests.transport.conftest import open_transport as open_transport
@@ -179,7 +180,7 @@ async def test_a_stream_of_a_tail_that_is_cut_has_each_frame_once(
     async with (
         cut_after(transport, sizes) as address,
         Client(f"http://{address}", app=chat.key.app, user=ANA) as cut,
-        asyncio.timeout(20),
+        asyncio.timeout(PATIENCE_SECONDS),
     ):
         seqs: list[int | None] = []
         async for frame in cut.chat(chat.key.chat, "Generator").stream(tail=10):
@@ -302,4 +303,4 @@ async def test_a_transport_that_is_not_there_is_given_up_in_time() -> None:
     address = f"http://127.0.0.1:{free_port()}"
     async with Client(address, app="a", user="u", timeout=0.5) as client:
         with pytest.raises(ServiceUnavailableError):
-            await asyncio.wait_for(client.start("Generator"), 10)
+            await asyncio.wait_for(client.start("Generator"), PATIENCE_SECONDS)

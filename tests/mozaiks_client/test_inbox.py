@@ -14,6 +14,7 @@ from contracts.ids import AppId, ChatKey, new_chat_id
 from contracts.subjects import question
 from mozaiks_client import ApiError, Client
 from services.chassis.jetstream.gateway import JetStreamGateway
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import Open
 from tests.transport.conftest import gateway as gateway
 from tests.transport.conftest import open_transport as open_transport
@@ -88,7 +89,10 @@ async def test_a_link_of_the_client_answers_once(
 async def test_an_inbox_is_watched_as_it_changes(
     client: Client, gateway: JetStreamGateway, persistence: Persistence, app: AppId
 ) -> None:
-    async with asyncio.timeout(30), aclosing(client.watch_inbox(roles=["finance"])) as pages:
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        aclosing(client.watch_inbox(roles=["finance"])) as pages,
+    ):
         assert await anext(pages) == ()
         chat = await asking(gateway, persistence, app)
         await gateway.inbox.announce(app, [inbox.of_role("finance")])

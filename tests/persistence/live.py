@@ -19,7 +19,7 @@ from services.persistence.app import build_app
 from services.persistence.settings import Settings
 from tests.persistence.story import ANN, KEY
 
-TIMEOUT_SECONDS = 40.0
+TIMEOUT_SECONDS = 60.0
 
 
 @asynccontextmanager

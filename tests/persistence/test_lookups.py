@@ -25,6 +25,7 @@ from services.persistence.settings import Settings
 from services.persistence.store.mongo.client import Client, build_client
 from tests.gateway import connected_gateway
 from tests.orchestrator.chat_harness import ChatUser, deliver, event_types, history, runner
+from tests.patience import PATIENCE_SECONDS
 from tests.persistence.live import running
 from tests.strict_model_calls import strict_model_calls
 
@@ -222,7 +223,7 @@ async def test_a_request_that_was_sent_before_persistence_started_is_answered_in
     )
     async with gateway.lookups.response(question, DataFound) as answer:
         await gateway.lookups.request(question)
-        async with running(settings), asyncio.timeout(20):
+        async with running(settings), asyncio.timeout(PATIENCE_SECONDS):
             assert (await answer).value == "leek"
     letters = await gateway.js.stream_info(subjects.DEAD_LETTERS)
     assert letters.state.messages == 0

@@ -26,6 +26,7 @@ from services.persistence.store.interface import DatabaseState
 from services.persistence.store.mongo.client import Client, build_client
 from services.persistence.store.mongo.store import MongoStore
 from services.persistence.verify import verify
+from tests.patience import PATIENCE_SECONDS
 from tests.persistence.live import append, is_published, running, until
 from tests.persistence.story import KEY, decisions_of, hello, interview
 
@@ -112,7 +113,7 @@ async def test_readiness_names_what_is_lost_until_it_is_filled_again() -> None:
     await begun.wait()
     assert watched.problem() == "MongoDB lacks read models of this layout; filling it from the log"
     allowed.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while watched.problem() is not None:  # noqa: ASYNC110  it is asked, and sets no event
             await asyncio.sleep(0)
     await watched.stop()

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from mozaiks_client import Client
+from tests.patience import PATIENCE_SECONDS
 from tests.system.product import Product
 from tests.transport.chat_ui import ChatUi, open_page
 
@@ -25,7 +26,7 @@ def product(demo_product: Product) -> Product:
 
 
 async def until(page: ChatUi, reached: Callable[[ChatUi], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not reached(page):
             await page.next()
 

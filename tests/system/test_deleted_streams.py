@@ -11,6 +11,7 @@ from contracts import subjects
 from contracts.ids import ChatKey
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.streams.definitions import definitions
+from tests.patience import PATIENCE_SECONDS
 from tests.system.product import Product
 from tests.system.stage import bus_at, chat_key, order_start, play_to_the_end, play_until
 
@@ -58,7 +59,10 @@ async def test_whatever_is_deleted_but_the_logs_costs_no_chat(
     await listed(product, ended, len(before))
     await holds_values(gateway, subjects.bucket_stream(subjects.PERF))
     await holds_values(gateway, subjects.object_stream(subjects.MANIFESTS))
-    async with httpx.AsyncClient(base_url=product.address) as client, asyncio.timeout(30):
+    async with (
+        httpx.AsyncClient(base_url=product.address) as client,
+        asyncio.timeout(PATIENCE_SECONDS),
+    ):
         while "HelloWorld" not in (await client.get("/api/workflows")).json():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
@@ -99,7 +103,7 @@ async def are_there(gateway: JetStreamGateway, *streams: str) -> None:
 
 
 async def holds_values(gateway: JetStreamGateway, stream: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (await gateway.js.stream_info(stream)).state.messages:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 

@@ -14,6 +14,7 @@ from contracts.codec import Fact
 from contracts.events.turn import UsageRecorded
 from contracts.transcript import transcript
 from mozaiks_client import ApiError, Client
+from tests.patience import PATIENCE_SECONDS
 from tests.system.model_stub import ModelStub, one_tool_at_a_time
 from tests.system.product import Product, running
 from tests.system.stage import (
@@ -114,7 +115,7 @@ async def test_a_process_killed_in_mid_run_costs_no_event_and_no_word(
         await ready_again(product)
         standstill.go_on.set()
         facts = await playing
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             shown = await watching
     assert told_of_any_chat(told(facts), key.chat) == undisturbed
     costs = [fact.event.cost for fact in facts if isinstance(fact.event, UsageRecorded)]
@@ -165,7 +166,7 @@ async def kept_and_counted(product: Product, chat: str, events: int) -> None:
     """Persistence and metrics arrive at the same chat, each in its own time."""
     sessions = f"{product.address}/api/sessions/list/acme.corp/56132"
     counted = f"http://127.0.0.1:{product.ports['metrics']}/metrics/perf/chats/{chat}"
-    async with asyncio.timeout(30), httpx.AsyncClient() as client:
+    async with asyncio.timeout(PATIENCE_SECONDS), httpx.AsyncClient() as client:
         while True:
             listed = (await client.get(sessions)).json().get("sessions", [])
             session = next((s for s in listed if s["chat_id"] == chat), None)
@@ -231,7 +232,7 @@ async def test_a_workflow_that_is_repaired_on_disk_can_be_started_without_a_rest
     async with (
         httpx.AsyncClient(base_url=address) as client,
         Client(address, app="a", user="u") as user,
-        asyncio.timeout(20),
+        asyncio.timeout(PATIENCE_SECONDS),
     ):
         while (await start_status(user, "Repaired"))[0] == 409:  # noqa: ASYNC110  a server's doing
             await asyncio.sleep(0.05)

@@ -8,6 +8,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.story import open_socket
 
 Json = dict[str, Any]
@@ -204,7 +205,7 @@ class ChatUi(Page):
         await self.socket.send(json.dumps({"type": "user.input.submit", **message}))
 
     async def next(self) -> None:
-        frame: Json = json.loads(await asyncio.wait_for(self.socket.recv(), 10))
+        frame: Json = json.loads(await asyncio.wait_for(self.socket.recv(), PATIENCE_SECONDS))
         seq = frame.get("seq")
         if isinstance(seq, int):
             if seq < self.last_sequence - 1 and not self.resuming:

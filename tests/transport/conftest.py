@@ -24,7 +24,7 @@ from tests.disks import disk_nats as disk_nats
 from tests.gateway import connected_gateway
 from tests.transport.story import GENERAL_CARD, Chat, cut_sockets, publish_cards
 
-READY_SECONDS = 10.0
+READY_SECONDS = 60.0
 QUICK: dict[str, Any] = {"resume_handshake_seconds": 0.05, "start_wait_seconds": 0.3}
 """Settings of every transport here: short timeouts for what clients may delay."""
 Open = Callable[..., Awaitable[str]]

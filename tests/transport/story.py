@@ -54,6 +54,7 @@ from services.chassis.jetstream.event_log import START, Place
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.protocol.chat_projection import ChatView, apply
 from tests.logs import decisions
+from tests.patience import PATIENCE_SECONDS
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 WORKFLOW = WorkflowName("Generator")
@@ -262,7 +263,9 @@ class Client:
         return self._socket.close_reason
 
     async def next(self) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads(await asyncio.wait_for(self._socket.recv(), 10))
+        frame: dict[str, Any] = json.loads(
+            await asyncio.wait_for(self._socket.recv(), PATIENCE_SECONDS)
+        )
         self.frames.append(frame)
         return frame
 
@@ -288,7 +291,7 @@ class Client:
 
     async def closed(self) -> int:
         """Read to the end; the close code of the server."""
-        await asyncio.wait_for(self._drain(), 10)
+        await asyncio.wait_for(self._drain(), PATIENCE_SECONDS)
         assert self._socket.close_code is not None
         return self._socket.close_code
 

@@ -25,6 +25,7 @@ from tests.chassis.story import (
     said,
     until,
 )
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker]
 DURABLE = "projection"
@@ -64,7 +65,7 @@ class Applied:
 
 async def settled(gateway: JetStreamGateway) -> None:
     """Nothing is left to deliver or to acknowledge."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             info = await gateway.js.consumer_info(subjects.EVENTS, DURABLE)
             if not info.num_pending and not info.num_ack_pending:
@@ -253,7 +254,7 @@ async def test_an_event_that_crashes_its_process_is_dead_lettered_and_the_rest_a
                 await asyncio.sleep(60)
             await applied(batch)
 
-        async with projecting_to(own_nats, apply) as gateway, asyncio.timeout(20):
+        async with projecting_to(own_nats, apply) as gateway, asyncio.timeout(PATIENCE_SECONDS):
             connections.append(gateway)
             while not crashed.is_set() and not await letter_about(own_gateway, DURABLE, place):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

@@ -29,6 +29,7 @@ from tests.chassis.story import (
     no_room,
     until,
 )
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker]
 Handle = Callable[[Delivery], Awaitable[None]]
@@ -86,7 +87,7 @@ async def dead(gateway: JetStreamGateway) -> int:
 
 
 async def emptied(gateway: JetStreamGateway) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await left(gateway):  # noqa: ASYNC110  # a queue sets no event
             await asyncio.sleep(0.02)
 
@@ -333,7 +334,7 @@ async def test_a_starting_consumer_removes_nothing_that_is_not_acknowledged(
     for _ in range(2):
         async with consuming(own_gateway, queue(concurrency=1, ack_wait_seconds=300), handle):
             await until(lambda: handled == settled)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while await left(own_gateway) != 4 - settled:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             await asyncio.sleep(0.2)
@@ -407,7 +408,7 @@ async def test_a_stop_returns_although_a_handler_does_not(
     consumer.start()
     await give(own_gateway, "hold")
     await taken.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await consumer.stop(0.2)
     assert consumer.in_flight == 1
     may_end.set()
@@ -592,7 +593,7 @@ async def test_attempts_are_counted_over_all_processes(
         async with (
             gateway_of(own_nats) as other,
             consuming(other, queue(max_attempts=4), handle) as consumer,
-            asyncio.timeout(20),
+            asyncio.timeout(PATIENCE_SECONDS),
         ):
             while not await dead(own_gateway) and (  # noqa: ASYNC110  a server says when, not we
                 len(attempts) == tried or consumer.in_flight

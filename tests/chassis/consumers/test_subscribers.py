@@ -27,6 +27,7 @@ from services.chassis.nats.unavailable import ServerUnavailableError
 from services.chassis.process.broker import build_broker, connected
 from services.chassis.settings import Settings
 from tests.chassis.story import Chat, count_of, new_chat, said, until
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker]
 LOOKUP = "mozaiks.lookup.acme.chat.r1"
@@ -69,7 +70,7 @@ async def answering(
 
 
 async def settled(gateway: JetStreamGateway) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             info = await gateway.js.consumer_info(subjects.LOOKUPS, QUEUE.durable)
             if not info.num_pending and not info.num_ack_pending:
@@ -195,7 +196,7 @@ async def test_what_a_stopping_subscriber_has_only_fetched_goes_to_another_at_on
     async with connected_broker(own_nats) as (broker, gateway):
         event_subscriber(broker, gateway, "test")(apply)
         await broker.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not await gateway.js.consumers_info(subjects.EVENTS):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             position = await chat.append(said("hello"))

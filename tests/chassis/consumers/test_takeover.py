@@ -28,6 +28,7 @@ from services.chassis.settings import Settings
 from services.chassis.streams.ensure import ensure_streams
 from tests.chassis.consumers.test_queue_consumer import DURABLE, give, left, said
 from tests.chassis.story import gateway_of, until
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker]
 
@@ -144,7 +145,7 @@ async def test_a_message_of_a_process_that_is_gone_is_returned_by_another(
     await until(lambda: len(second.held) == 2)
     assert sorted(second.held) == [("one", 2), ("two", 2)]
     second.may_end.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await left(own_gateway):  # noqa: ASYNC110  # a queue sets no event
             await asyncio.sleep(0.02)
 

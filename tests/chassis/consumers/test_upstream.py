@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from infra.servers import NatsServer
 from tests.chassis.story import until
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker]
 STREAM = StreamConfig(name="UPSTREAM", subjects=["upstream.>"])
@@ -219,7 +220,7 @@ async def test_faststream_fetches_more_messages_than_it_has_free_workers(
         await js.publish(SUBJECT, b"")
     await broker.start()
     await until(lambda: running == 2)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await js.consumer_info("UPSTREAM", "upstream")).num_ack_pending <= running:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert running == 2

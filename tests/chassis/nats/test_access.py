@@ -23,7 +23,7 @@ from services.chassis.tasks import cancel_and_wait
 from tests.chassis.keys import ACCOUNT, OPERATOR, USER, authority, credentials, identity
 
 pytestmark = [pytest.mark.broker]
-SECONDS = 20.0
+SECONDS = 60.0
 SEVERAL_ATTEMPTS = 0.4
 """Seconds in which a connection that is refused at once is attempted several times."""
 PASSWORD = "s3same/öffne@dich"

@@ -19,7 +19,7 @@ from services.chassis.settings import Settings
 from tests.chassis.story import fill, freeze, thaw
 
 pytestmark = [pytest.mark.broker]
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from infra.ports import LOOPBACK
 from infra.servers import NatsServer
 from services.chassis.nats.connection import Connection, flush
 from tests.chassis.story import fill, freeze, thaw
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker]
 
@@ -110,7 +111,7 @@ async def test_nats_py_waits_for_a_server_that_does_not_read_before_it_reconnect
         await asyncio.sleep(1)
         assert client.is_reconnecting
         peer.close()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not client.is_connected:  # noqa: ASYNC110  # nats-py sets no event
                 await asyncio.sleep(0.05)
         await client.close()

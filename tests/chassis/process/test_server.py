@@ -23,7 +23,7 @@ from tests.forked import ForkedChild
 
 pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("forked")]
 ROOT = Path(__file__).parents[3]
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Tiny:

@@ -29,6 +29,7 @@ from tests.orchestrator.agent_sets import DEMO_MODELS
 from tests.orchestrator.chat_harness import ChatUser, FixedWorkflows, deliver, history
 from tests.orchestrator.runtime.test_runner import listening, until
 from tests.orchestrator.workflow_folder import write_manifest
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -79,7 +80,7 @@ async def of(gateway: JetStreamGateway, user: ChatUser, kind: type[Event]) -> li
 async def timed_command(gateway: JetStreamGateway, user: ChatUser, name: str) -> Command:
     """The command of a timer, once JetStream has sent it: no orchestrator takes it here."""
     subject = subjects.command(user.key, name)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 found = await gateway.reader.last(subjects.COMMANDS, subject)

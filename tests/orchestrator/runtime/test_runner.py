@@ -59,6 +59,7 @@ from tests.orchestrator.chat_harness import (
     runner,
     shipped_catalogue,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.story import EDITOR, NEWSROOM, NOON, WRITER, calls
 
 pytestmark = pytest.mark.broker
@@ -98,7 +99,7 @@ class Gate:
 
 @asynccontextmanager
 async def time_limit() -> AsyncIterator[None]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         yield
 
 

@@ -32,6 +32,7 @@ from tests.orchestrator.chat_harness import (
     last_question,
     runner,
 )
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -140,7 +141,7 @@ async def test_a_stop_ends_the_wait_for_a_running_tool(
 ) -> None:
     user, here = ChatUser(workflow=BENCH), tmp_path / "Bench"
     catalogue = folder(tmp_path, tool)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         running = asyncio.create_task(deliver(worker(gateway, catalogue), user.start_chat("Go")))
         await exists(here / "waiting")
         await deliver(worker(gateway, catalogue), user.stop_answer(1))
@@ -163,7 +164,7 @@ async def test_a_stop_ends_a_turn_that_waits_for_an_answer_and_a_late_answer_is_
     gateway: JetStreamGateway, tmp_path: Path
 ) -> None:
     user, catalogue = ChatUser(workflow=BENCH), folder(tmp_path, "ask")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await deliver(worker(gateway, catalogue), user.start_chat("Go"))
         asking = await history(gateway, user.key)
         assert event_types(asking)[-1] == "human.asked"
@@ -185,7 +186,7 @@ async def with_message(
     gateway: JetStreamGateway, catalogue: Catalogue, user: ChatUser, here: Path, text: str
 ) -> list[Fact]:
     """A chat to which the user writes while its tool runs."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         running = asyncio.create_task(deliver(worker(gateway, catalogue), user.start_chat("Go")))
         await exists(here / "waiting")
         await deliver(worker(gateway, catalogue), user.send_message(text))
@@ -284,7 +285,7 @@ async def test_order_and_fate_of_a_message_are_those_of_an_uninterrupted_run_whe
         log.seq, log.after_it = seq, after_it
         dying.events = log
         start, message = user.start_chat("Go"), user.send_message("Now")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             running = asyncio.create_task(deliver(worker(dying, catalogue), start))
             await exists(here / "waiting")
             await deliver(worker(gateway, catalogue), message)

@@ -42,6 +42,7 @@ from tests.orchestrator.chat_harness import (
     runner,
 )
 from tests.orchestrator.runtime.test_model_calls import newsroom
+from tests.patience import PATIENCE_SECONDS
 from tests.story import NEWSROOM, WRITER
 
 pytestmark = pytest.mark.broker
@@ -57,7 +58,7 @@ TALK = replace(
 
 @asynccontextmanager
 async def time_limit() -> AsyncIterator[None]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         yield
 
 

@@ -23,6 +23,7 @@ from services.orchestrator.agents.models import demo
 from services.orchestrator.agents.models.providers import ModelFactory
 from services.orchestrator.agents.registry.catalogue import Catalogue, build_catalogue
 from tests.orchestrator.chat_harness import ChatUser, deliver, event_types, history, runner
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.broker
 
@@ -113,7 +114,7 @@ def folder(root: Path, *tools: str) -> Catalogue:
 
 async def played(gateway: JetStreamGateway, catalogue: Catalogue, user: ChatUser) -> list[Fact]:
     worker = runner(gateway, AgentExecutor(catalogue, 25), catalogue.workflows)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await deliver(worker, user.start_chat())
     return await history(gateway, user.key)
 
@@ -136,7 +137,10 @@ async def test_progress_is_shown_live_including_the_last_step(
                 seen.put_nowait(delta)
 
     last: dict[str, tuple[float | None, str]] = {}
-    async with aclosing(await gateway.live.subscribe(user.key, on_live)), asyncio.timeout(30):
+    async with (
+        aclosing(await gateway.live.subscribe(user.key, on_live)),
+        asyncio.timeout(PATIENCE_SECONDS),
+    ):
         facts = await played(gateway, folder(tmp_path, "work", "work_in_a_thread"), user)
         while last != {"work": (100, "step 100"), "work_in_a_thread": (None, "thinking")}:
             step = await seen.get()
@@ -154,7 +158,7 @@ async def test_a_blocking_tool_stops_neither_its_heartbeat_nor_other_chats(
     other = folder(tmp_path / "other", "work")
     one, two = ChatUser(workflow=WorkflowName("Bench")), ChatUser(workflow=WorkflowName("Bench"))
     blocking = asyncio.create_task(played(gateway, catalogue, one))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while "turn.model_responded" not in event_types(await history(gateway, one.key)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # the log says when, and not to us
         assert results(await played(gateway, other, two)) == {"work": "worked"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from services.orchestrator.workflows.watcher import FolderWatcher, changed_folders, folder_stamps
 from tests.orchestrator.workflow_folder import create_workflow_folder, set_prompt
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 def test_stamps_differ_after_a_file_was_added_removed_or_replaced(tmp_path: Path) -> None:

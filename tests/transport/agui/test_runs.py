@@ -18,6 +18,7 @@ from contracts.ids import AgentName, ChatKey
 from infra.servers import NatsServer
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.settings import Settings
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import Open, running
 from tests.transport.story import (
     ANA,
@@ -54,7 +55,7 @@ class RunReader:
 
     async def next(self) -> dict[str, Any]:
         while True:
-            line = await asyncio.wait_for(anext(self.lines), 10)
+            line = await asyncio.wait_for(anext(self.lines), PATIENCE_SECONDS)
             name, _, value = line.partition(": ")
             if name == "id":
                 self.last_id = value
@@ -109,7 +110,7 @@ class ReceivedCommands:
     queue: asyncio.Queue[Command] = field(default_factory=asyncio.Queue)
 
     async def next(self) -> Command:
-        return await asyncio.wait_for(self.queue.get(), 10)
+        return await asyncio.wait_for(self.queue.get(), PATIENCE_SECONDS)
 
 
 @asynccontextmanager
@@ -302,7 +303,7 @@ async def test_a_transport_that_shuts_down_asks_its_clients_to_send_the_run_agai
     async with running(Settings(nats_url=nats.url)) as (address, _):
         opened = asyncio.Event()
         reading = asyncio.create_task(_read_on(address, chat, opened))
-        await asyncio.wait_for(opened.wait(), 10)
+        await asyncio.wait_for(opened.wait(), PATIENCE_SECONDS)
     reader = await reading
     assert (reader.kinds[-1], reader.events[-1]["code"]) == ("RUN_ERROR", "RUN_INTERRUPTED")
 

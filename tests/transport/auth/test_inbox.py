@@ -14,6 +14,7 @@ from contracts.events.human import Approval, Audience
 from contracts.ids import AppId, ChatKey, QuestionId, UserId, new_chat_id
 from contracts.subjects import question
 from services.chassis.jetstream.gateway import JetStreamGateway
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.auth.issuer import Issuer
 from tests.transport.auth.test_every_route import bearing
 from tests.transport.persistence import Persistence, answering
@@ -183,7 +184,7 @@ async def test_a_stream_shows_the_inbox_at_once_and_after_each_change(
 ) -> None:
     token = bearing(issuer.token(sub="zoe", app_id=app, roles=["finance"]))
     url = f"/api/inbox/{app}/zoe/events"
-    async with http.stream("GET", url, headers=token) as stream, asyncio.timeout(30):
+    async with http.stream("GET", url, headers=token) as stream, asyncio.timeout(PATIENCE_SECONDS):
         assert stream.headers["content-type"].startswith("text/event-stream")
         pages = pages_of(stream)
         assert await anext(pages) == []

@@ -17,6 +17,7 @@ from contracts.ids import AppId, ChatKey, WorkflowName, new_chat_id
 from contracts.subjects import question
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.protocol import client_message_parser
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.auth.issuer import Issuer
 from tests.transport.auth.test_every_route import INVALID_TOKENS, SECRET, bearing, command_count
 from tests.transport.conftest import Open
@@ -285,7 +286,7 @@ async def test_no_message_on_ones_own_socket_reaches_a_chat_of_somebody_else(
     injected = {"app_id": "acme", "user_id": "ana", "chat_id": ana_chat.key.chat}
     await socket.send(**{**injected, **message, "type": kind})
     if kind in STARTING:  # it starts a chat of the sender, whatever ids were added
-        command = await asyncio.wait_for(commands.get(), 10)
+        command = await asyncio.wait_for(commands.get(), PATIENCE_SECONDS)
         assert (command.app_id, command.user_id) == (app, user)
     else:
         assert (await socket.until("chat.error"))["error_code"] in (

@@ -8,6 +8,7 @@ import pytest
 from contracts import subjects
 from contracts.catalogue import WorkflowCard
 from services.chassis.jetstream.gateway import JetStreamGateway
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import Open
 from tests.transport.story import GENERAL_CARD, WORKFLOW, publish_cards
 
@@ -31,7 +32,7 @@ async def test_before_the_catalogue_is_published_a_start_is_to_be_repeated_and_n
         assert other.status_code == 503
         assert (await http.post(start, json={"user_id": "ana"})).status_code == 202
         await publish_cards(gateway, GENERAL_CARD)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await http.get("/ready")).status_code != 200:
                 pass
         unknown = await http.post("/api/chats/acme/Other/start", json={"user_id": "ana"})
@@ -40,6 +41,6 @@ async def test_before_the_catalogue_is_published_a_start_is_to_be_repeated_and_n
 
 async def until_listed(http: httpx.AsyncClient) -> None:
     """The transport reads the catalogue again."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (await http.get("/api/workflows")).json():
             pass

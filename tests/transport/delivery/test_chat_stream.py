@@ -15,6 +15,7 @@ from services.transport.delivery.subscriber import Appended, LiveMessage, Stream
 from services.transport.protocol import event_to_frames
 from services.transport.protocol.event_to_frames import Viewer
 from services.transport.protocol.frame_encoding import Frame, encode
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.story import PLANNER, REQUESTED, STARTED, Chat, chunk, client, user_messages
 
 pytestmark = pytest.mark.broker
@@ -78,11 +79,11 @@ async def test_an_event_whose_live_message_was_lost_is_found_by_polling_the_idle
         await chat.append(*user_messages(1))
         for _ in range(2):  # a chat is idle if nothing arrived since the last poll
             await channel.poll_tail()
-        assert (await asyncio.wait_for(sent.get(), 10)).seq == 2
+        assert (await asyncio.wait_for(sent.get(), PATIENCE_SECONDS)).seq == 2
         await channel.poll_tail()
         await chat.append(*user_messages(1))
         await channel.poll_tail()
-        assert (await asyncio.wait_for(sent.get(), 10)).seq == 3
+        assert (await asyncio.wait_for(sent.get(), PATIENCE_SECONDS)).seq == 3
         await cancel_and_wait(task)
 
 
@@ -103,7 +104,7 @@ async def test_a_stream_ends_when_its_viewer_unsubscribes_also_within_the_histor
     stream = ChatStream(
         gateway.events, channel, subscriber, view, Viewer(), Seq(0), show, event_to_frames
     )
-    await asyncio.wait_for(stream.run(), 10)
+    await asyncio.wait_for(stream.run(), PATIENCE_SECONDS)
     assert [frame.seq for frame in frames] == [1, 2, 3]
     assert stream.cursor == 3
 

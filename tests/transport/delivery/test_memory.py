@@ -25,6 +25,7 @@ from services.transport.memory_trim import (
     is_due,
     trim_when_quiet,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import Open
 from tests.transport.story import STARTED, Chat, client, component_requested, user_message
 
@@ -34,7 +35,7 @@ OF_A_VIEWER = (ChatStream, Subscriber, ChatChannel, WebSocket, WebSocketsSansIOP
 @pytest.fixture
 async def no_collector() -> AsyncIterator[None]:
     """From here on only what nothing refers to is freed; nothing of earlier viewers is left."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while held():
             gc.collect()
             await asyncio.sleep(0.01)
@@ -71,7 +72,7 @@ async def test_a_viewer_leaves_nothing_in_memory(
         if leave == "cut off":
             viewer.abort()
         await viewer.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while held():  # noqa: ASYNC110  # the server's side ends a moment later
             await asyncio.sleep(0.01)
 
@@ -121,7 +122,7 @@ async def test_memory_is_trimmed_after_viewers_came_and_left(
     for _ in range(MIN_CHANGES):
         with connections.acquire(AppId("acme")):
             pass
-    await asyncio.wait_for(trimmed.wait(), 10)
+    await asyncio.wait_for(trimmed.wait(), PATIENCE_SECONDS)
     giving.cancel()
 
 

@@ -26,6 +26,7 @@ from services.transport.http.multipart import (
     RECEIVE_TIMEOUT_SECONDS,
     receive_seconds,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import SharedTransport, shared
 from tests.transport.story import ANA, COMPLETED, STARTED, Chat, client, cut_sockets, last_command
 
@@ -301,7 +302,7 @@ async def test_a_slow_upload_is_refused_by_its_reason(
         "\r\n".join((*head, "", '--x\r\nContent-Disposition: form-data; name="a"')).encode()
     )
     await writer.drain()
-    reply = await asyncio.wait_for(reader.readuntil(b"seconds are allowed"), 30)
+    reply = await asyncio.wait_for(reader.readuntil(b"seconds are allowed"), PATIENCE_SECONDS)
     writer.close()
     assert reply.startswith(b"HTTP/1.1 429")
     assert b"body: was received too slowly: at least 8192 bytes a second" in reply

@@ -20,6 +20,7 @@ from services.transport.chats.attachments import AttachmentStore
 from services.transport.errors import STORAGE_FULL_MESSAGE
 from services.transport.settings import Settings
 from tests.disks import SmallDisk
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import running
 from tests.transport.story import (
     KEY,
@@ -77,7 +78,7 @@ async def stops(gateway: JetStreamGateway, disk: SmallDisk, *streams: str) -> No
 
 
 async def waits_for(http: httpx.AsyncClient, what: str | None) -> str | None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             found: str | None = (await http.get("/ready")).json()["waiting_for"].get("storage")
             if (found is None) == (what is None) and (what or "") in (found or ""):

@@ -9,6 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from infra.servers import NatsServer
 from services.transport.auth.rate_limit import REFUSED_PER_MINUTE
 from services.transport.settings import Settings
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import Open, running
 from tests.transport.story import STARTED, Chat, client, user_message
 
@@ -95,7 +96,7 @@ async def test_a_socket_that_never_reads_is_disconnected_and_resumes_from_its_cu
     await asleep.until("chat.resume_boundary")
     for _ in range(60):
         await chat.append(*[user_message("x" * HUGE) for _ in range(4)])
-    async with httpx.AsyncClient() as http, asyncio.timeout(20):
+    async with httpx.AsyncClient() as http, asyncio.timeout(PATIENCE_SECONDS):
         while await watching(http, address) > 0:
             pass
     await asleep.closed()
@@ -114,8 +115,8 @@ async def test_a_stream_that_is_never_read_is_ended(open_transport: Open, chat: 
     reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
     path = f"/api/chats/{chat.key.app}/{chat.key.chat}/events?user_id=ana"
     writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
-    assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 200 OK\r\n"
-    async with httpx.AsyncClient() as http, asyncio.timeout(20):
+    assert await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS) == b"HTTP/1.1 200 OK\r\n"
+    async with httpx.AsyncClient() as http, asyncio.timeout(PATIENCE_SECONDS):
         assert await watching(http, address) == 1
         for _ in range(100):
             await chat.append(*[user_message("x" * HUGE) for _ in range(4)])

@@ -21,6 +21,7 @@ from contracts.events.turn import (
 from contracts.ids import AgentName, AppId, ChatKey, WorkflowName, new_chat_id
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.chats import read_models
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import Open
 from tests.transport.persistence import Persistence, answering
 from tests.transport.story import ANA, STARTED, Chat, publish_cards
@@ -213,7 +214,7 @@ async def test_without_persistence_both_are_unavailable_in_time_and_say_when_to_
             f"{messages_path(chat)}?user_id={ANA}",
             f"/api/workflows/{chat.key.app}/{chat.workflow}/stats",
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             for path in paths:
                 reply = await http.get(path)
                 assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")

@@ -12,6 +12,7 @@ import pytest
 from infra.servers import NatsServer
 from services.transport.http import sse
 from services.transport.settings import Settings
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.conftest import running
 from tests.transport.story import (
     CALLED,
@@ -39,14 +40,16 @@ class Source:
 
     async def next(self) -> dict[str, Any]:
         while True:
-            line = await asyncio.wait_for(anext(self.lines), 10)
+            line = await asyncio.wait_for(anext(self.lines), PATIENCE_SECONDS)
             name, _, value = line.partition(": ")
             match name:
                 case "id":
                     self.last_id = value
                 case "data":
                     self.frames.append(json.loads(value))
-                    await asyncio.wait_for(anext(self.lines), 10)  # the blank line dispatches
+                    await asyncio.wait_for(
+                        anext(self.lines), PATIENCE_SECONDS
+                    )  # the blank line dispatches
                     return self.frames[-1]
                 case "":
                     self.comments.append(value)
@@ -166,7 +169,7 @@ async def test_a_transport_that_shuts_down_ends_its_streams(nats: NatsServer, ch
     async with running(Settings(nats_url=nats.url)) as (address, _):
         is_live = asyncio.Event()
         reading = asyncio.create_task(_read_to_the_end(address, chat, is_live))
-        await asyncio.wait_for(is_live.wait(), 30)
+        await asyncio.wait_for(is_live.wait(), PATIENCE_SECONDS)
     assert await reading == ["chat_meta", "chat.run_start", "chat.resume_boundary"]
 
 

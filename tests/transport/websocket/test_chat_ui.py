@@ -7,6 +7,7 @@ from contracts.commands import AnswerQuestion, SendMessage
 from contracts.events import Event
 from contracts.subjects import question
 from services.chassis.jetstream.gateway import JetStreamGateway
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.chat_ui import ChatUi, open_page
 from tests.transport.conftest import Open
 from tests.transport.story import (
@@ -37,7 +38,7 @@ pytestmark = pytest.mark.broker
 
 
 async def until(page: ChatUi, reached: Callable[[ChatUi], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not reached(page):
             await page.next()
 

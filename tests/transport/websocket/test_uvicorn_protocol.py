@@ -13,6 +13,7 @@ from infra.ports import LOOPBACK, free_port
 from services.chassis.tasks import cancel_and_wait
 from services.transport.protocol.frame_encoding import Frame, encode, encode_for_socket, error
 from services.transport.websocket.uvicorn_protocol import DirectSocket, take_direct_socket
+from tests.patience import PATIENCE_SECONDS
 
 Talk = Callable[[DirectSocket, Callable[[Any], Awaitable[None]]], Awaitable[None]]
 FRAMES = [
@@ -48,7 +49,7 @@ async def served(talk: Talk, *, compressed: bool = False) -> AsyncIterator[Clien
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not server.started:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         compression: Any = "deflate" if compressed else None
@@ -56,7 +57,7 @@ async def served(talk: Talk, *, compressed: bool = False) -> AsyncIterator[Clien
             yield client
     finally:
         server.should_exit = True
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.wait([task])
         await cancel_and_wait(task)
 
@@ -77,7 +78,7 @@ async def test_messages_arrive_whole_and_in_order_among_those_sent_by_asgi(
             if flushed:
                 direct.flush()
 
-    async with served(talk, compressed=compressed) as client, asyncio.timeout(10):
+    async with served(talk, compressed=compressed) as client, asyncio.timeout(PATIENCE_SECONDS):
         assert [await client.recv() for _ in FRAMES] == [encode(frame) for frame in FRAMES]
 
 
@@ -87,7 +88,7 @@ async def test_what_was_sent_before_the_close_arrives_before_it() -> None:
         await send({"type": "websocket.close", "code": 4000})
         assert not put(direct, FRAMES[1])
 
-    async with served(talk) as client, asyncio.timeout(10):
+    async with served(talk) as client, asyncio.timeout(PATIENCE_SECONDS):
         assert await client.recv() == encode(FRAMES[0])
         await client.wait_closed()
         assert client.close_code == 4000
@@ -110,7 +111,7 @@ async def test_nothing_is_taken_for_a_client_that_does_not_read_or_has_left() ->
     async with served(talk) as client:
         client.transport.abort()
         left.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not taken:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     assert taken == [False]

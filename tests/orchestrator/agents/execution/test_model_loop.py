@@ -38,6 +38,7 @@ from tests.orchestrator.agents.turn_harness import (
     tool_call,
     tool_result,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.story import EDITOR, NOON, WRITER, answered, heard, speaks
 from workflows.tooling import ToolRuntime
 
@@ -403,7 +404,7 @@ async def test_an_answer_that_arrives_while_other_tools_run_is_used_at_once() ->
         [pick, work],
     )
     running = asyncio.create_task(harness.run(journal))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await journal.wait_for(HumanAsked)
         journal.add(answered("red"))
         await journal.wait_for(ToolReturned)
@@ -483,7 +484,7 @@ async def test_cancelling_a_turn_cancels_its_tools() -> None:
     running = asyncio.create_task(
         TurnHarness([model_response(None, tool_call("work", "c1"))], [work]).run(journal)
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await reached.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -504,7 +505,7 @@ async def test_a_turn_cancelled_while_it_asks_is_not_suspended() -> None:
     ]
     journal = MemoryJournal()
     running = asyncio.create_task(TurnHarness(lines, [pick, work]).run(journal))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await journal.wait_for(HumanAsked)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -26,7 +26,7 @@ from tests.orchestrator.workflow_folder import (
     version_registry,
 )
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 @pytest.fixture

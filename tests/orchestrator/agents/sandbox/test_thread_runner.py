@@ -18,6 +18,7 @@ from services.orchestrator.agents.sandbox.thread_runner import (
 from services.orchestrator.agents.tools.limits import CallLimiter, ToolTimeLimitError
 from services.orchestrator.workflows.spec import Limits
 from tests.orchestrator.agents.thread_event import ThreadEvent
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,7 @@ async def test_a_tool_that_blocks_its_loop_delays_no_other_tool(release: ThreadE
 
     runner, abandoned = ThreadRunner(), AbandonedRuns()
     blocking = asyncio.create_task(runner.run_async(block, abandoned))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await started.wait()
         assert await runner.run_async(answer, AbandonedRuns()) == "done"
         assert await runner.run_async(answer, AbandonedRuns()) == "done"
@@ -92,7 +93,7 @@ async def test_a_tool_that_keeps_blocking_loops_is_refused_and_others_are_not(
         )
 
     blocked = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         for _ in range(MAX_ABANDONED_RUNS):
             started = ThreadEvent()
             blocked.append(asyncio.create_task(call()))
@@ -117,7 +118,7 @@ async def test_the_number_of_blocked_loops_is_limited(
     monkeypatch.setattr(thread_runner, "MAX_STUCK_LOOPS", 1)
     runner = ThreadRunner()
     first = asyncio.create_task(runner.run_async(block, AbandonedRuns()))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await started.wait()
         with pytest.raises(ToolHangsError, match="1 loops"):
             await runner.run_async(answer, AbandonedRuns())
@@ -136,7 +137,7 @@ async def test_cancelling_a_call_cancels_it_in_the_tools_loop(release: ThreadEve
             stopped.set()
 
     running = asyncio.create_task(ThreadRunner().run_async(work, AbandonedRuns()))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await started.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -182,7 +183,7 @@ async def test_an_abandoned_run_that_has_ended_is_not_counted(release: ThreadEve
     with pytest.raises(ToolHangsError):
         abandoned.check_capacity()
     release.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await ended.wait()
         while abandoned._runs:  # noqa: ASYNC110  the end of a thread is no event
             await asyncio.sleep(0.01)

@@ -98,12 +98,12 @@ async def test_the_model_gets_a_servers_error_without_paths() -> None:
 async def test_a_server_that_hangs_or_exits_is_an_error_and_a_huge_result_is_truncated() -> None:
     repeatable = DeclaredEffect(effect="idempotent")
     hanging = toolkit(
-        misbehaving_server("hang", limits=Limits(timeout_seconds=5), declared_effect=repeatable)
+        misbehaving_server("hang", limits=Limits(timeout_seconds=12), declared_effect=repeatable)
     )
     other = toolkit(misbehaving_server("die", "flood", declared_effect=repeatable))
     calls = (tool_call("hang", "c1"), tool_call("die", "c2"), tool_call("flood", "c3"))
     journal = await run_calls(other, *calls, tools=[hanging])
-    assert result_text(journal, "c1") == "ToolTimeLimitError: took longer than 5 s"
+    assert result_text(journal, "c1") == "ToolTimeLimitError: took longer than 12 s"
     assert result_text(journal, "c2").startswith("McpServerError: MCP server odd: ")
     assert MAX_RESULT_CHARS < len(result_text(journal, "c3")) < MAX_RESULT_CHARS + 100
 
@@ -201,7 +201,7 @@ async def test_a_server_with_a_url_is_called() -> None:
     serving = await asyncio.create_subprocess_exec(sys.executable, script, "look", str(port))
     try:
         kit = toolkit(McpServer("odd", HERE, url=f"http://127.0.0.1:{port}/mcp"))
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(100):
             while (
                 result_text(journal := await run_calls(kit, tool_call("look", "c1")))
                 != "the server saw here"
@@ -232,7 +232,7 @@ async def test_a_call_carries_its_key_in_the_request_and_over_http_in_a_header(
     try:
         kit = toolkit(McpServer("odd", HERE, url=f"http://127.0.0.1:{port}/mcp"))
         arguments = json.dumps({"marker": str(tmp_path / "http"), "what": "return"})
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(100):
             while (
                 result_text(await run_calls(kit, tool_call("charge", "c1", arguments))) != "charged"
             ):
@@ -348,7 +348,7 @@ async def test_a_server_that_ignores_signals_ends_with_a_killed_orchestrator() -
         cwd=Path(__file__).parents[4],
     )
     assert ours.stderr is not None
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(100):
         server = int(await ours.stderr.readline())
         os.kill(server, 0)
         ours.send_signal(signal.SIGKILL)

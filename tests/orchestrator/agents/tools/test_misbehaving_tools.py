@@ -42,6 +42,7 @@ from tests.orchestrator.agents.turn_harness import (
     tool_call,
     tool_result,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.story import answered
 from workflows.tooling import ToolRuntime
 
@@ -71,7 +72,7 @@ async def run_call(
         [model_response(None, tool_call(function.__name__, "c1")), "Done."],
         [limited(function, tool_limits)],
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert await harness.run(journal) == Completed("Done.", None)
     return journal
 
@@ -627,7 +628,7 @@ async def answered_turn(tool: Callable[..., Any]) -> tuple[Outcome, MemoryJourna
     harness = TurnHarness(
         [model_response(None, tool_call(tool.__name__, "call-1")), "Done."], [tool]
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert await harness.run(journal) == Suspended()
         assert len(journal.of(HumanAsked)) == 1
         journal.add(answered("red"))

@@ -20,6 +20,7 @@ from tests.orchestrator.agents.turn_harness import (
     tool_call,
     tool_result,
 )
+from tests.patience import PATIENCE_SECONDS
 from workflows.tooling import ToolRuntime
 
 
@@ -59,7 +60,7 @@ async def test_an_early_update_is_shown_after_the_interval() -> None:
     reporter.report(parse_progress(1, ""))
     await asyncio.sleep(0)
     reporter.report(parse_progress(2, ""))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(shown.updates) < 2:  # noqa: ASYNC110  waits for the interval
             await asyncio.sleep(0.01)
     await reporter.close()
