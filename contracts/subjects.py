@@ -36,6 +36,10 @@ VALUES = "values"
 """An object store: large values of events, by chat and digest."""
 ERASURES = "erasures"
 """Erasures that were asked for, and what became of them."""
+BUDGETS = "BUDGETS"
+"""The stream of ledgers: what accounts have used and hold."""
+BUDGET_LIMITS = "budgets"
+"""A bucket: the limits that were set, by app."""
 
 ALL_COMMANDS = "mozaiks.cmd.>"
 ALL_TIMERS = "mozaiks.timer.>"
@@ -47,6 +51,7 @@ ALL_QUERIES = "mozaiks.query.>"
 ALL_FINDINGS = "mozaiks.found.>"
 METRICS_PAGES = "mozaiks.metrics.pages"
 ALL_METRICS_ANSWERS = "mozaiks.metrics.answer.>"
+ALL_LEDGERS = "mozaiks.budget.>"
 EVENTS_OF_CHATS = "mozaiks.evt.*.*.*.*"
 EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"
 DELTAS_OF_CHATS = "mozaiks.delta.*.*.*"
@@ -314,6 +319,17 @@ def _asker(tool_call_id: str) -> str:
     if _PLAIN.fullmatch(tool_call_id):
         return tool_call_id
     return "=" + urlsafe_b64encode(tool_call_id.encode()).decode().rstrip("=")
+
+
+def ledger(app: AppId, scope: str, name: str) -> str:
+    """Subject of the ledger of an account; `name` is empty where the scope has one account only."""
+    whose = "all" if not name else f"of.{token(name, scope)}"
+    return f"mozaiks.budget.{token(app, 'app_id')}.{scope}.{whose}"
+
+
+def budget_key(app: AppId) -> str:
+    """The key of an app's limits; `*` is the key of those for every app."""
+    return token(app, "app_id")
 
 
 def workflow_key(name: WorkflowName) -> str:

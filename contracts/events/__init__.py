@@ -3,6 +3,7 @@
 from typing import get_args
 
 from contracts.events.body import EventBody as EventBody
+from contracts.events.budget import BudgetExceeded, BudgetWarned
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import (
     AttachmentUploaded,
@@ -101,6 +102,8 @@ Event = (
     | UiToolAnswered
     | BusinessLogged
     | RunClaimed
+    | BudgetWarned
+    | BudgetExceeded
 )
 
 EVENT_TYPES: dict[str, type[Event]] = {event.type: event for event in get_args(Event)}

@@ -26,11 +26,11 @@ Choice = Literal[
 """The rule or pattern that chose the speaker; `fallback` where the selector failed, `stopped` where
 the user stopped the answer before."""
 
-InterruptionReason = Literal["stopped", "cancelled", "failed", "retried", "runner_lost"]
+InterruptionReason = Literal["stopped", "cancelled", "failed", "retried", "runner_lost", "budget"]
 """Why the text of a model call ends early.
 
-The user stopped the answer or cancelled the chat, the turn failed, the call was tried again, or the
-process that ran it was lost.
+The user stopped the answer or cancelled the chat, the turn failed, the call was tried again, the
+process that ran it was lost, or a budget is used up.
 """
 
 USER = AgentName("user")
@@ -286,7 +286,7 @@ class TextInterrupted(EventBody):
 
     `runner` is the attempt, as in the deltas of its text. A text that is too large for one event is
     kept in several, `offset` characters into it each. Models read it only if the user stopped the
-    answer.
+    answer, or a budget did.
     """
 
     type: ClassVar[str] = "turn.text_interrupted"
@@ -303,25 +303,29 @@ class TurnStopRequested(EventBody):
     """The user ends the turn: its runner stops the model and the tools, then ends it.
 
     `by` is the command: a stop, a message that interrupts, or the cancellation of the chat, whose
-    `reason` is given. The turn ends with `turn.stopped`, or `chat.cancelled`.
+    `reason` is given; or `budget`, where not the user but a `budget.exceeded` ends the turn. The turn
+    ends with `turn.stopped`, or `chat.cancelled`.
     """
 
     type: ClassVar[str] = "turn.stop_requested"
     turn: int
     agent: AgentName
     user_id: UserId
-    by: Literal["stop", "message", "cancel"]
+    by: Literal["stop", "message", "cancel", "budget"]
     reason: str = ""
 
 
 class TurnStopped(EventBody):
-    """The turn ended early, because the user stopped it; `by` a stop or a message that interrupts."""
+    """The turn ended early, because the user stopped it, or a budget did.
+
+    `by` is a stop, a message that interrupts, or `budget`.
+    """
 
     type: ClassVar[str] = "turn.stopped"
     turn: int
     agent: AgentName
     user_id: UserId
-    by: Literal["stop", "message"]
+    by: Literal["stop", "message", "budget"]
 
 
 class TurnCompleted(EventBody):
@@ -362,8 +366,9 @@ class UsageRecorded(EventBody):
     """Usage of one model call: tokens as the provider counted them, `duration` in seconds.
 
     `cost` is in US dollars by the orchestrator's price table, none for a model without a price; a
-    `cached` answer was recorded earlier and cost nothing. Version 1 had three counts instead of
-    `tokens`.
+    `cached` answer was recorded earlier and cost nothing. `estimated`: the call was stopped, and
+    what it used is estimated, from the characters of its prompt and of the text that came. Version 1
+    had three counts instead of `tokens`.
     """
 
     type: ClassVar[str] = "turn.usage_recorded"
@@ -377,6 +382,7 @@ class UsageRecorded(EventBody):
     duration: float
     cost: float | None = None
     cached: bool = False
+    estimated: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
 class OutputStructured(EventBody):

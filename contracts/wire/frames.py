@@ -144,7 +144,7 @@ class EventData(FrameData):
     )
 
 
-Interruption = Literal["stopped", "cancelled", "failed", "retried", "runner_lost"]
+Interruption = Literal["stopped", "cancelled", "failed", "retried", "runner_lost", "budget"]
 """As `contracts.events.turn.InterruptionReason`."""
 
 
@@ -184,13 +184,13 @@ class TextData(_OfGeneralChat):
 
 
 class AnswerStoppedData(FrameData):
-    """The user has stopped the answer: by `chat.stop`, or by a message that interrupts."""
+    """The answer was stopped: by `chat.stop`, by a message that interrupts, or by a `budget`."""
 
     frame_type: ClassVar[str] = "chat.answer_stopped"
 
     agent: Agent
     turn: Turn
-    by: Literal["stop", "message"]
+    by: Literal["stop", "message", "budget"]
 
 
 class MessagesConsumedData(FrameData):
@@ -331,6 +331,37 @@ class TurnLimitData(FrameData):
     max_turns: int = Field(description="Turns after which a message is needed.", examples=[50])
     waits: bool = Field(description="Whether the chat waits for a message of the user now.")
     message: str = Field(description="The same in words.", examples=["40 of 50 turns are used."])
+
+
+class BudgetData(FrameData):
+    """A budget is nearly used up, or it ends the answer, and the chat waits for the user.
+
+    Numbers are there for the user's own budget and the chat's; those of the app and of a workflow
+    are for its operators.
+    """
+
+    frame_type: ClassVar[str] = "chat.budget"
+
+    state: Literal["warned", "exceeded"]
+    scope: Literal["app", "user", "workflow", "chat"]
+    unit: str = Field(description="`tokens`, or `cost` in US dollars.", examples=["tokens"])
+    period: str = Field(description="`hour`, `day`, `month` or `total`.", examples=["day"])
+    used: Omitted[float] = Field(default=None, description="What is used and held.")
+    soft: Omitted[float] = Field(default=None, description="The limit that warns.")
+    hard: Omitted[float] = Field(default=None, description="The limit that ends an answer.")
+    resets_at: Omitted[str] = Field(
+        default=None,
+        description="When the period ends, ISO 8601; absent where it never does.",
+        examples=["2026-11-27T00:00:00Z"],
+    )
+    reason: Omitted[Literal["used_up", "unpriced"]] = Field(
+        default=None, description="`unpriced`: a cost is limited, and the model has no price."
+    )
+    waits: bool = Field(description="Whether the chat waits for a message of the user now.")
+    message: str = Field(
+        description="The same in words.",
+        examples=["Your budget for today is nearly used up: 80,000 of 100,000 tokens."],
+    )
 
 
 class ToolCalledData(FrameData):
@@ -901,6 +932,7 @@ FRAMES: tuple[type[FrameData], ...] = (
     PrintData,
     TextData,
     TurnLimitData,
+    BudgetData,
     AnswerStoppedData,
     MessagesConsumedData,
     MessageRefusedData,

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings
 
 from infra.plan import VARIABLES
 from services.chassis.answer_links import AnswerLinkSettings
+from services.chassis.budgets.limits import BudgetSettings
 from services.chassis.settings import Settings as EveryService
 from services.metrics.settings import Settings as Metrics
 from services.orchestrator.settings import Settings as Orchestrator
@@ -45,12 +46,16 @@ SECTIONS = (
         "Transport",
         "HTTP, WebSocket, limits.",
         Transport,
-        (EveryService, AuthSettings, AnswerLinkSettings),
+        (EveryService, AuthSettings, AnswerLinkSettings, BudgetSettings),
     ),
     Section("Authentication", "Read by the transport.", AuthSettings),
     Section("Answer links", "Read by the transport and the orchestrator.", AnswerLinkSettings),
+    Section("Budgets", "Read by the transport and the orchestrator.", BudgetSettings),
     Section(
-        "Orchestrator", "Models, workflows, runs.", Orchestrator, (EveryService, AnswerLinkSettings)
+        "Orchestrator",
+        "Models, workflows, runs.",
+        Orchestrator,
+        (EveryService, AnswerLinkSettings, BudgetSettings),
     ),
     Section("Persistence", "MongoDB and lookups.", Persistence),
     Section("Metrics", "Counts of all tenants.", Metrics),

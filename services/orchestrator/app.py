@@ -13,6 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from contracts import subjects
 from contracts.ids import new_process_id
+from contracts.prices import with_own_prices
+from services.chassis.budgets.ledgers import BudgetLedgers
+from services.chassis.budgets.limits import BudgetLimits
 from services.chassis.consumers.queue_consumer import QueueConsumer
 from services.chassis.consumers.takeover import Takeover
 from services.chassis.consumers.work_queue import WorkQueue
@@ -32,6 +35,7 @@ from services.orchestrator.agents.registry.publisher import follow_changes, publ
 from services.orchestrator.agents.registry.version_registry import VersionRegistry
 from services.orchestrator.agents.sandbox.stdout_capture import tool_output_to_log
 from services.orchestrator.nats_permissions import SERVICE
+from services.orchestrator.runtime.chat_budget import Budgets
 from services.orchestrator.runtime.command_handler import CommandHandler
 from services.orchestrator.runtime.question_notices import QuestionNotices
 from services.orchestrator.runtime.runner import Runner
@@ -50,6 +54,8 @@ NEEDS = (
     subjects.bucket_stream(subjects.ANSWERS),
     subjects.object_stream(subjects.MANIFESTS),
     subjects.object_stream(subjects.VALUES),
+    subjects.BUDGETS,
+    subjects.bucket_stream(subjects.BUDGET_LIMITS),
 )
 STORES = (
     subjects.COMMANDS,
@@ -82,6 +88,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             exported_traces(settings, SERVICE, probes.registry),
             connected(broker, settings, probes, NEEDS, STORES) as gateway,
             shared_http_client() as client,
+            _budgets(gateway, settings) as budgets,
         ):
             process = new_process_id()
             queue = _command_queue(settings)
@@ -106,7 +113,8 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 ),
                 subjects.object_stream(subjects.MANIFESTS): registry.store_all,
             }
-            consumer = _command_consumer(gateway, registry, queue, process, notices)
+            runner = Runner(gateway, registry, _now, process, notices, budgets)
+            consumer = _command_consumer(gateway, runner, queue)
             await takeover.join()
             consumer.start()
             commands.append((consumer, takeover))
@@ -151,22 +159,21 @@ def _command_queue(settings: Settings) -> WorkQueue:
     )
 
 
-def _command_consumer(
-    gateway: JetStreamGateway,
-    registry: VersionRegistry,
-    queue: WorkQueue,
-    process: str,
-    notices: QuestionNotices,
-) -> QueueConsumer:
-    runner = Runner(
-        gateway=gateway,
-        workflows=registry,
-        clock=_now,
-        process=process,
-        notices=notices,
-    )
+def _command_consumer(gateway: JetStreamGateway, runner: Runner, queue: WorkQueue) -> QueueConsumer:
     handler = CommandHandler(runner)
     return QueueConsumer(gateway, queue, handler.on_command, handler.on_given_up)
+
+
+@asynccontextmanager
+async def _budgets(gateway: JetStreamGateway, settings: Settings) -> AsyncIterator[Budgets]:
+    limits = BudgetLimits(gateway, settings.configured_budgets())
+    ledgers = BudgetLedgers(gateway)
+    await retry_until_available(limits.start, "the limits of budgets")
+    try:
+        yield Budgets(limits, ledgers, with_own_prices(settings.model_pricing_json), _now)
+    finally:
+        await limits.stop()
+        await ledgers.aclose()
 
 
 async def _response_cache(gateway: JetStreamGateway, settings: Settings) -> ResponseCache | None:

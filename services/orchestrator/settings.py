@@ -7,10 +7,11 @@ from pydantic import Field
 
 from contracts.prices import Price
 from services.chassis.answer_links import AnswerLinkSettings
+from services.chassis.budgets.limits import BudgetSettings
 from services.orchestrator.workflows.known_providers import ProviderName, Thinking
 
 
-class Settings(AnswerLinkSettings):
+class Settings(AnswerLinkSettings, BudgetSettings):
     """Settings of the orchestrator, read from environment variables."""
 
     orchestrator_port: int = Field(default=8002, ge=1, le=65535)

@@ -59,6 +59,8 @@ NEEDS = (
     subjects.bucket_stream(subjects.TICKETS),
     subjects.object_stream(subjects.ATTACHMENTS),
     subjects.object_stream(subjects.VALUES),
+    subjects.BUDGETS,
+    subjects.bucket_stream(subjects.BUDGET_LIMITS),
 )
 STORES = (subjects.COMMANDS, subjects.EVENTS, subjects.object_stream(subjects.ATTACHMENTS))
 """Streams that must have room; EVENTS too, as commands have no effect while no event can be stored."""

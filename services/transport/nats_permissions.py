@@ -5,6 +5,7 @@ from services.chassis.nats.permissions import (
     all_of,
     connects,
     inspects,
+    keeps_ledgers,
     may_publish,
     may_subscribe,
     probes_storage,
@@ -34,7 +35,8 @@ PERMISSIONS = all_of(
             f"$JS.API.STREAM.MSG.GET.{subjects.COMMANDS}",
         ),
         reads_bucket(subjects.WORKFLOWS, subjects.CHATS),
-        writes_bucket(subjects.TICKETS, subjects.ERASURES),
+        writes_bucket(subjects.TICKETS, subjects.ERASURES, subjects.BUDGET_LIMITS),
+        keeps_ledgers(),
         reads_objects(subjects.VALUES),
         writes_objects(subjects.ATTACHMENTS),
     ]

@@ -4,12 +4,13 @@ from pydantic import AliasChoices, Field
 from pydantic_settings import SettingsConfigDict
 
 from services.chassis.answer_links import AnswerLinkSettings
+from services.chassis.budgets.limits import BudgetSettings
 from services.transport.auth.settings import AuthSettings
 from services.transport.delivery.broadcast import VIEWERS_PER_CHAT
 from services.transport.delivery.subscriber import QUEUE_SIZE
 
 
-class Settings(AuthSettings, AnswerLinkSettings):
+class Settings(AuthSettings, AnswerLinkSettings, BudgetSettings):
     """Every setting of the transport, each read from the environment variable of its name."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)

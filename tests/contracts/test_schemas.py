@@ -36,7 +36,7 @@ def test_the_folder_holds_nothing_but_generated_files_and_retired_versions() -> 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_an_event_is_named_family_and_past_and_its_version_counts_from_one(kind: str) -> None:
     family, _, fact = kind.partition(".")
-    assert family in {"chat", "turn", "human", "ui", "business", "run"}
+    assert family in {"chat", "turn", "human", "ui", "business", "run", "budget"}
     assert fact
     assert EVENT_TYPES[kind].version >= 1
 

@@ -38,6 +38,7 @@ from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.registry.catalogue import Catalogue, build_catalogue
 from services.orchestrator.domain.state import ChatState
+from services.orchestrator.runtime.chat_budget import Budgets
 from services.orchestrator.runtime.command_handler import CommandHandler
 from services.orchestrator.runtime.runner import (
     EffectExecutor,
@@ -80,10 +81,12 @@ def runner(
     gateway: JetStreamGateway,
     execute: EffectExecutor,
     workflows: Mapping[WorkflowName, Workflow] | None = None,
+    budgets: Budgets | None = None,
 ) -> Runner:
     """A runner with a process id of its own."""
     known = {NEWSROOM.name: NEWSROOM} if workflows is None else workflows
-    return Runner(gateway, FixedWorkflows(known, execute), lambda: NOON, new_process_id())
+    source = FixedWorkflows(known, execute)
+    return Runner(gateway, source, lambda: NOON, new_process_id(), budgets=budgets)
 
 
 _SEQUENCES: defaultdict[str, int] = defaultdict(count(1).__next__)

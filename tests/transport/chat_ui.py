@@ -46,7 +46,7 @@ IGNORED = {
     *("workflow_started", "workflow_batch_started", "navigate", "prereq_blocked", "run_start"),
     *("attachment_uploaded", "usage_delta", "structured_output_ready"),
     # ours: for clients that came after ChatUI
-    *("tool_activity", "event", "turn_limit", "question_escalated"),
+    *("tool_activity", "event", "turn_limit", "budget", "question_escalated"),
     *("answer_stopped", "messages_consumed", "message_refused"),
     *("rewound", "rewind_refused"),
     *("renamed", "archived", "deleted", "undeleted"),

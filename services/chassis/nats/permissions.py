@@ -62,6 +62,16 @@ def reads(*streams: str) -> Permissions:
     )
 
 
+def keeps_ledgers() -> Permissions:
+    """Hold and settle what accounts use, and read their ledgers."""
+    return (
+        may_publish(subjects.ALL_LEDGERS)
+        | reads(subjects.BUDGETS)
+        | inspects(subjects.BUDGETS)
+        | probes_storage(subjects.BUDGETS)
+    )
+
+
 def consumes(stream: str, durable: str, filter_subject: str) -> Permissions:
     """Create, inspect and pull one durable consumer, and acknowledge its messages."""
     return may_publish(

@@ -33,6 +33,7 @@ DUPLICATE_SECONDS = 120.0
 COMPRESSED = (
     subjects.EVENTS,
     subjects.DEAD_LETTERS,
+    subjects.BUDGETS,
     subjects.bucket_stream(subjects.WORKFLOWS),
     subjects.bucket_stream(subjects.ANSWERS),
     subjects.object_stream(subjects.MANIFESTS),
@@ -93,6 +94,7 @@ def _streams(replicas: int) -> list[StreamConfig]:
             max_age=LOOKUP_SECONDS,
         ),
         _stream(subjects.DEAD_LETTERS, [subjects.ALL_DEAD_LETTERS], replicas),
+        _stream(subjects.BUDGETS, [subjects.ALL_LEDGERS], replicas, allow_direct=True),
     ]
 
 
@@ -114,6 +116,7 @@ def _buckets(replicas: int) -> list[KeyValueConfig]:
         subjects.ATTEMPTS: ATTEMPTS_SECONDS,
         subjects.ANSWERS: ANSWERS_SECONDS,
         subjects.ERASURES: ERASURES_SECONDS,
+        subjects.BUDGET_LIMITS: None,
     }
     return [
         KeyValueConfig(bucket=name, ttl=ttl, replicas=replicas, direct=True)

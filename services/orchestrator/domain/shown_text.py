@@ -83,4 +83,10 @@ def reason_of_end(state: ChatState) -> InterruptionReason:
     turn = state.open_turn
     if turn is None or turn.stop is None:
         return "runner_lost"
-    return "cancelled" if turn.stop.by == "cancel" else "stopped"
+    match turn.stop.by:
+        case "cancel":
+            return "cancelled"
+        case "budget":
+            return "budget"
+        case "stop" | "message":
+            return "stopped"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from contracts.codec import Fact
 from contracts.events import Event
+from contracts.events.budget import BudgetExceeded, BudgetWarned
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import (
     AttachmentUploaded,
@@ -175,6 +176,15 @@ class RestorePointMissingError(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
+class LastUsage:
+    """How many usages the chat has recorded, the newest one, and who recorded it."""
+
+    number: int = 0
+    event: UsageRecorded | None = None
+    runner: RunnerId | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChatState:
     """What the events of a chat add up to.
 
@@ -199,7 +209,8 @@ class ChatState:
     A chat that `ends_on_failure` has ended when a turn fails; any other is `resumable` then, and
     `failed_turn` is the turn that failed. `shown` is what readers see of the chat, `points` are the
     positions that it can be rewound to, `dropped` is what was rewound. Turn numbers, and the commands,
-    questions and files of the chat, are not rewound.
+    questions and files of the chat, are not rewound. `usage` is the newest
+    usage, also of what was rewound: what was used stays used.
     """
 
     seq: Seq = _NO_SEQ
@@ -261,6 +272,8 @@ class ChatState:
         """The position of the newest rewind."""
         return self.dropped[-1].before if self.dropped else None
 
+    usage: LastUsage = LastUsage()
+
     @property
     def started(self) -> bool:
         return self.seq > 0
@@ -291,6 +304,9 @@ def evolve(state: ChatState, fact: Fact) -> ChatState:
     is_quiet = pending(updated) is None
     owner, runner = (None, None) if is_quiet else _ownership_after(state, fact)
     requested = isinstance(fact.event, ModelRequested)
+    usage = state.usage
+    if isinstance(fact.event, UsageRecorded):
+        usage = LastUsage(usage.number + 1, fact.event, envelope.runner)
     evolved = replace(
         updated,
         seq=envelope.seq,
@@ -299,6 +315,7 @@ def evolve(state: ChatState, fact: Fact) -> ChatState:
         runner=runner,
         call_requested_at=envelope.time if requested else state.call_requested_at,
         shown=shown_after(state.shown, envelope, fact.event),
+        usage=usage,
     )
     if _is_restorable(evolved, fact.event, is_quiet=is_quiet):
         return replace(evolved, points=(*evolved.points, _restore_point(evolved)))
@@ -542,6 +559,8 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
         case ChatRenamed() | ChatArchived() | ChatUnarchived() | ChatDeleted() | ChatUndeleted():
             return _change_list(state, event, cause)
         case UsageRecorded() | QuestionExpired() | RunClaimed() | TurnLimitReported():
+            return state
+        case BudgetWarned() | BudgetExceeded():
             return state
 
 

@@ -20,6 +20,7 @@ from contracts.events.turn import (
     TextInterrupted,
     TurnStopped,
     TurnStopRequested,
+    UsageRecorded,
 )
 from services.orchestrator.domain.following_turn import with_next_speaker
 from services.orchestrator.domain.state import (
@@ -38,11 +39,13 @@ NOT_BEGUN = "The user stopped the answer before this call began."
 
 
 def stop(
-    state: ChatState, workflow: Workflow | None, interrupted: Sequence[TextInterrupted] = ()
+    state: ChatState,
+    workflow: Workflow | None,
+    interrupted: Sequence[TextInterrupted | UsageRecorded] = (),
 ) -> list[Event]:
-    """The events that end a turn that the user has stopped; none if there is none.
+    """The events that end a turn that the user or a budget has stopped; none if there is none.
 
-    `interrupted` is what was shown of its open model call. Calls without a result get one, open
+    `interrupted` is what was shown of its open model call, and what that has used. Calls without a result get one, open
     questions are closed. A message that waits begins the next turn; otherwise it is the user's turn.
     """
     turn = state.running_turn

@@ -17,6 +17,7 @@ from contracts.events.parts import ToolCall
 from contracts.events.turn import (
     Choice,
     ConversationProcessed,
+    InterruptionReason,
     ModelCallFailed,
     ModelRequested,
     ModelResponded,
@@ -45,6 +46,7 @@ Question = HumanAsked | UiToolRequested
 Answer = HumanAnswered | UiToolAnswered
 
 _NO_SEQ = Seq(0)
+_STOPPED = frozenset[InterruptionReason](("stopped", "budget"))
 _NO_DISPATCHES: Mapping[str, ToolDispatched] = MappingProxyType({})
 
 
@@ -67,7 +69,7 @@ class Turn:
     """One speaker's turn.
 
     `user_inputs` are the messages that the user sent while the turn was open, `consumed` those of
-    them that the turn itself has read. `stop` is there once the user has stopped the turn.
+    them that the turn itself has read. `stop` is there once the user or a budget has stopped the turn.
     `business_occasions` are the occasions of its business events, `escalated` the audiences that its
     open questions have got beside their own. `dispatches` holds the newest dispatch of each tool
     call; of those in `running`, nothing is known since: neither a result nor a question that the
@@ -135,8 +137,8 @@ class Turn:
 
     @property
     def stopped_text(self) -> str:
-        """The text that the user saw of the model call that was stopped."""
-        return "".join(one.text for one in self.interruptions if one.reason == "stopped")
+        """The text that the user saw of the model call that the user or a budget has stopped."""
+        return "".join(one.text for one in self.interruptions if one.reason in _STOPPED)
 
     @property
     def unfinished_calls(self) -> tuple[tuple[int, ToolCall], ...]:

@@ -25,6 +25,7 @@ from services.orchestrator.domain.external_variables import (
 from services.orchestrator.domain.shown_text import chunks_of_call, interruptions
 from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Question
+from services.orchestrator.runtime.chat_budget import NO_BUDGET, CallBudget
 from services.orchestrator.runtime.chat_log import (
     ChatLog,
     Clock,
@@ -53,8 +54,10 @@ class ChatJournal:
         log: ChatLog,
         clock: Clock,
         notices: QuestionNotices = NO_LINKS,
+        budget: CallBudget = NO_BUDGET,
     ) -> None:
         self.log = log
+        self.budget = budget
         self._gateway = gateway
         self._clock = clock
         self._notices = notices

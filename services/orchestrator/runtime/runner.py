@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
@@ -32,6 +33,7 @@ from services.orchestrator.domain.state import (
 )
 from services.orchestrator.domain.stop_decisions import stop
 from services.orchestrator.domain.turn_steps import Outcome, lifecycle_calls
+from services.orchestrator.runtime.chat_budget import NO_BUDGET, Budgets, ChatBudget
 from services.orchestrator.runtime.chat_cache import ChatCache
 from services.orchestrator.runtime.chat_journal import ChatJournal
 from services.orchestrator.runtime.chat_log import (
@@ -123,7 +125,9 @@ class Runner:
         clock: Clock,
         process: str,
         notices: QuestionNotices = NO_LINKS,
+        budgets: Budgets | None = None,
     ) -> None:
+        self._budgets = budgets
         self._gateway = gateway
         self._workflows = workflows
         self._clock = clock
@@ -166,24 +170,43 @@ class Runner:
         both cases the message may be acknowledged. Raises FencedError if a later delivery of the
         same message has taken over.
         """
-        if not chat.is_owned:
-            return
-        try:
-            with workflow_span(chat) as span:
-                chat.trace = span.traceparent
-                await self._run(chat, takeover=takeover, repair=repair)
-                note_end(span, chat.state)
-        except SupersededError as superseded:
-            log.info("another delivery continues the run", extra={"why": str(superseded)})
+        async with self._budget(chat) as budget:
+            if budget is not None and takeover:
+                await budget.take_over()
+            if not chat.is_owned:
+                return
+            try:
+                with workflow_span(chat) as span:
+                    chat.trace = span.traceparent
+                    await self._run(chat, budget, takeover=takeover, repair=repair)
+                    note_end(span, chat.state)
+            except SupersededError as superseded:
+                log.info("another delivery continues the run", extra={"why": str(superseded)})
 
-    async def _run(self, chat: ChatLog, *, takeover: bool, repair: bool) -> None:
+    @asynccontextmanager
+    async def _budget(self, chat: ChatLog) -> AsyncIterator[ChatBudget | None]:
+        """The budget of a run, settled at its end: before its message is acknowledged."""
+        if self._budgets is None:
+            yield None
+            return
+        budget = self._budgets.of(chat)
+        try:
+            yield budget
+        except BaseException:
+            await budget.abandon()
+            raise
+        await budget.aclose()
+
+    async def _run(
+        self, chat: ChatLog, budget: ChatBudget | None, *, takeover: bool, repair: bool
+    ) -> None:
         async with chat.running(takeover=takeover):
             if takeover or repair:
                 await self.keep_shown_text(chat)
             while (effect := pending(chat.state)) is not None:
                 chat.check_ownership()
                 seq = chat.state.seq
-                await self._execute(effect, chat)
+                await self._execute(effect, chat, budget)
                 if pending(chat.state) == effect and chat.state.seq == seq:
                     raise StandstillError(f"{chat.key.app}/{chat.key.chat}: {effect}")
             chat.check_ownership()
@@ -197,23 +220,27 @@ class Runner:
         await journal.read_shown_text()
         await journal.keep_shown_text(reason_of_end(chat.state))
 
-    async def _stop(self, chat: ChatLog) -> None:
-        """End the open turn, which the user has stopped, and keep what was shown of it."""
+    async def _stop(self, chat: ChatLog, budget: ChatBudget | None) -> None:
+        """End the open turn, which the user or a budget has stopped, and keep what was shown of it."""
         runnable = await self._workflows.find(chat.state)
         workflow = None if runnable is None else runnable.workflow
         turn = chat.state.running_turn
         requested = None if turn is None else turn.stop
         journal = ChatJournal(self._gateway, chat, self._clock)
+        usage = None if budget is None else await budget.usage_of_stopped_call()
+        used = () if usage is None else (usage,)
         await journal.end_call(
             reason_of_end(chat.state),
-            lambda state, interrupted: stop(state, workflow, interrupted),
+            lambda state, interrupted: stop(state, workflow, [*interrupted, *used]),
             actor="runtime" if requested is None else f"user:{requested.user_id}",
             then=decide_nothing if runnable is None else runnable.opening(chat),
         )
+        if budget is not None:
+            budget.settle()
 
-    async def _execute(self, effect: Effect, chat: ChatLog) -> None:
+    async def _execute(self, effect: Effect, chat: ChatLog, budget: ChatBudget | None) -> None:
         if isinstance(effect, StopTurn):
-            await self._stop(chat)
+            await self._stop(chat, budget)
             return
         if chat.lost_value:
             await chat.append(fail_lost_value)
@@ -229,7 +256,7 @@ class Runner:
             await chat.append(lambda state: skip_lifecycle_tools(effect.occasion, state))
             return
         await chat.append(lambda state: tool_code_changed(state, workflow))
-        journal = ChatJournal(self._gateway, chat, self._clock, self._notices)
+        journal = ChatJournal(self._gateway, chat, self._clock, self._notices, budget or NO_BUDGET)
         with effect_span(effect, chat) as span:
             outcome = await _unless_ended(
                 runnable.execute(effect, workflow, journal),

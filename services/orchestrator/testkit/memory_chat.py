@@ -16,6 +16,7 @@ from services.chassis.jetstream.errors import MessageTooLargeError
 from services.orchestrator.domain.external_variables import due, resolved, unresolved
 from services.orchestrator.domain.state import ChatState, evolve
 from services.orchestrator.domain.turn import Question
+from services.orchestrator.runtime.chat_budget import NO_BUDGET, CallBudget
 from services.orchestrator.runtime.chat_log import Decider, TurnOverError, decide_nothing
 from services.orchestrator.workflows.spec import DataReference, Workflow
 
@@ -34,6 +35,7 @@ class MemoryChat:
         self.facts: list[Fact] = []
         self.state = ChatState()
         self.derived: dict[object, Any] = {}
+        self.budget: CallBudget = NO_BUDGET
         self.runner: RunnerId = DeliveryId("testkit", 1, 1).runner
         self._workflow = workflow
         self._data = data

@@ -86,7 +86,7 @@ def _apply_event(now: ThreadState, fact: Fact) -> ThreadState:
             stopped = now.stopped and agent == USER
             return replace(now, step=None if agent in HIDDEN_SPEAKERS else agent, stopped=stopped)
         case TurnStopped(by=by):
-            return replace(now, step=None, stopped=by == "stop")
+            return replace(now, step=None, stopped=by in ("stop", "budget"))
         case TurnCompleted() | TurnFailed():
             return replace(now, step=None)
         case HumanAsked():

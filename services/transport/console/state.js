@@ -167,7 +167,8 @@ const TELLERS = {
   "chat.structured_output_ready": onStructured,
   "chat.usage_delta": (state, { total_tokens }) =>
     ({ ...state, tokens: state.tokens + (total_tokens ?? 0) }),
-  "chat.turn_limit": onTurnLimit,
+  "chat.turn_limit": onNote,
+  "chat.budget": onNote,
   "chat.error": onError,
   "chat.run_complete": onEnd,
 };
@@ -219,7 +220,7 @@ function withCutText(state, said, { turn, call, seq, offset }) {
 }
 
 const CUT = {
-  stopped: "stopped", cancelled: "cancelled", failed: "interrupted: the turn failed",
+  stopped: "stopped", cancelled: "cancelled", failed: "interrupted: the turn failed", budget: "stopped: the budget is used up",
   retried: "interrupted: asked again", runner_lost: "interrupted: continued by another process",
 };
 const WAITS = {
@@ -366,8 +367,8 @@ function onStructured(state, { agent, model_name, structured_data, data, seq, ti
 }
 
 /** With `seq` it is part of the story; without, it answers something that was just asked. */
-function onTurnLimit(state, { seq, message, waits, timestamp }) {
-  return added(state, { id: `limit@${seq}`, kind: "note", text: message, waits, time: timestamp });
+function onNote(state, { seq, message, waits, timestamp }) {
+  return added(state, { id: `note@${seq}`, kind: "note", text: message, waits, time: timestamp });
 }
 
 function onError(state, { seq, message, error_code, code, timestamp }) {

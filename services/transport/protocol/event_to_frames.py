@@ -7,6 +7,7 @@ from contracts.chat_snapshot import ERASED
 from contracts.codec import Fact
 from contracts.deltas import TextStreamed, ToolProgressed
 from contracts.event_log import StoredEvent
+from contracts.events.budget import BudgetExceeded, BudgetWarned
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import (
     AttachmentUploaded,
@@ -64,8 +65,8 @@ from contracts.events.turn import (
 from contracts.frozen import replace
 from contracts.ids import AgentName, Seq
 from contracts.rewinds import counts
-from contracts.wire.frames import QuestionData, ResumeBoundaryData, StoredValueLink
-from services.transport.protocol import frame_builders
+from contracts.wire.frames import BudgetData, QuestionData, ResumeBoundaryData, StoredValueLink
+from services.transport.protocol import budget_texts, frame_builders
 from services.transport.protocol.chat_projection import STATUS_NUMBER, ChatView
 from services.transport.protocol.frame_encoding import Frame, error
 from services.transport.protocol.rewind_refusals import REFUSALS
@@ -255,6 +256,10 @@ def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
                 frame_builders.turn_limit if viewer.has_cursor else frame_builders.turn_limit_text
             )
             return [shown(reported)]
+        case BudgetWarned() as warned:
+            return _budget(viewer, budget_texts.warned(warned))
+        case BudgetExceeded() as exceeded:
+            return _budget(viewer, budget_texts.exceeded(exceeded))
         case ChatCompleted(reason=reason):
             return [frame_builders.chat_ended(fact.envelope, view, 1, reason)]
         case ChatFailed(code=code, message=message):
@@ -297,6 +302,13 @@ def _failed(viewer: Viewer, fact: Fact, message: str, view: ChatView) -> Frame:
     if not viewer.has_cursor or not view.resumable:
         return failed
     return replace(failed, data=failed.data.model_copy(update={"resumable": True}))
+
+
+def _budget(viewer: Viewer, data: BudgetData) -> list[Frame]:
+    """For ChatUI, which knows no such frame, a message of the runtime."""
+    if viewer.has_cursor:
+        return [Frame(data)]
+    return [frame_builders.runtime_text(data.message, "budget")]
 
 
 def _speaker_selected(viewer: Viewer, chosen: SpeakerSelected) -> list[Frame]:

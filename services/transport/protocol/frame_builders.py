@@ -187,13 +187,13 @@ def turn_limit(reported: TurnLimitReported) -> Frame:
 
 def turn_limit_text(reported: TurnLimitReported) -> Frame:
     """The same as a message of the runtime, for ChatUI, which shows no other frames of ours."""
+    return runtime_text(_turn_limit_message(reported), "turn_limit")
+
+
+def runtime_text(text: str, source: str) -> Frame:
+    """A message of the runtime itself; `source` says what it is about."""
     return Frame(
-        TextData(
-            agent=RUNTIME,
-            role="assistant",
-            content=_turn_limit_message(reported),
-            metadata={"source": "turn_limit"},
-        )
+        TextData(agent=RUNTIME, role="assistant", content=text, metadata={"source": source})
     )
 
 

@@ -47,6 +47,7 @@ STREAMS = [
     subjects.DELTAS,
     subjects.LOOKUPS,
     subjects.DEAD_LETTERS,
+    subjects.BUDGETS,
 ]
 BUCKETS = [
     subjects.WORKFLOWS,
@@ -55,6 +56,7 @@ BUCKETS = [
     subjects.TICKETS,
     subjects.ATTEMPTS,
     subjects.ANSWERS,
+    subjects.BUDGET_LIMITS,
 ]
 OBJECTS = {f"OBJ_{name}" for name in (subjects.MANIFESTS, subjects.ATTACHMENTS, subjects.VALUES)}
 

@@ -20,8 +20,12 @@ async def at_once(_: int) -> None:
 class PacedModel(ModelConfig):
     """Answers with `words` whatever it is asked; `requests` are the events that it was given."""
 
-    def __init__(self, words: Sequence[str], pace: Pace = at_once) -> None:
+    def __init__(
+        self, words: Sequence[str], pace: Pace = at_once, tokens: tuple[int, int] = (1, 1)
+    ) -> None:
+        """`tokens` are those of prompt and answer, as the provider would count them."""
         self.words = words
+        self.tokens = tokens
         self.pace = pace
         self.requests: list[list[BaseEvent]] = []
         self.open = 0
@@ -64,6 +68,8 @@ class _PacedClient(LLMClient):
             await model.pace(len(model.words))
         finally:
             model.open -= 1
+        prompt, answer = model.tokens
         return ModelResponse(
-            ModelMessage("".join(model.words)), usage=Usage(prompt_tokens=1, completion_tokens=1)
+            ModelMessage("".join(model.words)),
+            usage=Usage(prompt_tokens=prompt, completion_tokens=answer),
         )

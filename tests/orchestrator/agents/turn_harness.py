@@ -44,6 +44,7 @@ from services.orchestrator.agents.tools.limits import CallLimiter
 from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Question
 from services.orchestrator.domain.turn_steps import Outcome, Suspended
+from services.orchestrator.runtime.chat_budget import NO_BUDGET, CallBudget
 from services.orchestrator.workflows import spec
 from services.orchestrator.workflows.spec import DataReference, Tool
 from tests.story import ANA, KEY, NEWSROOM, NOON, WRITER, Story, answered, given, heard, speaks
@@ -70,6 +71,7 @@ class MemoryJournal:
 
     def __init__(self, story: Story = OPEN_TURN, refuses: int | None = None) -> None:
         self.story = story
+        self.budget: CallBudget = NO_BUDGET
         self.batches: list[tuple[Event, ...]] = []
         self.shown: list[tuple[int, int, str]] = []
         self.attempts: list[int] = []

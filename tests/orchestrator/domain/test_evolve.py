@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from contracts.events import Event
+from contracts.events.budget import BudgetWarned
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
 from contracts.events.turn import TurnFailed, UsageRecorded
@@ -84,12 +85,16 @@ def test_a_message_during_a_turn_is_added_at_the_end_of_the_turn() -> None:
 
 def test_events_for_other_services_change_only_the_sequence() -> None:
     before = given(STARTED, speaks())
-    counted: list[Event] = [
-        UsageRecorded(turn=1, call=0, agent=WRITER, duration=1.0),
-        BusinessLogged(log_event_type="X", message="x"),
-    ]
-    after = before.then(*counted)
+    warned = BudgetWarned(scope="user", unit="tokens", period="day", used=8, soft=8)
+    after = before.then(BusinessLogged(log_event_type="X", message="x"), warned)
     assert replace(after.state, seq=before.state.seq) == before.state
+
+
+def test_the_newest_usage_is_known_by_its_number_and_its_runner() -> None:
+    used = [UsageRecorded(turn=1, call=call, agent=WRITER, duration=1.0) for call in (0, 1)]
+    story = given(STARTED, speaks()).then(*used)
+    assert (story.state.usage.number, story.state.usage.event) == (2, used[1])
+    assert story.state.usage.runner == story.facts[-1].envelope.runner
 
 
 def test_a_failed_turn_is_closed() -> None:

@@ -22,6 +22,7 @@ from services.orchestrator.agents.models.providers import (
 )
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion
 from services.orchestrator.domain.agent_conversation import SUMMARY_PREFIX
+from services.orchestrator.runtime.chat_budget import Budgets
 from services.orchestrator.runtime.runner import Runner
 from services.orchestrator.workflows.demo import DemoScripts
 from services.orchestrator.workflows.loading import LoadedWorkflow
@@ -46,6 +47,7 @@ async def newsroom(
     *replies: Reply,
     policy: ModelCallPolicy = POLICY,
     workflow: Workflow = NEWSROOM,
+    budgets: Budgets | None = None,
 ) -> AsyncIterator[tuple[ProviderStub, Callable[[], Runner]]]:
     """A provider that gives these replies, and orchestrators that ask it."""
     with ProviderStub(*replies).running() as stub:
@@ -55,7 +57,7 @@ async def newsroom(
             name = workflow.name
             loaded = LoadedWorkflow(str(name), workflow, DemoScripts())
             execute = AgentExecutor(WorkflowVersion(loaded, build_agent_set(loaded, models)), 25)
-            yield stub, lambda: runner(gateway, execute, {name: workflow})
+            yield stub, lambda: runner(gateway, execute, {name: workflow}, budgets)
 
 
 async def test_viewers_of_a_dropped_stream_receive_the_reply_once(

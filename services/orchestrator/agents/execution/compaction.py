@@ -11,6 +11,7 @@ from contracts.events import Event
 from contracts.events.chat import HistoryCompacted
 from contracts.events.turn import RUNTIME, UsageRecorded
 from contracts.ids import ChatKey
+from services.chassis.nats.unavailable import ServerUnavailableError
 from services.orchestrator.agents.ag2 import codec
 from services.orchestrator.agents.execution.compaction_plan import (
     CompactionPlan,
@@ -21,8 +22,10 @@ from services.orchestrator.agents.execution.model_loop import ModelTask
 from services.orchestrator.agents.execution.offered import offered_by
 from services.orchestrator.agents.models.client import ResilientModelConfig
 from services.orchestrator.agents.session.call_meter import CALL_METER, CallMeter
+from services.orchestrator.domain.call_budget import PlannedCall, tokens_of_chars
 from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Turn
+from services.orchestrator.runtime.chat_budget import CallBudget
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,9 @@ class SummaryJournal(Protocol):
 
     @property
     def state(self) -> ChatState: ...
+
+    @property
+    def budget(self) -> CallBudget: ...
 
     async def record(self, *events: Event) -> None: ...
 
@@ -69,7 +75,7 @@ async def compact_after_refusal(
     if turn is None or not isinstance(config, ResilientModelConfig):
         return False
     plan = plan_compaction_after_refusal(
-        journal.state, turn, task, partial(_tool_chars, agent), window or config.context_window
+        journal.state, turn, task, partial(tool_chars, agent), window or config.context_window
     )
     return await _record_summary(agent, plan, key, journal)
 
@@ -81,15 +87,25 @@ async def _record_summary(
     if plan is None or turn is None or not isinstance(config, ResilientModelConfig):
         return False
     try:
+        await journal.budget.hold(_planned_call(config, plan))
         summary, usage = await _summarise(config, plan, turn, key)
+    except ServerUnavailableError:
+        raise  # not the model's: nothing can be stored now
     except Exception as error:
         log.warning("conversation was not summarised", exc_info=error)
+        journal.budget.settle()
         return False
     compacted = HistoryCompacted(
         through_turn=plan.through_turn, summary=summary, tokens_before=plan.tokens
     )
     await journal.record(compacted, usage)
+    journal.budget.settle()
     return True
+
+
+def _planned_call(config: ResilientModelConfig, plan: CompactionPlan) -> PlannedCall:
+    chars = len(_PROMPT) + len(plan.text)
+    return PlannedCall(config.model, tokens_of_chars(chars), config.max_tokens, config.prices)
 
 
 def summary_plan(
@@ -99,10 +115,10 @@ def summary_plan(
     config = agent.config
     if not isinstance(config, ResilientModelConfig) or config.context_window is None:
         return None
-    return plan_compaction(state, turn, task, partial(_tool_chars, agent), config.context_window)
+    return plan_compaction(state, turn, task, partial(tool_chars, agent), config.context_window)
 
 
-def _tool_chars(agent: Agent) -> int:
+def tool_chars(agent: Agent) -> int:
     """The size of the schemas of an agent's tools, without those of its MCP servers."""
     return len(json.dumps(offered_by(agent).tools))
 

@@ -21,6 +21,7 @@ from services.orchestrator.agents.tools.function_tools import Function
 from services.orchestrator.domain.state import ChatState, LifecycleOccasion
 from services.orchestrator.domain.turn import Question, Turn
 from services.orchestrator.domain.turn_steps import Done, Outcome, lifecycle_calls
+from services.orchestrator.runtime.chat_budget import CallBudget
 from services.orchestrator.runtime.chat_journal import ChatJournal
 from services.orchestrator.runtime.chat_log import TurnOverError
 from services.orchestrator.workflows.spec import DataReference, Tool, Workflow
@@ -40,6 +41,10 @@ class _LifecycleJournal:
     @property
     def runner(self) -> RunnerId:
         return self._chat.runner
+
+    @property
+    def budget(self) -> CallBudget:
+        return self._chat.budget
 
     async def record(self, *events: Event, then: Follow = follow_nothing) -> None:
         def unless_recorded(state: ChatState) -> Sequence[Event]:

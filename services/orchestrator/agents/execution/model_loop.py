@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ag2 import Agent
 from ag2.context import ConversationContext
@@ -44,6 +45,7 @@ from services.orchestrator.domain.agent_conversation import (
     UserMessage,
     turn_messages,
 )
+from services.orchestrator.domain.call_budget import PlannedCall, prompt_tokens
 from services.orchestrator.domain.turn import Turn
 from services.orchestrator.domain.turn_steps import Failed, Suspended, doubt_failure
 
@@ -63,7 +65,12 @@ class ModelTask:
 
 
 async def run_model_loop(
-    agent: Agent, task: ModelTask, recorder: TurnRecorder, *, call_limit: int
+    agent: Agent,
+    task: ModelTask,
+    recorder: TurnRecorder,
+    *,
+    call_limit: int,
+    tool_chars: Callable[[], int] = lambda: 0,
 ) -> Failed | Suspended | None:
     """Let the agent continue until its last answer, which is none; its answers are in the journal.
 
@@ -71,8 +78,9 @@ async def run_model_loop(
     what the journal raises, and CancelledError if the turn was cancelled from outside.
     """
     requests = ModelRequests(agent, task.prompt, recorder.turn)
+    planned = partial(_planned_call, task, requests, recorder, tool_chars)
     try:
-        await _resume(agent, task, recorder, requests, call_limit)
+        await _resume(agent, task, recorder, requests, call_limit, planned)
     except asyncio.CancelledError as cancelled:
         return suspended_outcome(recorder.journal, cancelled)
     except ModelError as error:
@@ -112,8 +120,27 @@ def first_request(agent: Agent, turn: Turn, task: ModelTask) -> list[Event]:
     ]
 
 
+def _planned_call(
+    task: ModelTask, requests: ModelRequests, recorder: TurnRecorder, tool_chars: Callable[[], int]
+) -> PlannedCall:
+    """The call that is about to be made, as far as budgets need it."""
+    instructions = sum(map(len, requests.prompt)) + tool_chars()
+    turn = recorder.journal.state.open_turn
+    return PlannedCall(
+        model=requests.model,
+        prompt_tokens=prompt_tokens(task.history.size, instructions, turn),
+        max_tokens=requests.settings.options.max_tokens,
+        prices=requests.prices,
+    )
+
+
 async def _resume(
-    agent: Agent, task: ModelTask, recorder: TurnRecorder, requests: ModelRequests, call_limit: int
+    agent: Agent,
+    task: ModelTask,
+    recorder: TurnRecorder,
+    requests: ModelRequests,
+    call_limit: int,
+    planned: Callable[[], PlannedCall],
 ) -> None:
     """Enter AG2's loop at the last event that makes it continue.
 
@@ -148,6 +175,7 @@ async def _resume(
                 trigger=trigger,
                 call_limit=call_limit,
                 digest=task.history.digest,
+                planned=planned,
             )
         ],
     )
@@ -225,6 +253,7 @@ class _RecordingMiddleware(BaseMiddleware):
         trigger: BaseEvent,
         call_limit: int,
         digest: Callable[[Sequence[str], Sequence[BaseEvent]], str],
+        planned: Callable[[], PlannedCall],
     ) -> None:
         super().__init__(event, context)
         self._recorder = recorder
@@ -232,6 +261,7 @@ class _RecordingMiddleware(BaseMiddleware):
         self._new_parts = trigger.parts if isinstance(trigger, ModelRequest) else []
         self._call_limit = call_limit
         self._digest = digest
+        self._planned = planned
 
     async def on_llm_call(
         self, call_next: LLMCall, events: Sequence[BaseEvent], context: ConversationContext
@@ -255,6 +285,8 @@ class _RecordingMiddleware(BaseMiddleware):
             is_known = steering is None and self._requests.is_repeated(call)
             requested = self._requested(call, [] if is_known else new_parts, context)
             await recorder.record(requested, *_consumed(recorder, call, steering))
+        if recorder.journal.budget.is_limited:
+            await recorder.journal.hold_budget(self._planned())
         with recorder.meter.timing():
             response = await call_next(events, context)
         self._requests.answered()

@@ -13,6 +13,7 @@ from contracts.events.turn import (
     RequestOptions,
     ResponseFormat,
 )
+from contracts.prices import Prices
 from services.orchestrator.agents.ag2.codec import tokens_of
 from services.orchestrator.agents.models.client import ResilientModelConfig
 from services.orchestrator.agents.models.errors import ModelError, ModelFailure
@@ -48,6 +49,15 @@ class ModelRequests:
         """The options of the request that is sent next; none where nothing is asked for."""
         options = self.settings.options
         return None if options == _NO_OPTIONS else options
+
+    @property
+    def model(self) -> str:
+        return "" if self._config is None else self._config.model
+
+    @property
+    def prices(self) -> Prices | None:
+        """None where no provider is asked, so that nothing is paid."""
+        return None if self._config is None else self._config.prices
 
     def answered(self) -> None:
         """A call has its answer: the limit that was raised for it is not that of the next one."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from contracts.events import Event
 from contracts.events.turn import SELECTOR, ConversationProcessed
@@ -12,6 +13,7 @@ from services.orchestrator.agents.execution.compaction import (
     compact,
     compact_after_refusal,
     summary_plan,
+    tool_chars,
 )
 from services.orchestrator.agents.execution.model_loop import (
     ModelTask,
@@ -127,7 +129,11 @@ async def _execute_step(
                 return None
             recorder = _recorder(context, journal, turn)
             return await run_model_loop(
-                context.ag2_agent, task, recorder, call_limit=context.call_limit
+                context.ag2_agent,
+                task,
+                recorder,
+                call_limit=context.call_limit,
+                tool_chars=partial(tool_chars, context.ag2_agent),
             )
         case SummariseConversation(failure, window):
             task = _model_task(context, journal.state, turn)

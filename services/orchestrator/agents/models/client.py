@@ -19,6 +19,7 @@ from services.orchestrator.agents.models.errors import ACCESS_DENIED, MODEL_NOT_
 from services.orchestrator.agents.models.metrics import ModelMetrics, ModelName
 from services.orchestrator.agents.models.model_spans import CalledModel, TracingClient
 from services.orchestrator.agents.models.model_traits import ModelKey, ModelTraits
+from services.orchestrator.agents.models.offline import OfflineConfig
 from services.orchestrator.agents.models.response_cache import CachingClient, ResponseCache
 from services.orchestrator.agents.models.retry import Clock, Jitter, RetryingClient, RetryPolicy
 from services.orchestrator.agents.session.call_meter import call_meter_of
@@ -89,6 +90,11 @@ class ResilientModelConfig(ModelConfig):
         first = self.configs[0]
         address = first.base_url if isinstance(first, Identified) else str(first.provider)
         return ModelKey(address, first.model)
+
+    @property
+    def prices(self) -> Prices | None:
+        """None where this process answers itself, so that nothing is paid."""
+        return None if isinstance(self.configs[0], OfflineConfig) else self.policy.prices
 
     @property
     def max_tokens(self) -> int | None:

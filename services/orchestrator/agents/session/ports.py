@@ -10,6 +10,7 @@ from contracts.ids import QuestionId, RunnerId
 from contracts.large_values import LargeValue
 from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Question
+from services.orchestrator.runtime.chat_budget import CallBudget
 from services.orchestrator.workflows.spec import DataReference
 
 Follow = Callable[[ChatState], Sequence[Event]]
@@ -32,6 +33,11 @@ class Journal(Protocol):
     @property
     def runner(self) -> RunnerId:
         """The id of the runner, which its deltas carry."""
+        ...
+
+    @property
+    def budget(self) -> CallBudget:
+        """The budgets that the chat's model calls are counted in."""
         ...
 
     async def record(self, *events: Event, then: Follow = follow_nothing) -> None:

@@ -115,8 +115,10 @@ class TurnRecorder:
             case ModelMessageChunk(content=text):
                 self.meter.note_chunk()
                 await self._text_stream.append(text)
+                await self.journal.note_streamed(len(text))
             case ModelReasoning(content=reasoning):
                 self._reasoning.append(reasoning)
+                await self.journal.note_streamed(len(reasoning))
             case ModelResponse(response_force=False):
                 last = not context.pending_messages  # else AG2 calls the model again
                 return await self._persist_response(event, self._ending if last else follow_nothing)
@@ -159,6 +161,7 @@ class TurnRecorder:
         await self.journal.record(
             responded, usage, then=(lambda _: dispatched) if dispatched else ending
         )
+        self.journal.budget.settle()
         self.dispatches.note_early(dispatched)
         self.meter.log_usage(usage)
         return codec.response_of(responded)
@@ -173,12 +176,14 @@ class TurnRecorder:
         failed = failed.model_copy(update={"reasoning": utf8(reasoning) or None})
         if response is None:
             await self.record(failed)
+            self.journal.budget.settle()
             return
         turn = self.turn
         usage = self.meter.usage_of(
             codec.responded_of(response, turn=turn.number, call=self.call, agent=turn.agent)
         )
         await self.record(failed, usage)
+        self.journal.budget.settle()
         self.meter.log_usage(usage)
 
     async def _persist_result(self, result: ToolResultEvent) -> ToolResultEvent:
@@ -236,6 +241,7 @@ class TurnRecorder:
 
     async def _restart_answer(self) -> None:
         self._reasoning.clear()
+        self.journal.budget.restart()
         await self._text_stream.restart()
 
     def note_outcome(self, tool_call: str, **fields: Any) -> None:

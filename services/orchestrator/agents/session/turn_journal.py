@@ -9,7 +9,12 @@ from contracts.deltas import Delta
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.human import HumanAsked, UiToolRequested
-from contracts.events.turn import ConversationProcessed, ToolReturned, VariablesChanged
+from contracts.events.turn import (
+    ConversationProcessed,
+    ToolReturned,
+    TurnStopRequested,
+    VariablesChanged,
+)
 from contracts.ids import QuestionId, RunnerId
 from contracts.large_values import LargeValue
 from services.chassis.jetstream.errors import MessageTooLargeError
@@ -17,8 +22,11 @@ from services.chassis.secrets import process_redactor
 from services.orchestrator.agents.ag2.json_values import map_texts
 from services.orchestrator.agents.session.open_calls import OpenCalls
 from services.orchestrator.agents.session.ports import Follow, Journal, follow_nothing
+from services.orchestrator.domain.call_budget import BudgetUsedUpError, PlannedCall
 from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Question
+from services.orchestrator.runtime.chat_budget import CallBudget
+from services.orchestrator.runtime.chat_log import TurnOverError
 from services.orchestrator.workflows.spec import DataReference
 
 
@@ -57,6 +65,36 @@ class TurnJournal:
     async def record(self, *events: Event, then: Follow = follow_nothing) -> None:
         with self._keeping_error():
             await self._journal.record(*map(_without_secrets, events), then=then)
+
+    @property
+    def budget(self) -> CallBudget:
+        return self._journal.budget
+
+    async def hold_budget(self, call: PlannedCall) -> None:
+        """Hold what a model call is likely to use. Raises TurnOverError where that ends the turn."""
+        with self._keeping_error():
+            await self._unless_used_up(self.budget.hold(call))
+
+    async def note_streamed(self, chars: int) -> None:
+        """More of an answer has come. Raises TurnOverError where the budget for it is used up."""
+        if self.budget.is_limited:
+            with self._keeping_error():
+                await self._unless_used_up(self.budget.streamed(chars))
+
+    async def _unless_used_up(self, held: Coroutine[Any, Any, None]) -> None:
+        """Record the end of the turn where a budget ends it."""
+        try:
+            await held
+        except BudgetUsedUpError as used_up:
+            state, turn = self.state, self.state.running_turn
+            if turn is not None:
+                await self._journal.record(
+                    used_up.exceeded(turn),
+                    TurnStopRequested(
+                        turn=turn.number, agent=turn.agent, user_id=state.user, by="budget"
+                    ),
+                )
+            raise TurnOverError(str(used_up)) from used_up
 
     async def store(self, values: Sequence[LargeValue]) -> None:
         with self._keeping_error():

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 from contracts.wire.frames import (
+    BudgetData,
     ChatEndedData,
     ComponentRequestedData,
     ErrorData,
@@ -67,7 +68,7 @@ class PlainScreen:
                 return self._line(f"? {prompt}{choices}{asked_of(frame)}")
             case QuestionEscalatedData():
                 return self._line(f"(now also asked{asked_of(frame)})")
-            case TurnLimitData(message=text):
+            case TurnLimitData(message=text) | BudgetData(message=text):
                 return self._line(f"! {text}")
             case MessageRefusedData(reason=reason):
                 return self._line(f"! the message was refused: {reason}")

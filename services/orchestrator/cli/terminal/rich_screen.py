@@ -13,6 +13,7 @@ from rich.text import Text
 from contracts.wire.frames import (
     AttachmentUploadedData,
     AutoToolReturnedData,
+    BudgetData,
     ChatEndedData,
     ComponentRequestedData,
     ErrorData,
@@ -140,7 +141,7 @@ def _drawn(frame: Frame) -> RenderableType | None:
             return _dim("the question has expired")
         case QuestionEscalatedData():
             return _dim(f"now also asked{asked_of(frame)}")
-        case TurnLimitData(message=message):
+        case TurnLimitData(message=message) | BudgetData(message=message):
             return Text(printable(message), style="yellow")
         case AttachmentUploadedData(filename=name, size_bytes=size):
             return _dim(f"file {name}, {size} bytes")
