@@ -38,6 +38,7 @@ from contracts.events.human import (
     UiToolRequested,
 )
 from contracts.events.turn import (
+    SELECTOR,
     USER,
     SpeakerSelected,
     ToolReturned,
@@ -182,6 +183,8 @@ class ChatSnapshot:
     speaker: AgentName | None = None
     """Whose turn is open; `user` while the chat waits for the user's message."""
     turn_started_at: datetime | None = None
+    turn_seq: Seq | None = None
+    """Where the newest turn of an agent began, or the selector's that failed."""
     open_questions: tuple[OpenQuestion, ...] = ()
     last_artifact: ArtifactReference | None = None
     totals: ChatTotals = NO_TOTALS
@@ -240,6 +243,7 @@ class SnapshotChanges(TypedDict, total=False):
     resumable: bool
     speaker: AgentName | None
     turn_started_at: datetime | None
+    turn_seq: Seq | None
     open_questions: tuple[OpenQuestion, ...]
     last_artifact: ArtifactReference | None
     totals: ChatTotals
@@ -303,8 +307,12 @@ def changes(
                 made |= _whose_turn(snapshot, None, None, snapshot.open_questions)
         case SpeakerSelected(agent=agent):
             made |= _whose_turn(snapshot, agent, time, snapshot.open_questions)
+            if agent not in (USER, SELECTOR):
+                made["turn_seq"] = envelope.seq
         case TurnCompleted() | TurnFailed() | TurnStopped():
             made |= _whose_turn(snapshot, None, None, ())
+            if isinstance(event, TurnFailed) and event.agent == SELECTOR:
+                made["turn_seq"] = envelope.seq
         case HumanAsked():
             made |= _opened(snapshot, opened(event, time))
         case QuestionEscalated(question_id=question, to=to):
@@ -434,6 +442,7 @@ def _erased(event: ChatErased) -> SnapshotChanges:
         "deleted_at": None,
         "erasable_at": None,
         "last_artifact": None,
+        "turn_seq": None,
         "dropped": (),
         "totals": totals_of_erased(event),
     }
@@ -462,6 +471,7 @@ def _rewound(chat: ChatSnapshot, event: ChatRewound, seq: Seq) -> SnapshotChange
         "resumable": restored.resumable,
         "speaker": restored.speaker,
         "turn_started_at": restored.turn_started_at,
+        "turn_seq": restored.turn_seq,
         "open_questions": tuple(one.question for one in restored.questions),
         "last_artifact": restored.last_artifact,
         "dropped": with_rewind(chat.dropped, event.to_seq, seq),

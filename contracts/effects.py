@@ -6,7 +6,7 @@ redacted when the record is made: what is named like a secret, or looks like one
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -28,6 +28,7 @@ from contracts.events.turn import (
     ToolReturned,
 )
 from contracts.ids import AgentName, ChatId, QuestionId, Seq, UserId, WorkflowName
+from contracts.rewinds import DroppedRange, is_dropped
 from contracts.wire.json_values import MAX_SAFE_INTEGER
 
 MAX_ARGUMENTS_CHARS = 4_000
@@ -264,6 +265,9 @@ class CallEffect(_Frozen):
     )
     receipt: Any = Field(default=None, description="What the tool kept by `runtime.receipt`.")
     error: str | None = None
+    rewound: bool = Field(
+        default=False, description="Whether the chat went back to before it; it was not undone."
+    )
     dispatched_at: LedgerTime
     ended_at: LedgerTime | None = None
 
@@ -304,6 +308,28 @@ def effects_of(
         _effect(draft, answers, chat, workflow) for draft in drafts.values() if _has_effect(draft)
     ]
     return sorted(made, key=lambda one: one.seq)
+
+
+def effects_after(
+    records: Iterable[EffectRecord], after: Seq, chat: ChatId, workflow: WorkflowName | None = None
+) -> list[CallEffect]:
+    """The effects of calls that were made after event `after`: what a rewind to it does not undo."""
+    known = list(records)
+    made = {
+        (one.body.turn, one.body.tool_call_id)
+        for one in known
+        if isinstance(one.body, DispatchRecord) and one.seq > after
+    }
+    effects = effects_of(known, chat, workflow)
+    return [one for one in effects if (one.turn, one.tool_call_id) in made]
+
+
+def marked(effects: Iterable[CallEffect], dropped: Sequence[DroppedRange]) -> list[CallEffect]:
+    """The effects, each with whether the chat went back to before it."""
+    return [
+        one.model_copy(update={"rewound": True}) if is_dropped(dropped, one.seq) else one
+        for one in effects
+    ]
 
 
 def _has_effect(draft: _Draft) -> bool:

@@ -7,9 +7,8 @@ again. Every reader of the log follows this rule.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from contracts.ids import Seq
 
@@ -34,8 +33,6 @@ KEPT_TYPES = frozenset(
     }
 )
 """Events that count in any case: its place in lists, files, versions and usage are not part of the conversation."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +60,3 @@ def is_dropped(ranges: Sequence[DroppedRange], seq: Seq) -> bool:
 def counts(ranges: Sequence[DroppedRange], seq: Seq, kind: str) -> bool:
     """Whether the event of type `kind` at a position counts."""
     return not ranges or kind in KEPT_TYPES or not is_dropped(ranges, seq)
-
-
-def counting(
-    events: Iterable[T], place_of: Callable[[T], tuple[Seq, str]], ranges: Sequence[DroppedRange]
-) -> list[T]:
-    """Those of some events that count; `place_of` gives the position and the type of one."""
-    return [one for one in events if counts(ranges, *place_of(one))]

@@ -222,6 +222,7 @@ class RestoredChat(_Restored):
     speaker: AgentName | None = None
     turn: int
     turn_started_at: Instant | None = None
+    turn_seq: Seq | None = None
     questions: list[RestoredQuestion] = []
     last_artifact: ArtifactReference | None = None
     artifact_payload: dict[str, Any] = {}

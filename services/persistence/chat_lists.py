@@ -53,7 +53,7 @@ async def _match(store: Store, query: ChatsRequested, session: Session) -> Liste
     if has_words(session.title, query.words):
         return _row(session)
     agents = query.visible_agents.get(session.workflow_name, [])
-    text = await store.newest_with_words(session.key, query.words, agents)
+    text = await store.newest_with_words(session.key, query.words, agents, session.dropped)
     return None if text is None else _row(session, excerpt_of(text, query.words))
 
 

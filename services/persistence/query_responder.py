@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from contracts.chat_pages import ChatsRequested
 from contracts.chat_snapshot import ChatSnapshot
 from contracts.codec import describe
-from contracts.effects import CallEffect, effects_of
+from contracts.effects import CallEffect, effects_of, marked
 from contracts.ids import ChatKey, Seq, UserId
 from contracts.inbox import waiting_for, waiting_since
 from contracts.lookups import (
@@ -39,7 +39,7 @@ from services.chassis.consumers.errors import UnprocessableMessageError
 from services.chassis.nats.unavailable import ServerUnavailableError
 from services.persistence.chat_lists import list_chats
 from services.persistence.domain.effect_page import cursor_of, place_of, turns_by_chat
-from services.persistence.domain.transcript_page import PageLimits, cut_page, read_window
+from services.persistence.domain.transcript_page import PageLimits, counting, cut_page, read_window
 from services.persistence.store.interface import (
     EffectStart,
     Session,
@@ -118,7 +118,7 @@ class QueryResponder:
         first = MessageCursor(seq=Seq(1))
         cursor = first if query.cursor is None else MessageCursor.parse(query.cursor)
         limits = PageLimits(query.limit, min(MAX_PAGE_BYTES, self._max_payload() // 2))
-        source = self._store.messages_from(query.key, cursor.seq)
+        source = counting(self._store.messages_from(query.key, cursor.seq), session.dropped)
         page = cut_page(await read_window(source, limits), cursor, limits, query.agents)
         return MessagesFound(
             request_id=query.request_id,
@@ -169,7 +169,8 @@ class QueryResponder:
             session = sessions.get(key)
             workflow = None if session is None else session.workflow_name
             records = await self._store.effect_records(key, of)
-            effects = effects_of(records, key.chat, workflow)
+            dropped = () if session is None else session.dropped
+            effects = marked(effects_of(records, key.chat, workflow), dropped)
             found |= {(key, effect.seq): effect for effect in effects}
         return found
 

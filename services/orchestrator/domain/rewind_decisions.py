@@ -205,6 +205,7 @@ def _restored(then: ChatState, now: ChatState) -> RestoredChat:
         speaker=shown.speaker,
         turn=then.turn_number,
         turn_started_at=shown.turn_started_at,
+        turn_seq=shown.turn_seq,
         questions=[
             RestoredQuestion(question=one, seq=shown.question_seqs[one.question_id])
             for one in shown.open_questions

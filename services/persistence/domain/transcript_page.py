@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from contracts.ids import AgentName
 from contracts.lookups import MessageCursor
+from contracts.rewinds import DroppedRange, is_dropped
 from contracts.transcript import CalledFunction, MessageToolCall, TranscriptMessage, groups
 from services.persistence.store.interface import Message
 
@@ -34,6 +35,15 @@ class Page:
 
     messages: tuple[TranscriptMessage, ...]
     next: MessageCursor | None
+
+
+async def counting(
+    messages: AsyncIterator[Message], dropped: Sequence[DroppedRange]
+) -> AsyncIterator[Message]:
+    """The messages that were not rewound."""
+    async for message in messages:
+        if not is_dropped(dropped, message.seq):
+            yield message
 
 
 async def read_window(messages: AsyncIterator[Message], limits: PageLimits) -> Window:

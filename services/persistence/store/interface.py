@@ -27,6 +27,7 @@ from contracts.ids import (
 )
 from contracts.large_values import LargeValue
 from contracts.lookups import InboxCursor
+from contracts.rewinds import DroppedRange
 from contracts.subjects import chat_tokens
 from contracts.transcript import TranscriptMessage
 
@@ -301,12 +302,16 @@ class Store(Protocol):
         """A user's chats, the one that changed last first, from the one after a cursor on."""
 
     async def newest_with_words(
-        self, key: ChatKey, words: Sequence[str], agents: Collection[AgentName]
+        self,
+        key: ChatKey,
+        words: Sequence[str],
+        agents: Collection[AgentName],
+        dropped: Sequence[DroppedRange] = (),
     ) -> str | None:
         """The newest message of a chat that has all these words; None if there is none.
 
         Only what users see counts: texts of the user and of these agents, of all where there are
-        none, and nothing hidden.
+        none, nothing hidden, and nothing that is `dropped`.
         """
 
     async def erasable(self, before: datetime, limit: int) -> list[ChatKey]:

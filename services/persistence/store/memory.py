@@ -14,6 +14,7 @@ from contracts.ids import AgentName, AppId, ChatKey, Seq, UserId, WorkflowName
 from contracts.inbox import waiting_for, waiting_since
 from contracts.large_values import LargeValue
 from contracts.lookups import InboxCursor
+from contracts.rewinds import DroppedRange, is_dropped
 from contracts.subjects import token
 from services.persistence.store.document_query import DocumentQuery
 from services.persistence.store.interface import (
@@ -203,11 +204,17 @@ class MemoryStore:
         ]
 
     async def newest_with_words(
-        self, key: ChatKey, words: Sequence[str], agents: Collection[AgentName]
+        self,
+        key: ChatKey,
+        words: Sequence[str],
+        agents: Collection[AgentName],
+        dropped: Sequence[DroppedRange] = (),
     ) -> str | None:
         for message in reversed(await self.messages(key)):
             is_shown = not message.hidden and message.role != "tool"
             is_visible = not agents or message.agent in (*agents, USER)
+            if is_dropped(dropped, message.seq):
+                continue
             if is_shown and is_visible and has_words(message.content or "", words):
                 return message.content
         return None

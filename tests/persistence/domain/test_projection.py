@@ -63,6 +63,7 @@ def test_a_completed_chat_has_a_session_with_all_its_facts() -> None:
         end_reason="terminate",
         cache_seed=7,
         title="Water the plants",
+        turn_seq=Seq(13),
         message_count=4,
         totals=ChatTotals(
             agent_turns=2, tool_calls=1, prompt_tokens=300, completion_tokens=30, cost=6.3e-05

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contracts.chat_pages import ChatPlace
 from contracts.events.turn import USER
 from contracts.ids import AgentName
+from contracts.rewinds import DroppedRange
 from services.persistence.store.interface import ChatFilter
 from services.persistence.store.mongo.client import Record
 
@@ -27,13 +28,17 @@ def chats_filter(wanted: ChatFilter) -> Record:
     return query
 
 
-def shown_with_words(words: Sequence[str], agents: Collection[AgentName]) -> Record:
+def shown_with_words(
+    words: Sequence[str], agents: Collection[AgentName], dropped: Sequence[DroppedRange] = ()
+) -> Record:
     """The messages that users see and that have all these words, in any case.
 
-    `agents` are those whose messages are seen beside the user's, none: all.
+    `agents` are those whose messages are seen beside the user's, none: all; `dropped` is what was rewound.
     """
     shown: Record = {"hidden": False, "role": {"$ne": "tool"}}
     if agents:
         shown["agent"] = {"$in": [*agents, USER]}
+    if dropped:
+        shown["$nor"] = [{"seq": {"$gt": one.after, "$lt": one.before}} for one in dropped]
     words_ = [{"content": {"$regex": re.escape(word), "$options": "i"}} for word in words]
     return {**shown, "$and": words_} if words_ else shown

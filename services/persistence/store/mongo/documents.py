@@ -27,6 +27,7 @@ from contracts.ids import (
 from contracts.inbox import recipients, waiting_since
 from contracts.large_values import LargeValue
 from contracts.lookups import EPOCH
+from contracts.rewinds import DroppedRange
 from contracts.subjects import chat_tokens, token
 from contracts.transcript import MessageToolCall, Role
 from services.persistence.store.interface import (
@@ -113,6 +114,9 @@ class ChatSession(Document):
     completed_at: datetime | None
     ended_at: datetime | None
     end_reason: str
+    resumable: bool = False
+    turn_seq: Seq | None = None
+    dropped: tuple[DroppedRange, ...] = ()
     speaker: AgentName | None
     turn_started_at: datetime | None
     open_questions: tuple[OpenQuestion, ...]
@@ -394,6 +398,7 @@ def session_record(session: Session) -> Record:
         "waiting_since": waiting_since(session),
         "open_questions": [_plain(question) for question in session.open_questions],
         "last_artifact": None if artifact is None else _plain(artifact),
+        "dropped": [_plain(stretch) for stretch in session.dropped],
         **_totals_record(session.totals),
     }
 
@@ -431,7 +436,7 @@ def effect_record(effect: StoredEffect) -> Record:
     }
 
 
-def _plain(row: OpenQuestion | ArtifactReference) -> Record:
+def _plain(row: OpenQuestion | ArtifactReference | DroppedRange) -> Record:
     return {field.name: getattr(row, field.name) for field in fields(row)}
 
 

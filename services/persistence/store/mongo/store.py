@@ -21,6 +21,7 @@ from contracts.effects import EffectRecord
 from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, UserId, WorkflowName
 from contracts.large_values import LargeValue
 from contracts.lookups import EPOCH, InboxCursor
+from contracts.rewinds import DroppedRange
 from services.persistence.store.interface import (
     PAGE,
     ArchivedEvent,
@@ -314,9 +315,13 @@ class MongoStore:
         return [document.to_session() async for document in readable(chats)]
 
     async def newest_with_words(
-        self, key: ChatKey, words: Sequence[str], agents: Collection[AgentName]
+        self,
+        key: ChatKey,
+        words: Sequence[str],
+        agents: Collection[AgentName],
+        dropped: Sequence[DroppedRange] = (),
     ) -> str | None:
-        query = {**chat_range(key), **shown_with_words(words, agents)}
+        query = {**chat_range(key), **shown_with_words(words, agents, dropped)}
         found = self._messages.find(query, projection_model=_Content).sort("-_id").limit(1)
         with translated_errors():
             return next((one.content for one in await found.to_list()), None)
