@@ -93,8 +93,10 @@ class ModelRequested(EventBody):
 
     `prompt` is the system prompt; `parts` is what is new to the model: the turn's trigger on its
     first call, the reason of the rejection on a call that asks again; `digest` is
-    the SHA-256 of the prompt and the conversation that the model was given. After a
-    `turn.model_call_failed` there may be another request for the same call.
+    the SHA-256 of the prompt and the conversation that the model was given; `offered` is that of what
+    the agent offers beside them: its tools, without those of MCP servers, and the schema of its
+    answer; none in logs of earlier releases. After a `turn.model_call_failed` there may be another
+    request for the same call.
     """
 
     type: ClassVar[str] = "turn.model_requested"
@@ -105,6 +107,7 @@ class ModelRequested(EventBody):
     parts: list[Part] = []
     digest: str
     options: RequestOptions | None = Field(default=None, exclude_if=_is_none)
+    offered: str | None = Field(default=None, exclude_if=_is_none)
 
 
 class ModelCallFailed(EventBody):

@@ -6,6 +6,7 @@ from services.orchestrator.cli import (
     chat_commands,
     import_command,
     operator_commands,
+    replay_command,
     workflow_commands,
 )
 
@@ -18,7 +19,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (workflow_commands, import_command, chat_commands, operator_commands):
+for commands in (
+    workflow_commands,
+    import_command,
+    chat_commands,
+    replay_command,
+    operator_commands,
+):
     app.add_typer(commands.app)
 
 

@@ -251,7 +251,7 @@ def show_prompt(
     from services.orchestrator.cli.prompt import as_text, shown_request
     from services.orchestrator.settings import Settings
 
-    with _reading():
+    with reading():
         request = shown_request(Settings(), os.environ, configured(), chat_key(app_id, chat), turn)
         shown = asyncio.run(request)
     typer.echo(json.dumps(shown, indent=2) if as_json else "\n".join(as_text(shown)))
@@ -275,9 +275,9 @@ def record(
     from services.orchestrator.settings import Settings
     from services.orchestrator.testkit.cassette import NotRecordableError, cassette_of
 
-    with _reading():
-        reading = read_chat(Settings(), os.environ, configured(), chat_key(app_id, chat))
-        found = asyncio.run(reading)
+    with reading():
+        chat_read = read_chat(Settings(), os.environ, configured(), chat_key(app_id, chat))
+        found = asyncio.run(chat_read)
     if found.workflow is None:
         name = found.facts[0].envelope.workflow_name
         fail(f"the version of {name} that the chat runs is neither in WORKFLOWS_PATH nor in NATS")
@@ -305,9 +305,9 @@ def effects(
     from services.orchestrator.cli.prompt import read_chat
     from services.orchestrator.settings import Settings
 
-    with _reading():
-        reading = read_chat(Settings(), os.environ, configured(), chat_key(app_id, chat))
-        found = chat_effects(asyncio.run(reading).facts)
+    with reading():
+        chat_read = read_chat(Settings(), os.environ, configured(), chat_key(app_id, chat))
+        found = chat_effects(asyncio.run(chat_read).facts)
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
         return
@@ -315,7 +315,7 @@ def effects(
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def reading() -> Iterator[None]:
     """The errors of reading a chat, as messages and exit codes."""
     from contracts.subjects import InvalidIdError
     from services.chassis.jetstream.errors import NatsUnavailableError

@@ -43,7 +43,7 @@ async def read_chat(
 ) -> ChatAsRun:
     """Raises NothingToShowError, NatsUnavailableError."""
     async with one_shot_gateway(settings, "orchestrator") as gateway:
-        facts = await _facts(gateway, key)
+        facts = await facts_of_chat(gateway, key)
         registry = VersionRegistry(
             settings.workflows_path.resolve(),
             models,
@@ -55,7 +55,7 @@ async def read_chat(
         return ChatAsRun(facts, await registry.version_of(replay(facts)))
 
 
-async def _facts(gateway: JetStreamGateway, key: ChatKey) -> list[Fact]:
+async def facts_of_chat(gateway: JetStreamGateway, key: ChatKey) -> list[Fact]:
     """The events with their whole values. Raises NothingToShowError, NatsUnavailableError."""
     try:
         return await _whole_facts(gateway, key)

@@ -258,9 +258,9 @@ class Runner:
         await chat.append(lambda state: tool_code_changed(state, workflow))
         journal = ChatJournal(self._gateway, chat, self._clock, self._notices, budget or NO_BUDGET)
         with effect_span(effect, chat) as span:
-            outcome = await _unless_ended(
+            outcome = await unless_ended(
                 runnable.execute(effect, workflow, journal),
-                chat.wait_until(lambda state: _is_over(state, effect)),
+                chat.wait_until(lambda state: is_over(state, effect)),
             )
             note_outcome(span, outcome)
         chat.check_ownership()
@@ -281,7 +281,7 @@ def _concluded(
     return [*interrupted, *events] if events else ()
 
 
-async def _unless_ended(
+async def unless_ended(
     work: Coroutine[Any, Any, Outcome], *endings: Coroutine[Any, Any, object]
 ) -> Outcome | None:
     """The outcome of the work; None if one of the endings completes first, or the turn is over."""
@@ -301,7 +301,7 @@ async def _unless_ended(
         await cancel_and_wait(working, *ends)
 
 
-def _is_over(state: ChatState, effect: Effect) -> bool:
+def is_over(state: ChatState, effect: Effect) -> bool:
     match effect:
         case RunLifecycleTools("after_chat"):
             return False

@@ -36,6 +36,7 @@ from contracts.events.turn import (
 from contracts.ids import WorkflowName
 from contracts.reserved_variables import RUNTIME_VARIABLES, is_reserved
 from contracts.settable_variables import why_not_settable
+from services.orchestrator.agents.replay.differences import differences, shown
 from services.orchestrator.domain.state import ChatState, evolve, pending
 from services.orchestrator.testkit.player import Answer, Component, Expire, Input, Say
 from services.orchestrator.workflows.spec import Workflow
@@ -230,33 +231,13 @@ def first_difference(
 ) -> str | None:
     """Where two lists of events differ first: the event, the field, and both values; None: nowhere."""
     for number, (wanted, got) in enumerate(zip(expected, found, strict=False), 1):
-        for path, one, other in _differences(wanted, got, ""):
+        for path, one, other in differences(wanted, got):
             return (
-                f"event {number} ({wanted['type']}): {path or 'type'}: expected {_shown(one)}, "
-                f"found {_shown(other)}"
+                f"event {number} ({wanted['type']}): {path or 'type'}: expected {shown(one)}, "
+                f"found {shown(other)}"
             )
     if len(expected) > len(found):
         return f"event {len(found) + 1} ({expected[len(found)]['type']}) is missing"
     if len(found) > len(expected):
         return f"event {len(expected) + 1} ({found[len(expected)]['type']}) was not expected"
     return None
-
-
-def _differences(expected: Any, found: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    match expected, found:
-        case dict(), dict():
-            for key in dict.fromkeys([*expected, *found]):
-                inner = f"{path}.{key}" if path else key
-                yield from _differences(expected.get(key), found.get(key), inner)
-        case list(), list() if len(expected) == len(found):
-            for number, (one, other) in enumerate(zip(expected, found, strict=True)):
-                yield from _differences(one, other, f"{path}.{number}")
-        case _ if expected != found:
-            yield path, expected, found
-        case _:
-            return
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -39,14 +39,17 @@ from services.orchestrator.workflows.spec import (
 
 
 def build_agent_set(
-    loaded: LoadedWorkflow, models: ModelFactory, environment: Mapping[str, str] = NO_ENVIRONMENT
+    loaded: LoadedWorkflow,
+    models: ModelFactory,
+    environment: Mapping[str, str] = NO_ENVIRONMENT,
+    server_toolkit: Callable[..., ServerToolkit] = ServerToolkit,
 ) -> AgentSet:
     """Raises ManifestError with every tool that does not load and every model that cannot be used."""
     problems = _Problems(loaded)
     thread_runner = ThreadRunner()  # one per workflow: a tool that blocks delays no other workflow
     functions = _functions(loaded, thread_runner, problems)
     hooks = _hooks(loaded, thread_runner, problems)
-    servers = _McpServers(environment, loaded.code)
+    servers = _McpServers(environment, loaded.code, server_toolkit)
     agents: dict[AgentName, Callable[[], Ag2Agent]] = {}
     for name, agent in loaded.workflow.agents.items():
         with problems.collect("tools", f"{name}: "):
@@ -157,9 +160,15 @@ def _agent_factory(
 class _McpServers:
     """A workflow's MCP servers: the limits of each are shared by all agents that call its tools."""
 
-    def __init__(self, environment: Mapping[str, str], code: ToolCode) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        code: ToolCode,
+        server_toolkit: Callable[..., ServerToolkit],
+    ) -> None:
         self._environment = environment
         self._code = code
+        self._server_toolkit = server_toolkit
         self._limiters: dict[McpServer, CallLimiter] = {}
 
     def toolkits(self, agent: Agent, other_names: Sequence[str]) -> list[ServerToolkit]:
@@ -172,7 +181,9 @@ class _McpServers:
             limiter = self._limiters.setdefault(server, CallLimiter(server.limits))
             check = None if server.check is None else self._code.function(*server.check)
             built.append(
-                ServerToolkit(server, self._environment, limiter, other_names, tuple(built), check)
+                self._server_toolkit(
+                    server, self._environment, limiter, other_names, tuple(built), check
+                )
             )
         return built
 

@@ -116,6 +116,7 @@ def first_request(agent: Agent, turn: Turn, task: ModelTask) -> list[Event]:
             parts=[codec.part_of(part) for part in request.parts],
             digest=task.history.digest(requests.prompt, task.history.events),
             options=requests.recorded_options,
+            offered=requests.offered,
         )
     ]
 
@@ -304,6 +305,7 @@ class _RecordingMiddleware(BaseMiddleware):
             parts=[codec.part_of(part) for part in parts],
             digest=recorder.meter.request_digest,
             options=self._requests.recorded_options,
+            offered=self._requests.offered,
         )
 
     async def on_tool_execution(

@@ -15,6 +15,7 @@ from contracts.events.turn import (
 )
 from contracts.prices import Prices
 from services.orchestrator.agents.ag2.codec import tokens_of
+from services.orchestrator.agents.execution.offered import digest_of_offer
 from services.orchestrator.agents.models.client import ResilientModelConfig
 from services.orchestrator.agents.models.errors import ModelError, ModelFailure
 from services.orchestrator.agents.models.model_traits import FormatKey, lower_format
@@ -43,6 +44,7 @@ class ModelRequests:
         self._format = self._response_format()
         self.prompt = self._prompt(prompt)
         self.settings = CallSettings(self._options())
+        self.offered = digest_of_offer(agent)
 
     @property
     def recorded_options(self) -> RequestOptions | None:

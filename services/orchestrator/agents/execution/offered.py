@@ -1,8 +1,11 @@
 """What an agent's model requests offer beside their messages: its tools, and the form of the answer."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ag2 import Agent as Ag2Agent
 from ag2.tools.final import FunctionTool
@@ -37,3 +40,16 @@ def offered_by(agent: Ag2Agent) -> Offer:
         ),
         None if response is None else response.json_schema,
     )
+
+
+_DIGESTS: WeakKeyDictionary[Ag2Agent, str] = WeakKeyDictionary()
+
+
+def digest_of_offer(agent: Ag2Agent) -> str:
+    """SHA-256, in hex, of what an agent's requests offer; computed once for each agent."""
+    found = _DIGESTS.get(agent)
+    if found is None:
+        offer = offered_by(agent)
+        text = json.dumps([list(offer.tools), offer.response_schema], sort_keys=True)
+        found = _DIGESTS[agent] = sha256(text.encode()).hexdigest()
+    return found

@@ -1,6 +1,6 @@
 """One version of a workflow that can run: its manifests and code, and the agents built from them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -8,6 +8,7 @@ from typing import TypeVar
 from services.orchestrator.agents.execution.agent_factory import build_agent_set
 from services.orchestrator.agents.execution.agent_set import AgentSet
 from services.orchestrator.agents.models.providers import ModelFactory
+from services.orchestrator.agents.tools.mcp_tools import ServerToolkit
 from services.orchestrator.workflows.loading import (
     BrokenWorkflow,
     LoadedWorkflow,
@@ -53,18 +54,24 @@ def load_folder(
 
 
 def build_version(
-    loaded: LoadedWorkflow, models: ModelFactory, environment: Mapping[str, str]
+    loaded: LoadedWorkflow,
+    models: ModelFactory,
+    environment: Mapping[str, str],
+    server_toolkit: Callable[..., ServerToolkit] = ServerToolkit,
 ) -> WorkflowVersion | BrokenWorkflow:
     """Broken if a tool or a model of the workflow cannot be used.
+
+    `server_toolkit` makes the tools of an MCP server.
 
     In a workflow that is read leniently, tools and hooks that do not load are left out, as the
     predecessor left them out.
     """
     try:
-        return WorkflowVersion(loaded, build_agent_set(loaded, models, environment))
+        return WorkflowVersion(loaded, build_agent_set(loaded, models, environment, server_toolkit))
     except ManifestError as error:
         if loaded.lenient and error.unloadable:
-            return build_version(_without(loaded, error.unloadable), models, environment)
+            rest = _without(loaded, error.unloadable)
+            return build_version(rest, models, environment, server_toolkit)
         name = display_name(loaded.folder)
         return BrokenWorkflow(name, error.problems, loaded.diagnostics, loaded.folder)
 

@@ -1,0 +1,1 @@
+"""Runs a recorded chat on the current code, with recorded answers, and names the first event that differs."""
