@@ -11,6 +11,8 @@ from contracts.events import EVENT_TYPES, Event
 from contracts.lookups import (
     DataFound,
     DataRequested,
+    ForksFound,
+    ForksRequested,
     InboxFound,
     InboxRequested,
     MessagesFound,
@@ -98,6 +100,14 @@ _CHANNELS: dict[str, tuple[str, str]] = {
         "mozaiks.found.chats.{app}.{request}",
         "Pages of chats, in stream LOOKUPS, for a minute.",
     ),
+    "forks_queries": (
+        "mozaiks.query.forks.{app}.{chat}.{request}",
+        "Requests for the forks of a chat, in stream LOOKUPS, for a minute.",
+    ),
+    "forks_answers": (
+        "mozaiks.found.forks.{app}.{chat}.{request}",
+        "Pages of forks, in stream LOOKUPS, for a minute.",
+    ),
     "inbox": (
         "mozaiks.inbox.{app}",
         (
@@ -180,6 +190,8 @@ LOOKUPS: dict[str, type[BaseModel]] = {
     "inbox_answers": InboxFound,
     "chat_queries": ChatsRequested,
     "chat_answers": ChatsFound,
+    "forks_queries": ForksRequested,
+    "forks_answers": ForksFound,
 }
 """The message of each channel of lookups."""
 PEERS: tuple[type[BaseModel], ...] = (PeerAnnounced, PeerHoldings)

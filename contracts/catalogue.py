@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from contracts.envelope import Instant
+from contracts.events.chat import Segment
 from contracts.ids import AgentName, AppId, ChatId, Seq, UserId, WorkflowName
 
 StartupMode = Literal["AgentDriven", "UserDriven", "BackendOnly"]
@@ -69,7 +70,7 @@ class WorkflowCard(BaseModel):
 
 
 class ChatSummary(BaseModel):
-    """One row of a user's chat list."""
+    """One row of a user's chat list; `origin` is the last event that a fork has of another chat."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -84,3 +85,4 @@ class ChatSummary(BaseModel):
     created_at: Instant
     updated_at: Instant
     last_seq: Seq
+    origin: Segment | None = None

@@ -17,8 +17,10 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatForked,
     ChatRewound,
     ChatStarted,
+    Segment,
     UserMessageReceived,
 )
 from contracts.events.chat_list import (
@@ -166,9 +168,13 @@ class ChatSnapshot:
     """The time of the last event."""
     last_seq: Seq
     user_id: UserId | None = None
-    """None until `chat.started`, which is the first event of every chat."""
+    """None until `chat.started`, which is the first event of every chat that is no fork."""
     cache_seed: int | None = None
     client_request_id: str | None = None
+    origin: Segment | None = None
+    """The chat that this one is a fork of, and the last of its events that it has."""
+    segments: tuple[Segment, ...] = ()
+    """The chats that hold the events before the fork's own; at most `contracts.forks.MAX_SEGMENTS`."""
     title: str = ""
     """What the user named the chat, else the first words of the user, in one line."""
     is_archived: bool = False
@@ -227,10 +233,13 @@ Snapshot = TypeVar("Snapshot", bound=ChatSnapshot)
 class SnapshotChanges(TypedDict, total=False):
     """The fields of a snapshot that an event changes, with their new values."""
 
+    chat_id: ChatId
     created_at: datetime
     last_updated_at: datetime
     last_seq: Seq
     user_id: UserId | None
+    origin: Segment
+    segments: tuple[Segment, ...]
     cache_seed: int | None
     client_request_id: str | None
     title: str
@@ -298,6 +307,8 @@ def changes(
         case ChatStarted(user_id=user, seed=seed, client_request_id=request):
             made |= {"created_at": time, "user_id": user, "cache_seed": seed}
             made["client_request_id"] = request
+        case ChatForked():
+            made |= _forked(event, envelope.chat_id, time)
         case UserMessageReceived(text=text):
             made["title"] = snapshot.title or title_of(text)
             if snapshot.resumable:
@@ -351,6 +362,22 @@ def changes(
         case _:
             pass
     return made
+
+
+def _forked(event: ChatForked, chat: ChatId, time: datetime) -> SnapshotChanges:
+    """The same chat as another one: what it has spent so far belongs to its origin."""
+    return {
+        "chat_id": chat,
+        "created_at": time,
+        "user_id": event.user_id,
+        "client_request_id": event.client_request_id,
+        "origin": Segment(chat_id=event.origin, last=event.seq),
+        "segments": tuple(event.segments),
+        "totals": NO_TOTALS,
+        "is_archived": False,
+        "deleted_at": None,
+        "erasable_at": None,
+    }
 
 
 def added_by(event: Event, prices: Prices = PRICES) -> ChatTotals:

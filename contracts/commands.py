@@ -5,7 +5,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from contracts.chat_list import MAX_GRACE_SECONDS, MAX_TITLE_CHARS
-from contracts.ids import AppId, ChatId, ChatKey, CommandId, QuestionId, Seq, UserId, WorkflowName
+from contracts.ids import (
+    AppId,
+    ChatId,
+    ChatKey,
+    CommandId,
+    QuestionId,
+    Seq,
+    UserId,
+    WorkflowName,
+)
 
 
 class _Command(BaseModel):
@@ -30,6 +39,19 @@ class StartChat(_Command):
     client_request_id: str | None = None
     message: str | None = None
     variables: dict[str, Any] = {}
+
+
+class ForkChat(_Command):
+    """Begin a chat that goes on from event `seq` of chat `origin` of the same app and user.
+
+    `message`, if given, is the first of the user in it.
+    """
+
+    name: Literal["fork_chat"] = "fork_chat"
+    origin: ChatId
+    seq: Seq = Field(ge=1)
+    client_request_id: str | None = None
+    message: str | None = None
 
 
 class SendMessage(_Command):
@@ -179,6 +201,7 @@ class ResumeChat(_Command):
 
 Command = (
     StartChat
+    | ForkChat
     | SendMessage
     | AnswerQuestion
     | AnswerUiTool

@@ -19,7 +19,7 @@ from contracts import codec, large_values
 from contracts.codec import Fact, Origin, UnknownEventTypeError, UnreadableMessageError
 from contracts.envelope import Envelope
 from contracts.events import Event
-from contracts.events.chat import ChatErased
+from contracts.events.chat import ChatErased, ChatForked
 from contracts.events.turn import ToolReturned
 from contracts.frozen import replace
 from contracts.ids import ChatKey, Seq
@@ -58,6 +58,11 @@ class StoredEvent:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "head", Head(self.envelope.seq, digest(self.data)))
+
+    @property
+    def before(self) -> Head:
+        """The event that this one says comes before it."""
+        return Head(Seq(self.envelope.seq - 1), self.envelope.previous or "")
 
     @property
     def size(self) -> int:
@@ -117,6 +122,17 @@ class Decision:
     def is_erasure(self) -> bool:
         """Whether it says that the events before it are erased."""
         return self.events[0].is_erasure
+
+    @property
+    def forked(self) -> ChatForked | None:
+        """The first event of a chat that is a fork: the log goes on from that of its origin."""
+        first = self.events[0].event
+        return first if isinstance(first, ChatForked) else None
+
+    @property
+    def before(self) -> Head:
+        """The event that the message says comes before it."""
+        return self.events[0].before
 
     @property
     def large(self) -> tuple[LargeValue, ...]:

@@ -1,5 +1,6 @@
 """Types of ids, and the only place where new ids are created."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, NewType
 from uuid import UUID, uuid4, uuid5
 
@@ -45,6 +46,7 @@ def delivery_of(runner: RunnerId) -> DeliveryId | None:
 
 
 _STARTS = UUID("6b8f0c1e-4b57-4f0c-9d54-1f8f2d6f5a11")
+_FORKS = UUID("0d1d3a52-7f6e-4d0b-8a77-2a9a4f0f6c3e")
 
 
 class ChatKey(NamedTuple):
@@ -75,5 +77,13 @@ def chat_id_of_start(
     app: AppId, workflow: WorkflowName, user: UserId, client_request_id: str
 ) -> ChatId:
     """The chat of a start request: equal requests give the same chat, also in parallel."""
-    parts = (app, workflow, user, client_request_id)
-    return ChatId(str(uuid5(_STARTS, "".join(f"{len(part)}:{part}" for part in parts))))
+    return _chat_of_request(_STARTS, (app, workflow, user, client_request_id))
+
+
+def chat_id_of_fork(key: ChatKey, user: UserId, client_request_id: str) -> ChatId:
+    """The chat of a request to fork a chat: equal requests give the same fork, also in parallel."""
+    return _chat_of_request(_FORKS, (key.app, key.chat, user, client_request_id))
+
+
+def _chat_of_request(kind: UUID, parts: Sequence[str]) -> ChatId:
+    return ChatId(str(uuid5(kind, "".join(f"{len(part)}:{part}" for part in parts))))

@@ -11,6 +11,7 @@ from contracts.chat_pages import ChatsRequested
 from contracts.chat_snapshot import ChatSnapshot, OpenQuestion
 from contracts.effects import CallEffect
 from contracts.envelope import Instant
+from contracts.events.chat import Segment
 from contracts.ids import (
     AgentName,
     AppId,
@@ -31,6 +32,8 @@ MAX_MESSAGES = 200
 MAX_EFFECTS = 100
 """Effects in one answer."""
 EFFECT_CURSOR_PATTERN = r"^[0-9]{1,14}\.[A-Za-z0-9_=-]{1,400}\.[A-Za-z0-9_=-]{1,400}\.[0-9]{1,10}$"
+MAX_FORKS = 200
+"""Forks in one answer."""
 MAX_INBOX = 200
 """Questions of an inbox in one answer."""
 INBOX_CURSOR_PATTERN = r"^[0-9]{1,14}\.=?[A-Za-z0-9_-]{1,80}$"
@@ -75,7 +78,8 @@ class MessagesRequested(LookupRequest):
     """A page of a chat's transcript, as its user `user_id` may see it.
 
     `cursor` is the `next` of the page before, none for the first page. `agents` are those whose
-    messages the user may see; empty: all. Texts that are hidden from users are left out.
+    messages the user may see; empty: all. Texts that are hidden from users are left out. Messages
+    after event `at` are left out, too.
     """
 
     app_id: AppId
@@ -84,6 +88,7 @@ class MessagesRequested(LookupRequest):
     cursor: str | None = Field(default=None, pattern=CURSOR_PATTERN)
     limit: int = Field(default=50, ge=1, le=MAX_MESSAGES)
     agents: list[AgentName] = []
+    at: Seq | None = None
 
     @property
     def key(self) -> ChatKey:
@@ -275,6 +280,46 @@ class EffectsFound(LookupAnswer):
     next: str | None = None
 
 
+class ForksRequested(LookupRequest):
+    """The forks that read events of a chat, forks of forks included; `cursor` is the `next` before."""
+
+    app_id: AppId
+    chat_id: ChatId
+    cursor: ChatId | None = None
+    limit: int = Field(default=50, ge=1, le=MAX_FORKS)
+
+    @property
+    def key(self) -> ChatKey:
+        return ChatKey(self.app_id, self.chat_id)
+
+    @property
+    def subject(self) -> str:
+        return subjects.forks_query(self.key, self.request_id)
+
+    @property
+    def answer_subject(self) -> str:
+        return subjects.query_answer(self.subject)
+
+
+class FoundFork(BaseModel):
+    """A fork, and the last event that it has of its `origin`, which may be a fork itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    chat_id: ChatId
+    origin: Segment
+    status: ChatStatus
+    title: str
+    created_at: Instant
+
+
+class ForksFound(LookupAnswer):
+    """`next` is the cursor of the next page, none at the end."""
+
+    forks: list[FoundFork] = []
+    next: ChatId | None = None
+
+
 Query = (
     MessagesRequested
     | WorkflowStatsRequested
@@ -283,6 +328,7 @@ Query = (
     | ChatEffectsRequested
     | AppEffectsRequested
     | ChatsRequested
+    | ForksRequested
 )
 """What is asked of persistence's own read models."""
 

@@ -230,6 +230,11 @@ def inbox(app: AppId) -> str:
     return f"mozaiks.inbox.{token(app, 'app_id')}"
 
 
+def forks_query(key: ChatKey, request: str) -> str:
+    """Subject of a request for the forks of a chat."""
+    return f"mozaiks.query.forks.{chat_tokens(key)}.{request}"
+
+
 def query_answer(query: str) -> str:
     """Subject of the answer to a query of persistence's read models."""
     return f"mozaiks.found.{query.removeprefix('mozaiks.query.')}"
@@ -312,6 +317,11 @@ def chat_of_question(question_id: str) -> ChatKey:
             return ChatKey(AppId(untoken(app)), ChatId(untoken(chat)))
         case _:
             raise InvalidSubjectError(question_id)
+
+
+def place_of_question(question_id: str) -> str:
+    """A question within its chat: equal for the same question of a chat and of a fork of it."""
+    return question_id.split(".", 2)[-1]
 
 
 def _asker(tool_call_id: str) -> str:

@@ -11,6 +11,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatForked,
     ChatRewound,
     ChatStarted,
     CommandGivenUp,
@@ -59,6 +60,7 @@ from contracts.events.turn import (
 
 Event = (
     ChatStarted
+    | ChatForked
     | UserMessageReceived
     | UserMessagesConsumed
     | UserMessageRefused

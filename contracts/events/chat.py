@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.envelope import Instant
 from contracts.events.body import EventBody
-from contracts.ids import AgentName, Seq, UserId
+from contracts.ids import AgentName, ChatId, Seq, UserId
 from contracts.open_questions import ArtifactReference, OpenQuestion
 from contracts.subjects import Category
 
@@ -31,6 +31,32 @@ class ChatStarted(EventBody):
     before_chat: list[str] = []
     after_chat: list[str] = []
     ends_on_failure: bool = Field(default=False, exclude_if=lambda ends: not ends)
+
+
+class Segment(BaseModel):
+    """The events of chat `chat_id` up to `last`, from the one after the segment before it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    chat_id: ChatId
+    last: Seq
+
+
+class ChatForked(EventBody):
+    """The first event of a chat that goes on from event `seq` of another one, `origin`.
+
+    The events up to `seq` stay where they are and belong to both: `segments` name the chats that hold
+    them, in order, each of the same app and user. This event is event `seq + 1`, and its `previous`
+    is the digest of event `seq`. `variables` are those that the runtime sets in every chat.
+    """
+
+    type: ClassVar[str] = "chat.forked"
+    user_id: UserId
+    origin: ChatId
+    seq: Seq
+    segments: list[Segment]
+    variables: dict[str, Any] = {}
+    client_request_id: str | None = None
 
 
 class ToolCodeChanged(EventBody):

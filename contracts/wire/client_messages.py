@@ -16,6 +16,7 @@ from contracts.chat_list import MAX_TITLE_CHARS
 from contracts.ids import WorkflowName
 from contracts.settable_variables import PAGE_PREFIX
 from contracts.trace_context import parse_traceparent
+from contracts.wire.json_values import MAX_SAFE_INTEGER
 
 MAX_VARIABLES = 100
 """Variables of one message."""
@@ -228,6 +229,29 @@ class DeleteChat(_Message):
     chat_id: str | None = Field(default=None, description="The chat of this socket.")
 
 
+class Fork(_Message):
+    """Begin a chat that goes on from an event of the chat of this socket, which stays as it is."""
+
+    type: Literal["chat.fork"]
+    chat_id: str | None = Field(default=None, description="The chat of this socket.")
+    seq: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        description="The last event that the new chat has of this one. Without it: the newest.",
+        examples=[12],
+    )
+    message: str | None = Field(
+        default=None, description="The first message of the user in the new chat."
+    )
+    client_request_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="Idempotency key: equal requests give one fork.",
+    )
+
+
 class SwitchChat(_Message):
     """Show another chat of the same user and app on this socket."""
 
@@ -313,6 +337,7 @@ ClientMessage = (
     | RenameChat
     | ArchiveChat
     | DeleteChat
+    | Fork
     | SwitchChat
     | EnterGeneralMode
     | StartGeneralChat

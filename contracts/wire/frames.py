@@ -193,6 +193,18 @@ class AnswerStoppedData(FrameData):
     by: Literal["stop", "message", "budget"]
 
 
+class ForkedData(FrameData):
+    """The chat is a fork: the events up to here are those of its origin."""
+
+    frame_type: ClassVar[str] = "chat.forked"
+
+    chat_id: ChatId
+    origin_chat_id: ChatId = Field(description="The chat that it is a fork of.")
+    origin_sequence: Seq = Field(
+        description="The `seq` of the last event that it has of its origin."
+    )
+
+
 class MessagesConsumedData(FrameData):
     """An agent reads messages that the user sent while an answer was running."""
 
@@ -728,6 +740,12 @@ class ChatMetaData(FrameData):
     chat_status: ChatStatus
     last_sequence: Seq
     created_at: Time
+    origin_chat_id: Omitted[ChatId] = Field(
+        default=None, description="The chat that it is a fork of, if it is one."
+    )
+    origin_sequence: Omitted[Seq] = Field(
+        default=None, description="The `seq` of the last event that it has of its origin."
+    )
 
 
 ChatMetaData.promoted = tuple(
@@ -835,6 +853,21 @@ class BlockedWorkflow(BaseModel):
     error_code: str
 
 
+class ForkStartedData(FrameData):
+    """Answer to `chat.fork`: the new chat."""
+
+    frame_type: ClassVar[str] = "chat.fork_started"
+
+    chat_id: ChatId = Field(description="Id of the new chat.")
+    workflow_name: WorkflowName
+    app_id: AppId
+    user_id: UserId
+    origin_chat_id: ChatId = Field(description="The chat that it is a fork of.")
+    origin_sequence: Seq = Field(
+        description="The `seq` of the last event that it has of its origin."
+    )
+
+
 class WorkflowStartedData(LaunchedWorkflow, FrameData):
     """Answer to `chat.start_workflow`."""
 
@@ -934,6 +967,7 @@ FRAMES: tuple[type[FrameData], ...] = (
     TurnLimitData,
     BudgetData,
     AnswerStoppedData,
+    ForkedData,
     MessagesConsumedData,
     MessageRefusedData,
     ChatRenamedData,
@@ -962,6 +996,7 @@ FRAMES: tuple[type[FrameData], ...] = (
     InputAcceptedData,
     ComponentAnswerAcceptedData,
     ContextSwitchedData,
+    ForkStartedData,
     WorkflowStartedData,
     WorkflowBlockedData,
     WorkflowBatchStartedData,

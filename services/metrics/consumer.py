@@ -105,7 +105,7 @@ class MetricsConsumer:
     async def _read(self, key: ChatKey, message: RawMessage) -> ChatMetrics | None:
         """A chat as of the message before this one, from the log."""
         chat = None
-        async for commit in self._gateway.events.read_to(key, message.position):
+        async for commit in self._gateway.events.read_own(key, message.position):
             if commit.place.position >= message.position:
                 break
             if commit.events:

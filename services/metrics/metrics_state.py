@@ -167,6 +167,8 @@ class MetricsState:
             return str(rejected)
         chat = self.chats.get(decision.key) or evicted
         known = EMPTY if chat is None else chat.head
+        if known == EMPTY and decision.forked is not None:
+            known = decision.before  # what came before is counted in other chats
         if not decision.follows(known):
             self.rejected += 1
             return event_log.why_it_does_not_follow(decision, known)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from contracts.envelope import Envelope
 from contracts.events import Event
-from contracts.events.chat import ChatFailed, ChatStarted, CommandGivenUp
+from contracts.events.chat import ChatFailed, ChatForked, ChatStarted, CommandGivenUp
 from contracts.events.human import HumanAsked, UiToolRequested
 from contracts.events.run import RunClaimed
 from contracts.events.turn import (
@@ -93,7 +93,7 @@ def samples_of(
     `dispatched_at` is when the call was dispatched whose result the event is; None where unknown.
     """
     match event:
-        case ChatStarted():
+        case ChatStarted() | ChatForked():
             yield Sample(CHATS_STARTED, tenant)
         case SpeakerSelected(agent=agent):
             yield Sample(SPEAKERS, (*tenant, agent))

@@ -11,7 +11,7 @@ from contracts.event_log import Decision, RejectedMessageError
 from contracts.ids import AppId, ChatKey, StreamSeq
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
-from services.chassis.jetstream.event_log import START, Commit, Place
+from services.chassis.jetstream.event_log import START, Commit, OriginLostError, Place
 from services.chassis.nats.unavailable import ServerUnavailableError
 from services.persistence.domain.projection import advance, inbox_change, summary_of
 from services.persistence.maintenance.sources import archived
@@ -157,19 +157,30 @@ class Projector:
         own = {one.position for one in sent}
         not_events = 0
         page: list[ArchivedEvent] = []
-        async for commit in self._read_to(key, sent[-1].position, after=place):
-            not_events += not commit.events and commit.place.position in own
-            page += archived(commit)
-            if len(page) >= PAGE:
-                session = await self._advance(session, page)
-                page = []
+        try:
+            async for commit in self._read_to(key, sent[-1].position, after=place):
+                not_events += not commit.events and commit.place.position in own
+                events = archived(commit)
+                if events and events[0].envelope.key != key:  # stored with the origin of this fork
+                    update = advance(session, events)
+                    session = session if update is None else update.session
+                    continue
+                page += events
+                if len(page) >= PAGE:
+                    session = await self._advance(session, page)
+                    page = []
+        except OriginLostError:  # the archive may have the events of the origin
+            return await self._rebuilt(key)
         if not_events:
             self._rejected(not_events)
             if known is not None and await self._contradicts(known, sent[-1].position):
-                self._recent.discard(key)
-                await self._rebuild(key)
-                return (await self._store.sessions([key])).get(key), []
+                return await self._rebuilt(key)
         return session, page
+
+    async def _rebuilt(self, key: ChatKey) -> tuple[Session | None, list[ArchivedEvent]]:
+        self._recent.discard(key)
+        await self._rebuild(key)
+        return (await self._store.sessions([key])).get(key), []
 
     async def _contradicts(self, session: Session, goal: StreamSeq) -> bool:
         """Whether the log, up to a position that it has, has another event in the session's place.

@@ -1,7 +1,7 @@
 """Answers queries of the read models: transcripts, snapshots of chats, statistics of workflows."""
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -19,6 +19,9 @@ from contracts.lookups import (
     AppEffectsRequested,
     ChatEffectsRequested,
     EffectsFound,
+    ForksFound,
+    ForksRequested,
+    FoundFork,
     InboxCursor,
     InboxFound,
     InboxQuestion,
@@ -42,6 +45,7 @@ from services.persistence.domain.effect_page import cursor_of, place_of, turns_b
 from services.persistence.domain.transcript_page import PageLimits, counting, cut_page, read_window
 from services.persistence.store.interface import (
     EffectStart,
+    Message,
     Session,
     Store,
     StoreUnavailableError,
@@ -108,6 +112,8 @@ class QueryResponder:
                 return await self._app_effects(query)
             case ChatsRequested():
                 return await list_chats(self._store, query)
+            case ForksRequested():
+                return await self._forks(query)
             case _:
                 assert_never(query)
 
@@ -118,13 +124,45 @@ class QueryResponder:
         first = MessageCursor(seq=Seq(1))
         cursor = first if query.cursor is None else MessageCursor.parse(query.cursor)
         limits = PageLimits(query.limit, min(MAX_PAGE_BYTES, self._max_payload() // 2))
-        source = counting(self._store.messages_from(query.key, cursor.seq), session.dropped)
+        end = session.last_seq if query.at is None else query.at
+        dropped = [one for one in session.dropped if one.before <= end]
+        source = counting(self._transcript(session, cursor.seq, end), dropped)
         page = cut_page(await read_window(source, limits), cursor, limits, query.agents)
         return MessagesFound(
             request_id=query.request_id,
             messages=list(page.messages),
             next=None if page.next is None else str(page.next),
             last_seq=session.last_seq,
+        )
+
+    async def _transcript(self, session: Session, first: Seq, end: Seq) -> AsyncIterator[Message]:
+        """The messages of a chat from event `first` to `end`; of a fork those of its origin, too.
+
+        They end before a chat whose origin is not known up to there yet.
+        """
+        chats = [ChatKey(session.app_id, part.chat_id) for part in session.segments]
+        known = await self._store.sessions(chats)
+        for origin, part in zip(chats, session.segments, strict=True):
+            if first <= part.last:
+                async for message in self._store.messages_from(origin, first):
+                    if message.seq > min(part.last, end):
+                        break
+                    yield message
+                if origin not in known or known[origin].last_seq < part.last:
+                    return
+                first = Seq(part.last + 1)
+        async for message in self._store.messages_from(session.key, first):
+            if message.seq > end:
+                break
+            yield message
+
+    async def _forks(self, query: ForksRequested) -> ForksFound:
+        found = await self._store.forks_of(query.key, query.cursor, query.limit + 1)
+        page = found[: query.limit]
+        return ForksFound(
+            request_id=query.request_id,
+            forks=[fork for one in page if (fork := _fork_of(one)) is not None],
+            next=page[-1].chat_id if len(found) > len(page) else None,
         )
 
     async def _chat_effects(self, query: ChatEffectsRequested) -> EffectsFound:
@@ -238,6 +276,18 @@ def _questions_of(chat: Session, recipients: Collection[str] | None) -> list[Inb
     ]
 
 
+def _fork_of(session: Session) -> FoundFork | None:
+    if session.origin is None:
+        return None
+    return FoundFork(
+        chat_id=session.chat_id,
+        origin=session.origin,
+        status=session.status,
+        title=session.title,
+        created_at=session.created_at,
+    )
+
+
 _KINDS: dict[str, type[Query]] = {
     "messages": MessagesRequested,
     "stats": WorkflowStatsRequested,
@@ -246,6 +296,7 @@ _KINDS: dict[str, type[Query]] = {
     "effects": ChatEffectsRequested,
     "app_effects": AppEffectsRequested,
     "chats": ChatsRequested,
+    "forks": ForksRequested,
 }
 
 

@@ -15,6 +15,7 @@ from services.transport.chats.app_capacity import AppCapacity
 from services.transport.chats.attachments import AttachmentStore, UploadLimiter
 from services.transport.chats.catalogue import WorkflowCatalogue
 from services.transport.chats.chat_list import ChatListService
+from services.transport.chats.forks import ChatForks
 from services.transport.chats.general import GeneralChats
 from services.transport.chats.read_models import ReadModels
 from services.transport.chats.service import ChatService
@@ -92,6 +93,10 @@ class RequestContext:
     @property
     def chat_list(self) -> ChatListService:
         return ChatListService(self.chats, self.services.settings.deleted_chat_grace_days)
+
+    @property
+    def forks(self) -> ChatForks:
+        return ChatForks(self.services.gateway, self.chats)
 
     @property
     def general_chats(self) -> GeneralChats:

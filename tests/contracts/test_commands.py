@@ -27,6 +27,7 @@ ORDERS: dict[str, dict[str, Any]] = {
         "message": "Hello",
         "variables": {"language": None},
     },
+    "fork_chat": {"origin": "c 0", "seq": 3, "client_request_id": "click-2", "message": "Else."},
     "send_message": {"text": "More."},
     "answer_question": {"question_id": "q", "text": ""},
     "answer_ui_tool": {"question_id": "q", "response": {"approved": True}},

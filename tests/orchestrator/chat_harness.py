@@ -124,7 +124,7 @@ async def whole_history(gateway: JetStreamGateway, key: ChatKey) -> list[Fact]:
         fact
         async for commit in gateway.events.read(key)
         for stored in commit.events
-        if (fact := (await gateway.values.whole(key, stored)).fact) is not None
+        if (fact := (await gateway.values.whole(stored)).fact) is not None
     ]
 
 

@@ -49,6 +49,7 @@ IGNORED = {
     *("tool_activity", "event", "turn_limit", "budget", "question_escalated"),
     *("answer_stopped", "messages_consumed", "message_refused"),
     *("rewound", "rewind_refused"),
+    *("forked", "fork_started"),
     *("renamed", "archived", "deleted", "undeleted"),
 }
 META = ("cache_seed", "chat_exists", "last_artifact")

@@ -15,6 +15,8 @@ from nats.aio.msg import Msg
 from contracts import event_log, subjects
 from contracts.codec import Fact
 from contracts.event_log import EMPTY, Decision, Head, RejectedMessageError, StoredEvent
+from contracts.events.chat import ChatForked
+from contracts.forks import holder
 from contracts.ids import AppId, ChatKey, Seq, StreamSeq
 from contracts.subjects import InvalidSubjectError
 from services.chassis.jetstream.direct_get import (
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 OUTAGE_SECONDS = 30.0
 """How long an append is repeated while NATS is unavailable."""
 RETRY_SECONDS = 0.2
+_FORKED = f'"type":"{ChatForked.type}"'.encode()
+"""In the first event of a fork, and hardly in any other: what has it is decoded."""
 SLACK = 32
 """Events before a cursor that are read rather than searched on."""
 
@@ -58,6 +62,14 @@ class PlaceLostError(Exception):
         super().__init__(
             f"the log of {key.app}/{key.chat} does not continue at stream position {position}"
         )
+
+
+class OriginLostError(NatsUnavailableError):
+    """The log does not have all events of another chat that a fork goes on from."""
+
+    def __init__(self, origin: ChatKey, last: Seq) -> None:
+        super().__init__(f"the log of {origin.app}/{origin.chat} does not reach event {last}")
+        self.origin = origin
 
 
 class Place(NamedTuple):
@@ -113,7 +125,11 @@ def evaluate(place: Place, message: RawMessage) -> Commit:
 
 
 class EventLog:
-    """The event logs of chats, over one connection."""
+    """The event logs of chats, over one connection.
+
+    The log of a fork begins with the events of its origin, up to the one at which it was forked. They
+    are read where they are, and come at the position before that of the fork's own first message.
+    """
 
     def __init__(
         self, nc: Client, storage: StorageHealth, metrics: ProcessMetrics | None = None
@@ -238,14 +254,88 @@ class EventLog:
         async for commit in self._pages(key, after, goal):
             yield commit
 
+    async def read_own(self, key: ChatKey, goal: StreamSeq | None = None) -> AsyncIterator[Commit]:
+        """As `read` or `read_to`, from a chat's first own message on: of a fork without its origin's.
+
+        That a fork follows its origin is not checked. Raises NatsUnavailableError.
+        """
+        if goal is None:
+            goal = await self.last_position(key)
+        first = await self._reader.next(subjects.EVENTS, subjects.events_of(key), StreamSeq(1))
+        fork = None if first is None else _decoded(first)
+        after = START
+        if first is not None and fork is not None and fork.forked is not None:
+            after = Place(StreamSeq(first.position - 1), fork.before)
+        if goal > after.position:
+            async for commit in self._pages(key, after, goal):
+                yield commit
+
     async def _pages(self, key: ChatKey, after: Place, goal: StreamSeq) -> AsyncIterator[Commit]:
         subject = subjects.events_of(key)
         async for message in self._reader.pages(
             subjects.EVENTS, subject, after.position, goal=goal
         ):
+            if (forked := _fork_after(after, message)) is not None:
+                async for commit in self._inherited(key, forked, after.head, message.position):
+                    after = commit.place
+                    yield commit
             commit = evaluate_and_log(after, message)
             after = commit.place
             yield commit
+
+    async def _inherited(
+        self, key: ChatKey, fork: Decision, known: Head, position: StreamSeq
+    ) -> AsyncGenerator[Commit, None]:
+        """The events of the chats before a fork after the `known` one, up to its own first event.
+
+        `position` is that of the fork's first message. Raises OriginLostError, NatsUnavailableError.
+        """
+        begun = Seq(0)
+        for part in [] if fork.forked is None else fork.forked.segments:
+            if part.last > known.seq:
+                origin = ChatKey(key.app, part.chat_id)
+                start = StreamSeq(0)
+                if known.seq > begun:
+                    start = await self._position_after(origin, known.seq)
+                async for commit in self._part_of(origin, Place(start, known), part.last):
+                    known = commit.place.head
+                    yield Commit(Place(StreamSeq(position - 1), known), commit.events)
+                if known.seq < part.last:
+                    raise OriginLostError(origin, part.last)
+            begun = part.last
+        if known != fork.before:
+            raise OriginLostError(key, fork.before.seq)
+
+    async def _part_of(
+        self, origin: ChatKey, after: Place, last: Seq
+    ) -> AsyncGenerator[Commit, None]:
+        """A chat's own messages after a place, up to event `last`."""
+        subject, before = subjects.events_of(origin), after.head.seq
+        newest = await self._reader.last(subjects.EVENTS, subject)
+        if newest is None:
+            return
+        async for message in self._reader.pages(
+            subjects.EVENTS, subject, after.position, goal=newest.position
+        ):
+            commit = evaluate(after, message)
+            if commit.events and commit.events[0].is_erasure:
+                return
+            after = commit.place
+            if commit.events and after.head.seq > before:
+                yield _up_to(commit, last)
+            if after.head.seq >= last:
+                return
+
+    async def _position_after(self, key: ChatKey, seq: Seq) -> StreamSeq:
+        """The position of a chat's own message that ends with event `seq`, or of one before it."""
+        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        found = None if newest is None else _decoded(newest)
+        if newest is None or found is None:
+            return StreamSeq(0)
+        if found.head.seq == seq:
+            return newest.position
+        place = await self._bisect(key, seq, Place(newest.position, found.head))
+        return StreamSeq(0) if place is None else place.position
 
     async def read_from(
         self, key: ChatKey, seq: Seq, *, known: Place, near: StreamSeq | None = None
@@ -271,6 +361,7 @@ class EventLog:
             after = START
         if 0 < seq < known.head.seq:
             proven = await self._proven(key, await self._bisect(key, seq, known), known)
+            proven = proven or await self._inherited_from(key, seq)
         for commit in proven:
             after = commit.place
             yield commit
@@ -334,6 +425,69 @@ class EventLog:
                 return []
         return []
 
+    async def _inherited_from(self, key: ChatKey, seq: Seq) -> list[Commit]:
+        """A fork's messages from the one after event `seq` of its origins on, up to its own first one.
+
+        Empty where the chat is no fork, has event `seq` itself, or where only the whole log can tell,
+        as for `_proven`. One without events is the place before its own first message.
+        """
+        raw = await self._reader.next(subjects.EVENTS, subjects.events_of(key), StreamSeq(1))
+        fork = None if raw is None else _decoded(raw)
+        if raw is None or fork is None or fork.forked is None or seq > fork.before.seq:
+            return []
+        if seq == fork.before.seq:
+            return [Commit(Place(StreamSeq(raw.position - 1), fork.before), ())]
+        known = await self._head_near(ChatKey(key.app, holder(key.chat, fork.forked, seq)), seq)
+        found: list[Commit] = []
+        if known is None or fork.before.seq - known.seq > PAGE:
+            return found
+        try:
+            async with aclosing(self._inherited(key, fork, known, raw.position)) as commits:
+                found = [commit async for commit in commits]
+        except OriginLostError:  # an invalid message was taken for the one before
+            return []
+        return found
+
+    async def _head_near(self, key: ChatKey, seq: Seq) -> Head | None:
+        """Event `seq` of a chat's own log, or one of the SLACK before it; None where it is not found."""
+        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        found = None if newest is None else _decoded(newest)
+        if newest is None or found is None:
+            return None
+        if found.first.seq <= seq <= found.head.seq:
+            return found.before if seq < found.head.seq else found.head
+        place = await self._bisect(key, seq, Place(newest.position, found.head))
+        return None if place is None else place.head
+
+    async def message_at(self, key: ChatKey, seq: Seq) -> Decision | None:
+        """The message of a chat's own log that holds event `seq`; None where there is none.
+
+        It takes a few small reads, whatever the length of the chat, and does not read the chain up to
+        it: whoever relies on it names its digest. Raises NatsUnavailableError.
+        """
+        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        found = None if newest is None else _decoded(newest)
+        if newest is None or found is None or seq > found.head.seq:
+            return None
+        if found.first.seq <= seq:
+            return found
+        place = await self._bisect(key, seq, Place(newest.position, found.head))
+        if place is None:
+            return None
+        async for message in self._reader.pages(
+            subjects.EVENTS,
+            subjects.events_of(key),
+            StreamSeq(max(place.position - 1, 0)),
+            goal=newest.position,
+            size=SLACK,
+        ):
+            found = _decoded(message)
+            if found is not None and found.first.seq <= seq <= found.head.seq:
+                return found
+            if found is not None and found.first.seq > seq:
+                return None
+        return None
+
     async def _bisect(self, key: ChatKey, seq: Seq, known: Place) -> Place | None:
         """The place after a message that holds event `seq`, or one of the SLACK events before it; the
         place before the message where it holds later events, too.
@@ -360,6 +514,8 @@ class EventLog:
             if found is None:
                 return None
             if found.first.seq > seq:
+                if found.forked is not None:
+                    return None  # the event is one of its origin
                 high, high_seq = middle, found.first.seq
             elif found.head.seq < seq - SLACK:
                 low, low_seq = int(raw.position) + 1, found.head.seq
@@ -381,17 +537,18 @@ class EventLog:
                 yield key
 
     async def first(self, key: ChatKey) -> Commit | None:
-        """The first valid message of a chat; None where there is no such chat. Raises
-        NatsUnavailableError.
+        """The first valid message of a chat, of a fork its own first one; None where there is no such
+        chat. Raises NatsUnavailableError.
         """
         subject = subjects.events_of(key)
         raw = await self._reader.next(subjects.EVENTS, subject, StreamSeq(1))
         if raw is None:
             return None
-        if (commit := evaluate(START, raw)).events:
-            return commit
+        found = _decoded(raw)
+        if found is not None and (found.forked is not None or found.follows(EMPTY)):
+            return Commit(Place(raw.position, found.head), found.events)
         async for commit in self.read(key):  # invalid messages come before it
-            if commit.events:
+            if commit.events and commit.events[0].envelope.key == key:
                 return commit
         return None
 
@@ -419,6 +576,24 @@ def _decoded(raw: RawMessage) -> Decision | None:
         return event_log.read(raw.subject, raw.data)
     except RejectedMessageError:
         return None
+
+
+def _fork_after(place: Place, raw: RawMessage) -> Decision | None:
+    """The first message of a fork, if a reader at `place` has not read all events before it."""
+    is_before = place.head == EMPTY or place.position == raw.position - 1
+    if not is_before or _FORKED not in raw.data[: raw.data.find(b"\n") + 1 or None]:
+        return None
+    found = _decoded(raw)
+    is_fork = found is not None and found.forked is not None
+    return found if is_fork and found is not None and place.head != found.before else None
+
+
+def _up_to(commit: Commit, last: Seq) -> Commit:
+    """The message without the events after `last`."""
+    if commit.place.head.seq <= last:
+        return commit
+    events = tuple(one for one in commit.events if one.envelope.seq <= last)
+    return Commit(Place(commit.place.position, events[-1].head), events)
 
 
 def _ends(raw: RawMessage, head: Head) -> bool:

@@ -63,15 +63,17 @@ class ValueStore:
         for value in values:
             await self._put(subjects.value_key(key, value.reference.digest), value)
 
-    async def whole(self, key: ChatKey, stored: StoredEvent) -> StoredEvent:
+    async def whole(self, stored: StoredEvent) -> StoredEvent:
         """The event with its whole values; the same where it has all of them in itself.
+
+        They are those of the chat that the event names: a fork has events of others.
 
         Raises ValueLostError, NatsUnavailableError.
         """
         references = stored.envelope.values
         if not references:
             return stored
-        found = {one.digest: await self.get(key, one.digest) for one in references}
+        found = {one.digest: await self.get(stored.envelope.key, one.digest) for one in references}
         try:
             return stored.with_values(found)
         except (LookupError, ValueError) as unfit:

@@ -68,7 +68,7 @@ async def _whole_facts(gateway: JetStreamGateway, key: ChatKey) -> list[Fact]:
         fact
         async for commit in gateway.events.read(key)
         for stored in commit.events
-        if (fact := (await gateway.values.whole(key, stored)).fact) is not None
+        if (fact := (await gateway.values.whole(stored)).fact) is not None
     ]
     if not facts:
         raise NothingToShowError(f"there is no chat {key.chat} of app {key.app}")

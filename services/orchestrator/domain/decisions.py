@@ -1,6 +1,6 @@
 """Decide which events a command or the outcome of a turn appends to a chat."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contracts.cache_seed import cache_seed
@@ -13,6 +13,7 @@ from contracts.commands import (
     EditMessage,
     EscalateQuestion,
     ExpireQuestion,
+    ForkChat,
     ResumeChat,
     RetryAnswer,
     RewindChat,
@@ -24,7 +25,9 @@ from contracts.commands import (
 from contracts.events import Event
 from contracts.events.chat import (
     AttachmentUploaded,
+    ChatForked,
     ChatStarted,
+    Segment,
     ToolCodeChanged,
     UserMessageReceived,
     UserMessageRefused,
@@ -34,6 +37,7 @@ from contracts.events.turn import (
     TurnCompleted,
     VariablesChanged,
 )
+from contracts.ids import Seq
 from contracts.reserved_variables import is_reserved
 from contracts.settable_variables import why_not_settable
 from services.orchestrator.domain.chat_failures import fail
@@ -111,8 +115,10 @@ def _caused_by(command: Command, state: ChatState, workflow: Workflow | None) ->
     match command:
         case StartChat():
             return start_chat(command, workflow)
-        case SendMessage():
-            return _message_sent(command, state, workflow)
+        case SendMessage(text=str(text)) | ForkChat(message=str(text)):
+            return _message_sent(command, text, state, workflow)
+        case ForkChat():
+            return []  # `fork_chat` has begun the chat
         case AnswerQuestion():
             return answer(command, state)
         case AnswerUiTool():
@@ -136,12 +142,26 @@ def _caused_by(command: Command, state: ChatState, workflow: Workflow | None) ->
             return cancel(command, state, reason)
 
 
-def _message_sent(command: SendMessage, state: ChatState, workflow: Workflow | None) -> list[Event]:
+def fork_chat(command: ForkChat, at: Seq, segments: Sequence[Segment]) -> ChatForked:
+    """The first event of a fork at event `at` of its origin, which these segments lead to."""
+    return ChatForked(
+        user_id=command.user_id,
+        origin=command.origin,
+        seq=at,
+        segments=list(segments),
+        variables={"chat_id": command.chat_id},
+        client_request_id=command.client_request_id,
+    )
+
+
+def _message_sent(
+    command: SendMessage | ForkChat, text: str, state: ChatState, workflow: Workflow | None
+) -> list[Event]:
     """The message; while an answer is running, what the workflow's policy makes of it.
 
     A message that follows a stop is the next one in any case, also while the turn has not ended.
     """
-    user, text, turn = command.user_id, command.text, state.running_turn
+    user, turn = command.user_id, state.running_turn
     if turn is None:
         return [UserMessageReceived(user_id=user, text=text)]
     policy = "queue" if workflow is None or turn.stop is not None else workflow.while_running

@@ -7,6 +7,7 @@ from contracts.commands import (
     Command,
     EscalateQuestion,
     ExpireQuestion,
+    ForkChat,
     ResumeChat,
     StartChat,
 )
@@ -88,6 +89,8 @@ def give_up(command: Command, state: ChatState, delivery: DeliveryId) -> list[Ev
             ]
         case StartChat() | ResumeChat() | ExpireQuestion() | EscalateQuestion():
             return []
+        case ForkChat() if not state.started:
+            return []
         case _ if state.has_ended or _is_applied(command, state):
             return []
         case _:
@@ -101,7 +104,7 @@ def reason_to_retry(command: Command, state: ChatState) -> str | None:
     replica that is behind.
     """
     match command:
-        case StartChat() | ResumeChat() | ExpireQuestion() | EscalateQuestion():
+        case StartChat() | ForkChat() | ResumeChat() | ExpireQuestion() | EscalateQuestion():
             return None
         case AnswerQuestion(question_id=question) | AnswerUiTool(question_id=question):
             if state.ended or question in state.asked_questions:

@@ -1,7 +1,7 @@
 """The state of one chat, folded from its events."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatForked,
     ChatRewound,
     ChatStarted,
     CommandGivenUp,
@@ -356,7 +357,8 @@ def lifecycle_call(occasion: LifecycleOccasion, number: int, state: ChatState) -
 
 def _ownership_after(before: ChatState, fact: Fact) -> tuple[Owner | None, RunnerId | None]:
     """Who runs the pending chat: who turned it from quiet to pending, or who claimed it."""
-    envelope, owner = fact.envelope, before.owner
+    envelope = fact.envelope
+    owner = None if isinstance(fact.event, ChatForked) else before.owner  # that of the origin
     if owner is not None and envelope.runner == before.runner:
         return owner, before.runner
     delivery = delivery_of(envelope.runner or RunnerId("")) or _NO_DELIVERY
@@ -456,6 +458,8 @@ def apply(state: ChatState, event: Event, *, cause: str) -> ChatState:
                 after_chat=tuple(event.after_chat),
                 ends_on_failure=event.ends_on_failure,
             )
+        case ChatForked():
+            return _forked(state, event)
         case ToolCodeChanged(now=now):
             return replace(state, tools_version=now)
         case AttachmentUploaded():
@@ -573,6 +577,40 @@ def _change_list(state: ChatState, event: ListEvent, cause: str) -> ChatState:
             return replace(changed, is_archived=isinstance(event, ChatArchived))
         case ChatDeleted() | ChatUndeleted():
             return replace(changed, is_deleted=isinstance(event, ChatDeleted))
+
+
+def _forked(state: ChatState, event: ChatForked) -> ChatState:
+    """The same state in another chat, which counts the attempts of calls that are open from 1 again."""
+    turn = state.open_turn
+    if turn is not None:
+        doubted = {
+            one.tool_call_id for one in turn.questions if isinstance(one, HumanAsked) and one.doubt
+        }
+        settled = doubted.union(turn.tool_results)
+        turn = replace(turn, dispatches=_not_attempted(turn.dispatches, settled))
+    return replace(
+        state,
+        variables={**state.variables, **event.variables},
+        open_turn=turn,
+        lifecycle_dispatches=_not_attempted(state.lifecycle_dispatches, state.lifecycle_results),
+        is_archived=False,
+        is_deleted=False,
+        points=tuple(_point_of_fork(point, event) for point in state.points),
+    )
+
+
+def _point_of_fork(point: RestorePoint, event: ChatForked) -> RestorePoint:
+    variables = {**point.state.variables, **event.variables}
+    return replace(point, state=replace(point.state, variables=variables))
+
+
+def _not_attempted(
+    dispatches: Mapping[str, ToolDispatched], settled: Collection[str]
+) -> Mapping[str, ToolDispatched]:
+    return {
+        call: one if call in settled else one.model_copy(update={"attempt": 0})
+        for call, one in dispatches.items()
+    }
 
 
 def close_selection(state: ChatState) -> ChatState:

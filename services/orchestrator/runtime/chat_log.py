@@ -12,14 +12,16 @@ from nats.aio.msg import Msg
 
 from contracts import event_log, subjects
 from contracts.codec import Origin
-from contracts.event_log import Decision, RejectedMessageError, StoredEvent
+from contracts.event_log import Decision, Head, RejectedMessageError, StoredEvent
 from contracts.events import Event
+from contracts.events.chat import ChatForked
 from contracts.events.turn import RUNTIME
 from contracts.ids import (
     ChatKey,
     CommandId,
     DeliveryId,
     RunnerId,
+    Seq,
     StreamSeq,
     WorkflowName,
     delivery_of,
@@ -28,12 +30,14 @@ from contracts.large_values import INLINE_BYTES, MAX_BYTES, LargeValue
 from services.chassis.jetstream.direct_get import position_of
 from services.chassis.jetstream.errors import MessageTooLargeError, NatsUnavailableError
 from services.chassis.jetstream.event_log import (
+    START,
     Commit,
     Place,
     PlaceLostError,
     PositionConflictError,
     decision_of,
 )
+from services.chassis.jetstream.forks import LocatedFork, locate_fork
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.value_store import ValueLostError
 from services.chassis.nats.direct_subscription import DirectSubscription
@@ -200,6 +204,40 @@ class ChatLog:
                     log.log(_LEVELS[line.level], line.message, extra=line.fields)
                 return True
 
+    async def locate_fork(self, origin: ChatKey, seq: Seq) -> LocatedFork | None:
+        """Where a fork of another chat begins. See `services.chassis.jetstream.forks`."""
+        return await locate_fork(self._gateway.events, origin, seq)
+
+    async def begin(
+        self,
+        event: ChatForked,
+        head: Head,
+        *,
+        workflow: WorkflowName,
+        actor: str,
+        trace: str | None,
+    ) -> bool:
+        """Append the first event of a fork, after event `head` of its origin; False if it is there.
+
+        Nothing is read: the state stays what it was. Raises what `append` raises.
+        """
+        origin = Origin(
+            key=self.key,
+            workflow=workflow,
+            time=self._clock(),
+            cause=self._command,
+            actor=actor,
+            runner=self.delivery.runner,
+            trace=trace,
+        )
+        async with self._exclusive():
+            try:
+                decision = event_log.seal([event], head, [origin])
+                await self._gateway.events.append(decision, after=START.position)
+            except PositionConflictError:
+                return False
+            return True
+
     async def store(self, values: Sequence[LargeValue]) -> None:
         """Store large values of the chat. Raises MessageTooLargeError, NatsUnavailableError."""
         size = sum(value.reference.size for value in values)
@@ -350,7 +388,7 @@ class ChatLog:
         events: list[StoredEvent] = []
         for one in commit.events:
             try:
-                events.append(await self._gateway.values.whole(self.key, one))
+                events.append(await self._gateway.values.whole(one))
             except ValueLostError as lost:
                 log.exception("a value of a chat is lost")
                 self.lost_value = str(lost)
@@ -401,6 +439,7 @@ def _actor(event: Event, origin: Origin) -> str:
 
 _USER_EVENTS = {
     "chat.started",
+    "chat.forked",
     "chat.user_message_received",
     "chat.cancelled",
     "chat.renamed",

@@ -6,14 +6,24 @@ from pydantic import ValidationError
 
 from contracts import subjects
 from contracts.codec import describe
-from contracts.commands import COMMAND, Command, EscalateQuestion, ResumeChat, StartChat
+from contracts.commands import (
+    COMMAND,
+    Command,
+    EscalateQuestion,
+    ForkChat,
+    ResumeChat,
+    StartChat,
+)
+from contracts.forks import ForkPositionError
+from contracts.ids import ChatKey
 from contracts.subjects import InvalidIdError
 from contracts.trace_context import parse_traceparent
 from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
 from services.chassis.consumers.queue_consumer import Delivery
+from services.chassis.jetstream.forks import LocatedFork
 from services.chassis.logs.context import log_context, trace_id, user_hash
 from services.chassis.tracing.messages import processing
-from services.orchestrator.domain.decisions import decide
+from services.orchestrator.domain.decisions import decide, fork_chat
 from services.orchestrator.domain.run_ownership import (
     FencedError,
     give_up,
@@ -66,6 +76,8 @@ class CommandHandler:
         A first delivery is tried on the state that this process knows, which the log rejects if it
         is an old one. That there is nothing to append is only known once the log was read.
         """
+        if isinstance(command, ForkChat):
+            return await self._fork(command, chat, delivery)
         if delivery.attempt > 1 or not (chat.is_cached or isinstance(command, StartChat)):
             await chat.refresh()
         appended = await self._try(command, chat)
@@ -73,6 +85,39 @@ class CommandHandler:
             await chat.refresh()
             appended = await self._try(command, chat)
         return appended
+
+    async def _fork(self, command: ForkChat, chat: ChatLog, delivery: Delivery) -> bool:
+        """Begin a fork, with the user's first message in it, if any; whether anything was appended.
+
+        The history is only read where there is something to run. Raises UnprocessableMessageError
+        where there is no such origin or event, or no fork can begin there.
+        """
+        if delivery.attempt > 1:
+            await chat.refresh()
+        begun = False
+        if not chat.state.started:
+            found = await self._located(command, chat)
+            point = found.point
+            begun = await chat.begin(
+                fork_chat(command, point.head.seq, found.segments),
+                point.head,
+                workflow=point.workflow,
+                actor=f"user:{command.user_id}",
+                trace=command.trace,
+            )
+            if begun and point.waits_for_user and command.message is None:
+                return True
+            await chat.refresh()
+        return await self._try(command, chat) or begun
+
+    async def _located(self, command: ForkChat, chat: ChatLog) -> LocatedFork:
+        try:
+            found = await chat.locate_fork(ChatKey(command.app_id, command.origin), command.seq)
+        except ForkPositionError as impossible:
+            raise UnprocessableMessageError(f"seq: {impossible}") from impossible
+        if found is None or found.user != command.user_id:
+            raise UnprocessableMessageError("origin: no such chat of this user, or no such event")
+        return found
 
     async def _try(self, command: Command, chat: ChatLog) -> bool:
         requested = command.workflow_name if isinstance(command, StartChat) else None

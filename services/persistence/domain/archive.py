@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from contracts.codec import UnreadableMessageError
-from contracts.event_log import EMPTY, Decision, Head, read_event
+from contracts.event_log import EMPTY, Decision, Head, StoredEvent, read_event
+from contracts.events.chat import ChatForked
 from contracts.ids import ChatKey
 from contracts.subjects import branch
 from services.persistence.store.interface import ArchivedEvent, ArchiveRecord
@@ -29,12 +30,13 @@ def read_chain(key: ChatKey, records: Iterable[ArchiveRecord]) -> Chain:
     Of a chat that is erased, the one that erases it.
     """
     events: list[ArchivedEvent] = []
-    head = EMPTY
+    head: Head | None = None
     for record in _from_erasure(list(records)):
         try:
             one = ArchivedEvent(read_event(record.data), record.position)
         except UnreadableMessageError as unreadable:
             return Chain(tuple(events), f"event {record.seq}: {unreadable}")
+        head = _start(one.stored) if head is None else head
         if (damage := _damage(key, head, record, one)) is not None:
             return Chain(tuple(events), damage)
         events.append(one)
@@ -49,6 +51,11 @@ def _from_erasure(records: Sequence[ArchiveRecord]) -> Sequence[ArchiveRecord]:
     except UnreadableMessageError:
         return records
     return records[-1:] if erases else records
+
+
+def _start(first: StoredEvent) -> Head:
+    """The event before a chat's first one: of a fork the one at which it was forked."""
+    return first.before if isinstance(first.event, ChatForked) else EMPTY
 
 
 def _damage(key: ChatKey, head: Head, record: ArchiveRecord, one: ArchivedEvent) -> str | None:

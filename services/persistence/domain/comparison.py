@@ -54,7 +54,9 @@ class ChatCopies:
     """All copies of a chat.
 
     The log is read last, so that it includes everything that the others have. `not_events` are the
-    positions of messages in the subjects of the chat that are not events of it.
+    positions of messages in the subjects of the chat that are not events of it. `before` is the
+    session of a fork before its own first event, which all but the session leave out; `lost_origin`
+    says why there is none.
     """
 
     key: ChatKey
@@ -67,6 +69,13 @@ class ChatCopies:
     log: tuple[ArchivedEvent, ...] = ()
     not_events: tuple[StreamSeq, ...] = ()
     missing_values: tuple[MissingValue, ...] = ()
+    before: Session | None = None
+    lost_origin: str = ""
+
+    @property
+    def start(self) -> int:
+        """The event before the chat's own first one."""
+        return 0 if self.before is None else self.before.last_seq
 
 
 def differences(copies: ChatCopies, at_least: int | None = None) -> list[Difference]:
@@ -75,10 +84,12 @@ def differences(copies: ChatCopies, at_least: int | None = None) -> list[Differe
     A read model is a function of the events up to its own last one, and is compared with that. It
     must include event `at_least`: by default the last event of the log.
     """
+    if copies.lost_origin:
+        return [Difference(copies.key, "log", None, copies.lost_origin)]
     events = _events_of(copies)
     if events and events[-1].stored.is_erasure:
         return list(_of_erased(copies, events[-1]))
-    reach = len(events) if at_least is None else at_least
+    reach = copies.start + len(events) if at_least is None else at_least
     return [
         *_of_log(copies),
         *_of_archive(copies, reach),
@@ -106,7 +117,7 @@ def _of_erased(copies: ChatCopies, last: ArchivedEvent) -> Iterator[Difference]:
                 yield Difference(key, where, one, "is left of an erased chat: mozaiks erase")
     if copies.summary is not None:
         yield Difference(key, "summary", None, "is left of an erased chat: mozaiks erase")
-    expected = _all([last], 1)
+    expected = _all(copies, [last], 1)
     if copies.session is None or copies.session.last_seq < seq:
         yield Difference(key, "session", seq, "is as of an event that is erased, or missing")
     else:
@@ -135,7 +146,7 @@ def _events_of(copies: ChatCopies) -> tuple[ArchivedEvent, ...]:
 
 
 def _of_log(copies: ChatCopies) -> Iterator[Difference]:
-    end, last = len(copies.log), copies.archive[-1].seq if copies.archive else 0
+    end, last = copies.start + len(copies.log), copies.archive[-1].seq if copies.archive else 0
     if last > end:
         ignored = ", ".join(str(one) for one in copies.not_events[:5])
         note = f"; messages that do not count: {ignored}" if ignored else ""
@@ -147,17 +158,17 @@ def _of_log(copies: ChatCopies) -> Iterator[Difference]:
 def _of_archive(copies: ChatCopies, reach: int) -> Iterator[Difference]:
     records = {int(record.seq): record for record in copies.archive}
     last = max([reach, *records])
-    for seq in range(1, last + 1):
+    for seq in range(copies.start + 1, last + 1):
         record = records.get(seq)
         if record is None:
             yield Difference(copies.key, "archive", seq, "is missing")
-        elif seq <= len(copies.log):
-            yield from _of_record(copies, record, copies.log[seq - 1])
+        elif seq <= copies.start + len(copies.log):
+            yield from _of_record(copies, record, copies.log[seq - copies.start - 1])
     for seq in sorted(records):
-        if seq < 1:
+        if seq <= copies.start:
             yield Difference(copies.key, "archive", seq, "is not an event of a chat")
     damage = read_chain(copies.key, copies.archive).damage
-    if damage and last > len(copies.log):  # nothing else has the right bytes
+    if damage and last > copies.start + len(copies.log):  # nothing else has the right bytes
         yield Difference(copies.key, "archive", None, damage)
 
 
@@ -176,11 +187,11 @@ def _of_session(
 ) -> Iterator[Difference]:
     session = copies.session
     if session is None:
-        if reach:
+        if reach > copies.start:
             yield Difference(copies.key, "session", None, "is missing, or damaged")
         return
-    yield from _reached(copies.key, "session", session.last_seq, events, reach)
-    if (expected := _folded(events, session.last_seq)) is not None:
+    yield from _reached(copies, "session", session.last_seq, events, reach)
+    if (expected := _folded(copies, events, session.last_seq)) is not None:
         yield from _fields(copies.key, "session", session, expected.session)
 
 
@@ -222,7 +233,9 @@ def _of_rows(
 
 
 def _session_end(copies: ChatCopies, events: Sequence[ArchivedEvent], reach: int) -> int:
-    return min(len(events), reach if copies.session is None else copies.session.last_seq)
+    return min(
+        copies.start + len(events), reach if copies.session is None else copies.session.last_seq
+    )
 
 
 class _Rows(NamedTuple):
@@ -232,9 +245,9 @@ class _Rows(NamedTuple):
 
 def _until_session(copies: ChatCopies, events: Sequence[ArchivedEvent], reach: int) -> _Rows:
     until = _session_end(copies, events, reach)
-    if not until:
+    if until <= copies.start:
         return _Rows((), ())
-    whole = _all(events, until)
+    whole = _all(copies, events, until)
     return _Rows(whole.messages, whole.effects)
 
 
@@ -243,11 +256,11 @@ def _of_stats(
 ) -> Iterator[Difference]:
     stats = copies.stats
     if stats is None:
-        if reach and copies.session is not None:
+        if reach > copies.start and copies.session is not None:
             yield Difference(copies.key, "statistics", None, "are missing, or damaged")
         return
-    yield from _reached(copies.key, "statistics", stats.last_seq, events, reach)
-    if (expected := _folded(events, stats.last_seq)) is not None:
+    yield from _reached(copies, "statistics", stats.last_seq, events, reach)
+    if (expected := _folded(copies, events, stats.last_seq)) is not None:
         yield from _fields(copies.key, "statistics", stats, expected.stats)
 
 
@@ -256,34 +269,41 @@ def _of_summary(
 ) -> Iterator[Difference]:
     summary = copies.summary
     if summary is None:
-        whole = _folded(events, reach)
+        whole = _folded(copies, events, reach)
         if whole is not None and summary_of(whole.session) is not None:
             yield Difference(copies.key, "summary", None, "is missing, or damaged")
         return
-    yield from _reached(copies.key, "summary", summary.last_seq, events, reach)
-    expected = _folded(events, summary.last_seq)
+    yield from _reached(copies, "summary", summary.last_seq, events, reach)
+    expected = _folded(copies, events, summary.last_seq)
     projected = None if expected is None else summary_of(expected.session)
     if projected is not None and (wrong := _unequal(summary, projected)):
         yield Difference(copies.key, "summary", summary.last_seq, f"differs in {wrong}")
 
 
 def _reached(
-    key: ChatKey, where: Where, last_seq: int, events: Sequence[ArchivedEvent], reach: int
+    copies: ChatCopies,
+    where: Where,
+    last_seq: int,
+    events: Sequence[ArchivedEvent],
+    reach: int,
 ) -> Iterator[Difference]:
-    if last_seq > len(events):
-        what = f"is as of this event; there are {len(events)}"
-        yield Difference(key, where, last_seq, what)
+    if last_seq > copies.start + len(events):
+        what = f"is as of this event; there are {copies.start + len(events)}"
+        yield Difference(copies.key, where, last_seq, what)
     elif last_seq < reach:
-        yield Difference(key, where, last_seq, f"is as of this event; there are {reach}")
+        yield Difference(copies.key, where, last_seq, f"is as of this event; there are {reach}")
 
 
-def _folded(events: Sequence[ArchivedEvent], until: int) -> ProjectionUpdate | None:
+def _folded(
+    copies: ChatCopies, events: Sequence[ArchivedEvent], until: int
+) -> ProjectionUpdate | None:
     """The projection of the events up to one; None if there is no such event."""
-    return _all(events, until) if 1 <= until <= len(events) else None
+    own = until - copies.start
+    return _all(copies, events, until) if 1 <= own <= len(events) else None
 
 
-def _all(events: Sequence[ArchivedEvent], until: int) -> ProjectionUpdate:
-    made = advance(None, events[:until])
+def _all(copies: ChatCopies, events: Sequence[ArchivedEvent], until: int) -> ProjectionUpdate:
+    made = advance(copies.before, events[: until - copies.start])
     if made is None:
         raise ValueError("there is no event to fold")
     return made
@@ -317,4 +337,4 @@ def _unequal(found: BaseModel, expected: BaseModel) -> str:
 
 def last_known_seq(copies: ChatCopies) -> Seq:
     """The `seq` of the last known event of a chat."""
-    return Seq(len(_events_of(copies)))
+    return Seq(copies.start + len(_events_of(copies)))

@@ -29,6 +29,8 @@ class SequenceGapError(Exception):
 def advance(session: Session | None, events: Iterable[ArchivedEvent]) -> ProjectionUpdate | None:
     """The session after these events in order; those it knows already change nothing.
 
+    The messages and effects of a fork are its own: those of its origin are stored with that.
+
     None where there is neither a session nor an event. Raises SequenceGapError.
     """
     known = session.last_seq if session is not None else 0
@@ -46,8 +48,10 @@ def advance(session: Session | None, events: Iterable[ArchivedEvent]) -> Project
             new.append(event)
     if new:
         messages = tuple(made for event in new if (made := _message(event)) is not None)
-        effects = tuple(one for event in new if (one := _effect(event)) is not None)
         session = _after(session or Session.before(new[0].envelope), new, len(messages))
+        own = [event for event in new if event.envelope.key == session.key]
+        messages = tuple(one for one in messages if one.key == session.key)
+        effects = tuple(one for event in own if (one := _effect(event)) is not None)
         return ProjectionUpdate(session, stats_of(session), messages, effects)
     return None if session is None else ProjectionUpdate(session, stats_of(session))
 
@@ -110,6 +114,8 @@ def stats_of(session: Session) -> ChatStats:
 
 def inbox_change(before: Session | None, after: Session) -> frozenset[str]:
     """The users and roles for whom other questions of the chat are open than before."""
+    if before is not None and before.key != after.key:
+        before = None  # a fork has open questions of its origin
     old = () if before is None else before.open_questions
     if old == after.open_questions:
         return frozenset()
@@ -133,4 +139,5 @@ def summary_of(session: Session) -> ChatSummary | None:
         created_at=session.created_at,
         updated_at=session.last_updated_at,
         last_seq=session.last_seq,
+        origin=session.origin,
     )

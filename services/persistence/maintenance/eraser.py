@@ -23,7 +23,8 @@ from services.chassis.jetstream.direct_get import BEFORE_FIRST, RawMessage
 from services.chassis.jetstream.event_log import PositionConflictError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.persistence.domain.projection import advance
-from services.persistence.maintenance.rebuilder import IncompleteChatError, Rebuilder
+from services.persistence.maintenance.rebuilder import Rebuilder
+from services.persistence.maintenance.sources import IncompleteChatError
 from services.persistence.store.interface import ArchivedEvent, Session, Store
 
 log = logging.getLogger(__name__)

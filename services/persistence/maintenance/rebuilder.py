@@ -8,7 +8,12 @@ from contracts.catalogue import ChatSummary
 from contracts.ids import ChatKey
 from services.persistence.domain.archive import Chain, read_chain
 from services.persistence.domain.projection import advance, summary_of
-from services.persistence.maintenance.sources import ChatSources, LoggedChat, for_each
+from services.persistence.maintenance.sources import (
+    ChatSources,
+    IncompleteChatError,
+    LoggedChat,
+    for_each,
+)
 from services.persistence.maintenance.value_archive import ValueArchive
 from services.persistence.store.interface import ArchivedEvent, ArchiveRecord, Session, Store
 
@@ -18,10 +23,6 @@ ATTEMPTS = 5
 """Attempts for a chat that gets new events meanwhile."""
 
 Publish = Callable[[ChatSummary], Awaitable[None]]
-
-
-class IncompleteChatError(Exception):
-    """The events of a chat cannot be read completely; nothing of the chat was changed."""
 
 
 @dataclass(slots=True)
@@ -89,7 +90,8 @@ class Rebuilder:
             logged = await self._sources.logged(key)
             records = await self._sources.records(key)
             events = complete_history(logged, read_chain(key, records), records)
-            update = advance(None, events)
+            inherited = advance(None, await self._sources.inherited(key, events))
+            update = advance(None if inherited is None else inherited.session, events)
             if update is None:
                 raise IncompleteChatError("neither the log nor the archive has an event of it")
             await self._values.add(logged.events)
@@ -115,7 +117,7 @@ def _log_failure(key: ChatKey, incomplete: IncompleteChatError) -> None:
 def complete_history(
     logged: LoggedChat, archived: Chain, records: Sequence[ArchiveRecord]
 ) -> tuple[ArchivedEvent, ...]:
-    """The events of a chat from the log, and from the archive those that the log has lost.
+    """A chat's own events from the log, and from the archive those that the log has lost.
 
     Of a chat that is erased, the one that erases it.
 
@@ -124,15 +126,13 @@ def complete_history(
     for chain in (logged.events, archived.events):
         if chain and chain[-1].stored.is_erasure:
             return chain[-1:]
-    end = max(len(logged.events), len(archived.events))
-    if records and records[-1].seq > end:
-        raise IncompleteChatError(
-            f"archive: {archived.damage}; the log ends at event {len(logged.events)}"
-        )
+    log_end = logged.events[-1].envelope.seq if logged.events else 0
+    if records and records[-1].seq > max(log_end, archived.head.seq):
+        raise IncompleteChatError(f"archive: {archived.damage}; the log ends at event {log_end}")
     for own, other in zip(logged.events, archived.events, strict=False):
         if own.data != other.data and len(archived.events) > len(logged.events):
             raise IncompleteChatError(
                 f"event {own.envelope.seq} in the archive is not the one in the log,"
-                f" which ends at event {len(logged.events)}"
+                f" which ends at event {log_end}"
             )
     return (*logged.events, *archived.events[len(logged.events) :])

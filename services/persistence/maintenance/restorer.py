@@ -8,8 +8,13 @@ from contracts.ids import ChatKey
 from services.chassis.jetstream.errors import NatsRejectedError
 from services.chassis.jetstream.event_log import EventLog, PositionConflictError
 from services.persistence.domain.archive import decisions, read_chain
-from services.persistence.maintenance.rebuilder import IncompleteChatError, Rebuilder
-from services.persistence.maintenance.sources import ChatSources, LoggedChat, for_each
+from services.persistence.maintenance.rebuilder import Rebuilder
+from services.persistence.maintenance.sources import (
+    ChatSources,
+    IncompleteChatError,
+    LoggedChat,
+    for_each,
+)
 from services.persistence.maintenance.value_archive import ValueArchive
 from services.persistence.store.interface import ArchivedEvent, Store
 

@@ -14,7 +14,7 @@ from services.persistence.domain.comparison import (
     last_known_seq,
 )
 from services.persistence.domain.projection import advance
-from services.persistence.maintenance.sources import ChatSources, for_each
+from services.persistence.maintenance.sources import ChatSources, IncompleteChatError, for_each
 from services.persistence.maintenance.value_archive import ValueArchive
 from services.persistence.store.interface import ArchiveRecord, Session, Store
 
@@ -85,16 +85,32 @@ class Verifier:
             found = differences(copies, reach)
         return last_known_seq(copies), found
 
-    async def _folded(self, key: ChatKey, records: Sequence[ArchiveRecord]) -> Session | None:
+    async def _folded(
+        self, key: ChatKey, records: Sequence[ArchiveRecord], before: Session | None
+    ) -> Session | None:
         events = read_chain(key, records).events or (await self._sources.logged(key)).events
-        update = advance(None, events)
+        update = advance(before, events)
         return None if update is None else update.session
+
+    async def _before(
+        self, key: ChatKey, records: Sequence[ArchiveRecord]
+    ) -> tuple[Session | None, str]:
+        """A fork's session before its own first event, and why its origin cannot be read, if so."""
+        own = read_chain(key, records).events or (await self._sources.logged(key)).events
+        try:
+            inherited = advance(None, await self._sources.inherited(key, own))
+        except IncompleteChatError as incomplete:
+            return None, str(incomplete)
+        return None if inherited is None else inherited.session, ""
 
     async def _gather(self, key: ChatKey) -> ChatCopies:
         """Reads the log last, so that it includes what the others have."""
         session = (await self._store.sessions([key])).get(key)
         records = await self._sources.records(key)
-        owner = session or await self._folded(key, records)
+        before, lost_origin = await self._before(key, records)
+        if lost_origin:
+            return ChatCopies(key, lost_origin=lost_origin)
+        owner = session or await self._folded(key, records, before)
         stats = summary = None
         if owner is not None:
             stats = await self._store.stats(key, owner.workflow_name)
@@ -113,5 +129,6 @@ class Verifier:
             summary=summary,
             log=logged.events,
             not_events=logged.not_events,
+            before=before,
             missing_values=tuple(await self._values.missing(logged.events)),
         )

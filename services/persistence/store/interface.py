@@ -320,8 +320,11 @@ class Store(Protocol):
     def all_sessions(self) -> AsyncIterator[Session]:
         """The sessions of all chats, as far as they can be read."""
 
-    async def without_first_event(self, keys: Collection[ChatKey]) -> set[ChatKey]:
-        """Those of these chats whose first event is not in the archive."""
+    async def not_archived(self, keys: Collection[ChatKey]) -> set[ChatKey]:
+        """Those of these chats of which the archive holds nothing."""
+
+    async def forks_of(self, key: ChatKey, after: ChatId | None, limit: int) -> list[Session]:
+        """The forks that read events of a chat, forks of forks included, by their ids after one."""
 
 
 def supersedes(new: Session | ChatStats, old: Session | ChatStats | None) -> bool:

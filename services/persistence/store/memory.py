@@ -10,7 +10,7 @@ from contracts.chat_pages import ChatCursor
 from contracts.chat_snapshot import NO_TOTALS, ChatTotals
 from contracts.effects import DispatchRecord, EffectRecord
 from contracts.events.turn import USER
-from contracts.ids import AgentName, AppId, ChatKey, Seq, UserId, WorkflowName
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, UserId, WorkflowName
 from contracts.inbox import waiting_for, waiting_since
 from contracts.large_values import LargeValue
 from contracts.lookups import InboxCursor
@@ -240,8 +240,18 @@ class MemoryStore:
         for session in list(self._sessions.values()):
             yield session
 
-    async def without_first_event(self, keys: Collection[ChatKey]) -> set[ChatKey]:
-        return {key for key in keys if Seq(1) not in self._archive.get(key, {})}
+    async def not_archived(self, keys: Collection[ChatKey]) -> set[ChatKey]:
+        return {key for key in keys if not self._archive.get(key)}
+
+    async def forks_of(self, key: ChatKey, after: ChatId | None, limit: int) -> list[Session]:
+        found = [
+            session
+            for session in self._sessions.values()
+            if session.app_id == key.app
+            and any(part.chat_id == key.chat for part in session.segments)
+            and (after is None or token(session.chat_id) > token(after))
+        ]
+        return sorted(found, key=lambda session: token(session.chat_id))[:limit]
 
 
 class MemoryDocumentReader:

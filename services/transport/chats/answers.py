@@ -112,7 +112,7 @@ async def send_answer(
         if _is_other(waiting, command):
             raise not_open(field)
     for number in range(1, MAX_TRIES + 1):
-        message_id = f"answer-{command.question_id}-{number}"
+        message_id = f"answer-{_question_name(command)}-{number}"
         first = await gateway.commands.send_once(command, message_id)
         if first is None:
             first = await recorded_answer(gateway, command.key, command.question_id, asked_at)
@@ -122,6 +122,13 @@ async def send_answer(
             break
         # The first one is handled and had no effect: the question is still open.
     raise not_open(field)
+
+
+def _question_name(command: Answer) -> str:
+    """The question among those of all chats: a fork has open questions of its origin."""
+    if subjects.chat_of_question(command.question_id) == command.key:
+        return command.question_id
+    return f"{subjects.chat_tokens(command.key)}-{command.question_id}"
 
 
 def _is_other(waiting: Any, command: Answer) -> bool:

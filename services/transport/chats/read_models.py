@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from contracts.chat_pages import ChatsFound, ChatsRequested
-from contracts.ids import AgentName, AppId, WorkflowName, new_message_id
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, WorkflowName, new_message_id
 from contracts.lookups import (
     AppEffectsRequested,
     ChatEffectsRequested,
     EffectsFound,
+    ForksFound,
+    ForksRequested,
     InboxFound,
     InboxRequested,
     LookupAnswer,
@@ -45,9 +47,15 @@ class ReadModels:
         self._lookups = lookups
 
     async def messages(
-        self, view: ChatView, cursor: str | None, limit: int, agents: Collection[AgentName] = ()
+        self,
+        view: ChatView,
+        cursor: str | None,
+        limit: int,
+        agents: Collection[AgentName] = (),
+        at: Seq | None = None,
     ) -> MessagesFound:
-        """A page of a chat's transcript, with the messages of these agents; empty: of all."""
+        """A page of a chat's transcript, now or as of event `at`, with the messages of these agents;
+        empty: of all."""
         query = MessagesRequested(
             request_id=new_message_id(),
             app_id=view.app_id,
@@ -56,8 +64,20 @@ class ReadModels:
             cursor=cursor,
             limit=limit,
             agents=sorted(agents),
+            at=at,
         )
         return await self._ask(query, MessagesFound)
+
+    async def forks(self, key: ChatKey, cursor: ChatId | None, limit: int) -> ForksFound:
+        """A page of the forks that read events of a chat."""
+        query = ForksRequested(
+            request_id=new_message_id(),
+            app_id=key.app,
+            chat_id=key.chat,
+            cursor=cursor,
+            limit=limit,
+        )
+        return await self._ask(query, ForksFound)
 
     async def chat_effects(self, view: ChatView, cursor: str | None, limit: int) -> EffectsFound:
         """A page of a chat's effects."""

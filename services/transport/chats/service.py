@@ -17,6 +17,7 @@ from contracts.commands import (
     AttachFile,
     CancelChat,
     Command,
+    ForkChat,
     SendMessage,
     SetVariables,
     StartChat,
@@ -181,7 +182,12 @@ class ChatService:
         return found
 
     async def find_for_command(
-        self, key: ChatKey, workflow: str | None = None, user: str | None = None
+        self,
+        key: ChatKey,
+        workflow: str | None = None,
+        user: str | None = None,
+        *,
+        tail: int = 0,
     ) -> ChatView:
         """As `find`, for who sends a command: the view of a watched chat may trail the log by a moment.
 
@@ -190,7 +196,7 @@ class ChatService:
         """
         view = self._live_view(key)
         if view is None:
-            return await self.find(key, workflow, user)
+            return await self.find(key, workflow, user, tail=tail)
         found = self._checked(view, key, workflow, user)
         _require_not_deleted(found)
         return found
@@ -255,6 +261,14 @@ class ChatService:
         async with self._gateway.live.first_message(command.key) as started:
             await self._send_start(command)
             return await self._has_started(command.key, started)
+
+    async def begin(self, command: ForkChat) -> bool:
+        """Send the command that begins a fork; whether the fork has begun. Raises ApiError,
+        NatsUnavailableError."""
+        async with self._gateway.live.first_message(command.key) as begun:
+            await self._capacity.require(command.app_id)
+            await self._send(command)
+            return await self._has_started(command.key, begun)
 
     async def send_message(
         self, view: ChatView, text: str, command: CommandId | None = None
@@ -475,7 +489,7 @@ class ChatService:
             for stored in commit.events:
                 if stored.envelope.seq != seq:
                     continue
-                event = (await self._gateway.values.whole(view.key, stored)).event
+                event = (await self._gateway.values.whole(stored)).event
                 if isinstance(event, HumanAsked | UiToolRequested):
                     return AskedQuestion(event, asked)
         raise not_open(field)
@@ -503,13 +517,18 @@ class ChatService:
         return True
 
     async def find_by_question(
-        self, question: str, field: str, other: OnBehalfOf = NOBODY_ELSE
+        self,
+        question: str,
+        field: str,
+        other: OnBehalfOf = NOBODY_ELSE,
+        chat: ChatKey | None = None,
     ) -> ChatView:
         """The chat that asked a question, for who may see the chat or answer the open question.
 
-        Raises ApiError, NatsUnavailableError.
+        A question that was open when its chat was forked is open in the fork, too: `chat` is the one
+        that is meant. Raises ApiError, NatsUnavailableError.
         """
-        key = chat_of(question, field)
+        key = chat_of(question, field) if chat is None else chat
         if not self._identity.can_access_app(key.app):
             raise not_open(field)
         view = self._live_view(key) or await self._projections.get(key)

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from contracts.chat_snapshot import ChatSnapshot
 from contracts.event_log import Head, StoredEvent
-from contracts.events.chat import AttachmentUploaded, ChatStarted
+from contracts.events.chat import AttachmentUploaded, ChatForked, ChatStarted
 from contracts.events.human import UiToolRequested
 from contracts.frozen import replace
 from contracts.ids import ChatKey, Seq
@@ -132,7 +132,7 @@ class ProjectionCache:
 
 def _is_of(snapshot: ChatSnapshot, key: ChatKey, first: Commit | None) -> bool:
     started = None if first is None else first.events[0].event
-    return isinstance(started, ChatStarted) and (snapshot.key, snapshot.user_id) == (
+    return isinstance(started, ChatStarted | ChatForked) and (snapshot.key, snapshot.user_id) == (
         key,
         started.user_id,
     )

@@ -16,7 +16,7 @@ from contracts.ids import UserId
 from contracts.subjects import InvalidIdError
 from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError
 from services.transport.auth.principal import Principal
-from services.transport.chats.answers import OnBehalfOf, TextAnswer, chat_of, not_open
+from services.transport.chats.answers import OnBehalfOf, TextAnswer
 from services.transport.chats.service import AskedQuestion
 from services.transport.context import RequestContext
 from services.transport.errors import ApiError, api_error_from
@@ -64,8 +64,8 @@ async def open_question(
     question_id: QuestionIdPath,
 ) -> LinkedQuestion:
     """The whole question, also for approvers, who do not see the chat."""
-    question = _question(app_id, chat_id, question_id)
-    view = await context.chats.find_by_question(question, "question_id")
+    key, question = chat_key(app_id, chat_id), decode_segment(question_id, "question_id")
+    view = await context.chats.find_by_question(question, "question_id", chat=key)
     return _model(view, await context.chats.asked_question(view, question, "question_id"))
 
 
@@ -83,8 +83,9 @@ async def issue_link(
 ) -> AnswerLinkIssued:
     """For who may answer, and for back ends, which name the user who will. Whoever has the link can
     answer by it, without a token."""
-    question, other = _question(app_id, chat_id, question_id), OnBehalfOf(data.user_id, data.role)
-    view = await context.chats.find_by_question(question, "question_id", other)
+    key, question = chat_key(app_id, chat_id), decode_segment(question_id, "question_id")
+    other = OnBehalfOf(data.user_id, data.role)
+    view = await context.chats.find_by_question(question, "question_id", other, key)
     services = context.services
     issued = await context.chats.issue_link(
         services.answer_links, view, question, "question_id", services.clock(), other
@@ -109,7 +110,7 @@ async def show_linked_question(
     try:
         link = _read(context, token)
         chats = _for_link(context, link).chats
-        view = await chats.find_by_question(link.question_id, "link")
+        view = await chats.find_by_question(link.question_id, "link", chat=link.key)
         asked = await chats.asked_question(view, link.question_id, "link")
     except CLIENT_ERRORS as raised:
         return _page_of_error(context, request, raised)
@@ -145,14 +146,6 @@ async def answer_by_link(
     return _json(AnswerAccepted())
 
 
-def _question(app_id: str, chat_id: str, question_id: str) -> str:
-    """The question of a path. Raises ApiError where it is not of this chat."""
-    question = decode_segment(question_id, "question_id")
-    if chat_of(question, "question_id") != chat_key(app_id, chat_id):
-        raise not_open("question_id")
-    return question
-
-
 def _read(context: RequestContext, token: str) -> AnswerLink:
     services = context.services
     if services.answer_links is None:
@@ -180,7 +173,7 @@ def _for_link(context: RequestContext, link: AnswerLink) -> RequestContext:
 async def _answer(context: RequestContext, link: AnswerLink, given: QuestionAnswerRequest) -> None:
     chats = context.chats
     try:
-        view = await chats.find_by_question(link.question_id, "link")
+        view = await chats.find_by_question(link.question_id, "link", chat=link.key)
         if given.response is not None:
             await chats.answer_component(view, link.question_id, given.response, "link")
             return

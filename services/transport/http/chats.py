@@ -17,6 +17,7 @@ from services.transport.errors import ApiError, bad_request
 from services.transport.http.api_document import EventStreamOperation, answer, documented
 from services.transport.http.event_pages import read_earlier, read_page
 from services.transport.http.json_request import AnyRequest
+from services.transport.http.models.base import ForkOrigin
 from services.transport.http.models.chats import (
     ChatExistence,
     ChatIds,
@@ -34,6 +35,7 @@ from services.transport.http.models.chats import (
 from services.transport.http.parameters import (
     AfterQuery,
     AppIdPath,
+    AtQuery,
     BeforeQuery,
     ChatIdPath,
     ChatLimitQuery,
@@ -47,6 +49,7 @@ from services.transport.http.parameters import (
     UserIdQuery,
     WaitQuery,
     WorkflowPath,
+    require_event,
 )
 from services.transport.http.sse import EventStream, FrameSource
 from services.transport.path_segments import chat_key, decode_segment, websocket_path
@@ -201,11 +204,16 @@ async def chat_transcript(
     user_id: UserIdQuery,
     cursor: CursorQuery = None,
     limit: MessageLimitQuery = 50,
+    at: AtQuery = None,
 ) -> TranscriptPage:
-    """The messages that the user may see, from persistence; 503 where it does not answer in time."""
+    """The messages that the user may see, from persistence; 503 where it does not answer in time.
+
+    With `at` those up to that event.
+    """
     view = await context.chats.find(chat_key(app_id, chat_id), user=user_id)
     agents = await context.services.workflows.visible_agents(view.workflow_name)
-    found = await context.read_models.messages(view, cursor, limit, agents)
+    last = None if at is None else require_event(view, at)
+    found = await context.read_models.messages(view, cursor, limit, agents, last)
     return TranscriptPage.of(view.chat_id, found)
 
 
@@ -296,6 +304,7 @@ def _meta(view: ChatView) -> ChatMeta:
         last_updated_at=view.last_updated_at,
         last_artifact=session_frames.last_artifact(view),
         artifact_instance_id=None if view.last_artifact is None else view.last_artifact.question_id,
+        origin=ForkOrigin.of(view.origin),
     )
 
 

@@ -190,10 +190,11 @@ async def _download(
     context: RequestContext, key: ChatKey, user: str | None, file_id: str, field: str
 ) -> DownloadResponse:
     view = await context.chats.find(key, user=user)
-    attachment = view.attachments.get(file_id)
-    if attachment is None:
+    found = view.attachments.get(file_id)
+    if found is None:
         raise attachment_not_found(field)
-    chunks = await context.services.attachments.read(subjects.attachment_key(key, file_id))
+    attachment, holder = found.event, ChatKey(key.app, found.chat_id)
+    chunks = await context.services.attachments.read(subjects.attachment_key(holder, file_id))
     return DownloadResponse(
         chunks,
         size=attachment.size_bytes,

@@ -5,7 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from contracts.message_ids import answer_command_id, message_command_id
-from services.transport.chats.answers import OnBehalfOf, TextAnswer, chat_of, not_open
+from services.transport.chats.answers import OnBehalfOf, TextAnswer
 from services.transport.context import RequestContext
 from services.transport.http.api_document import documented
 from services.transport.http.models.messages import (
@@ -76,10 +76,8 @@ async def answer_any_question(
     """Also for those who are asked instead of the chat's user. The first answer counts: any later one
     gets 404, unless it is the same request again, by its `client_request_id`."""
     key, question = chat_key(app_id, chat_id), decode_segment(question_id, "question_id")
-    if chat_of(question, "question_id") != key:
-        raise not_open("question_id")
     other = OnBehalfOf(data.user_id, data.role)
-    view = await context.chats.find_by_question(question, "question_id", other)
+    view = await context.chats.find_by_question(question, "question_id", other, key)
     command = answer_command_id(question, data.client_request_id)
     if data.response is not None:
         await context.chats.answer_component(

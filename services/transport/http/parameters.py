@@ -10,18 +10,22 @@ from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from contracts.catalogue import ChatStatus
 from contracts.chat_pages import CHAT_CURSOR_PATTERN, MAX_SEARCH_CHARS, ChatPlace
 from contracts.chat_pages import MAX_CHATS as MAX_USER_CHATS
+from contracts.ids import Seq
 from contracts.lookups import (
     CURSOR_PATTERN,
     EFFECT_CURSOR_PATTERN,
     INBOX_CURSOR_PATTERN,
     MAX_EFFECTS,
+    MAX_FORKS,
     MAX_INBOX,
     MAX_MESSAGES,
 )
 from contracts.wire.json_values import MAX_SAFE_INTEGER
+from services.transport.errors import bad_request
 from services.transport.http.models.base import CHAT_ID, CURSOR
 from services.transport.http.models.effects import EFFECT_CURSOR
 from services.transport.http.models.files import ATTACHMENT_ID, STORED_PATH
+from services.transport.protocol.chat_projection import ChatView
 from services.transport.protocol.history import MAX_EVENTS
 
 MAX_WAIT_SECONDS = 30
@@ -261,6 +265,27 @@ EventLimitQuery = Annotated[
         examples=[Example(value=100)],
     ),
 ]
+AtQuery = Annotated[
+    int | None,
+    QueryParameter(
+        name="at",
+        description="The `seq` of the event after which the chat is shown; left out for now.",
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        schema_extra=_optional(OpenAPIType.INTEGER, minimum=1),
+        examples=[Example(value=12)],
+    ),
+]
+ForkLimitQuery = Annotated[int, _limit(MAX_FORKS, 50)]
+ForkCursorQuery = Annotated[
+    str | None,
+    QueryParameter(
+        name="cursor",
+        description="The `next` of the page before; left out for the first page.",
+        schema_extra=_optional(OpenAPIType.STRING),
+        examples=[Example(value=CHAT_ID)],
+    ),
+]
 AfterMessageQuery = Annotated[
     int,
     QueryParameter(
@@ -309,3 +334,10 @@ KnownVersionHeader = Annotated[
         schema_extra=_optional(OpenAPIType.STRING),
     ),
 ]
+
+
+def require_event(view: ChatView, at: int) -> Seq:
+    """The event of a past view. Raises ApiError where the chat does not reach it."""
+    if at > view.last_seq:
+        raise bad_request("at", f"found {at}, the chat ends at event {view.last_seq}")
+    return Seq(at)

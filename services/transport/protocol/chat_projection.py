@@ -31,7 +31,7 @@ from contracts.events.turn import (
     TurnStopped,
 )
 from contracts.frozen import replace
-from contracts.ids import QuestionId, RunnerId, Seq, UserId
+from contracts.ids import ChatId, QuestionId, RunnerId, Seq, UserId
 from contracts.streamed_text import CallId
 from contracts.wire.frames import StatusNumber
 from services.chassis.jetstream.event_log import START, Place
@@ -66,6 +66,14 @@ class Component:
     display: str
 
 
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file of a chat, and the chat that it was given to: a fork has those of its origin."""
+
+    chat_id: ChatId
+    event: AttachmentUploaded
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatView(ChatSnapshot):
     """A started chat after its event `last_seq`."""
@@ -73,7 +81,7 @@ class ChatView(ChatSnapshot):
     components: Mapping[QuestionId, Component] = field(default_factory=dict)
     artifact_payload: Mapping[str, Any] = field(default_factory=dict)
     """The payload of `last_artifact`; empty where there is none."""
-    attachments: Mapping[str, AttachmentUploaded] = field(default_factory=dict)
+    attachments: Mapping[str, AttachedFile] = field(default_factory=dict)
     call: CallId | None = None
     """The open model call, of which text may be streamed."""
     call_requested_at: datetime | None = None
@@ -105,7 +113,7 @@ class ViewChanges(SnapshotChanges, total=False):
 
     components: Mapping[QuestionId, Component]
     artifact_payload: Mapping[str, Any]
-    attachments: Mapping[str, AttachmentUploaded]
+    attachments: Mapping[str, AttachedFile]
     call: CallId | None
     call_requested_at: datetime
     turn: int
@@ -139,7 +147,8 @@ def apply(view: ChatView, envelope: Envelope, event: Event | None) -> ChatView:
             made["call"], made["closed_attempts"] = None, _NO_ATTEMPTS
             made["turn"], made["artifact_payload"] = restored.turn, restored.artifact_payload
         case AttachmentUploaded(attachment_id=attached):
-            made["attachments"] = {**view.attachments, attached: event}
+            file = AttachedFile(envelope.chat_id, event)
+            made["attachments"] = {**view.attachments, attached: file}
         case ChatErased():
             made |= {"call": None, "components": {}, "artifact_payload": {}, "attachments": {}}
         case _:

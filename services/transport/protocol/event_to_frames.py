@@ -15,6 +15,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatForked,
     ChatRewound,
     ChatStarted,
     CommandGivenUp,
@@ -184,6 +185,8 @@ def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
     match fact.event:
         case ChatStarted():
             return [frame_builders.run_started(view)]
+        case ChatForked() as forked:
+            return [frame_builders.forked(forked, view)] if viewer.has_cursor else []
         case UserMessageReceived(text=text, while_running=while_running):
             return [frame_builders.user_text(fact, text, while_running)]
         case UserMessagesConsumed() as consumed:
@@ -221,7 +224,7 @@ def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
         case ToolInvoked() | ToolReturned():
             return []  # lifecycle tools of the runtime are not shown
         case AttachmentUploaded() as attached:
-            return [frame_builders.attachment_uploaded(fact.envelope, attached)]
+            return [frame_builders.attachment_uploaded(fact.envelope, attached, view)]
         case HumanAsked() as asked:
             return _human_asked(viewer, asked)
         case HumanAnswered() as answered:

@@ -9,6 +9,7 @@ from contracts.deltas import TextStreamed, ToolProgressed
 from contracts.envelope import Envelope
 from contracts.events.chat import (
     AttachmentUploaded,
+    ChatForked,
     ChatRewound,
     RewindRefused,
     TurnLimitReported,
@@ -64,6 +65,7 @@ from contracts.wire.frames import (
     ComponentRequestedData,
     DoubtData,
     EventData,
+    ForkedData,
     MessageRefusedData,
     MessagesConsumedData,
     OutputContext,
@@ -352,7 +354,13 @@ def auto_tool_returned(returned: ToolReturned) -> Frame:
     )
 
 
-def attachment_uploaded(envelope: Envelope, attached: AttachmentUploaded) -> Frame:
+def forked(event: ChatForked, view: ChatView) -> Frame:
+    return Frame(
+        ForkedData(chat_id=view.key.chat, origin_chat_id=event.origin, origin_sequence=event.seq)
+    )
+
+
+def attachment_uploaded(envelope: Envelope, attached: AttachmentUploaded, view: ChatView) -> Frame:
     return Frame(
         AttachmentUploadedData(
             attachment_id=attached.attachment_id,
@@ -364,7 +372,7 @@ def attachment_uploaded(envelope: Envelope, attached: AttachmentUploaded) -> Fra
             bundle_path=attached.bundle_path,
             uploaded_at_utc=envelope.time.isoformat(),
             user_id=attached.user_id,
-            chat_id=envelope.chat_id,
+            chat_id=view.key.chat,
             app_id=envelope.app_id,
         )
     )
@@ -471,7 +479,7 @@ def usage_recorded(envelope: Envelope, usage: UsageRecorded, view: ChatView) -> 
             duration_sec=usage.duration,
             event_id=envelope.event_id,
             event_ts=envelope.time.isoformat(),
-            chat_id=envelope.chat_id,
+            chat_id=view.key.chat,
             app_id=envelope.app_id,
             user_id=view.user,
             workflow_name=envelope.workflow_name,

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from contracts.ids import ChatKey, UserId, WorkflowName
+from contracts.ids import ChatKey, Seq, UserId, WorkflowName
 from contracts.wire.frames import (
     BlockedWorkflow,
     ChatMetaData,
     ContextSwitchedData,
+    ForkStartedData,
     LastArtifact,
     LaunchedWorkflow,
     WorkflowBatchStartedData,
@@ -52,6 +53,8 @@ def chat_meta(view: ChatView) -> Frame:
         chat_status=view.status,
         last_sequence=view.last_seq,
         created_at=view.created_at.isoformat(),
+        origin_chat_id=None if view.origin is None else view.origin.chat_id,
+        origin_sequence=None if view.origin is None else view.origin.last,
     )
     return Frame(data, time=view.last_updated_at)
 
@@ -82,6 +85,21 @@ def context_switched(previous: ChatView, current: ChatView) -> Frame:
             workflow_name=current.workflow_name,
             artifact_id=None if artifact is None else artifact.question_id,
             app_id=current.key.app,
+        )
+    )
+
+
+def fork_started(
+    key: ChatKey, workflow: WorkflowName, user: UserId, origin: ChatKey, last: Seq
+) -> Frame:
+    return Frame(
+        ForkStartedData(
+            chat_id=key.chat,
+            workflow_name=workflow,
+            app_id=key.app,
+            user_id=user,
+            origin_chat_id=origin.chat,
+            origin_sequence=last,
         )
     )
 

@@ -15,6 +15,7 @@ from contracts.wire.client_messages import (
     ClientMessage,
     DeleteChat,
     EnterGeneralMode,
+    Fork,
     RenameChat,
     Resume,
     StartGeneralChat,
@@ -34,6 +35,7 @@ from services.chassis.tasks import SingleWaiterEvent
 from services.chassis.tracing.spans import span
 from services.transport.auth.rate_limit import REFUSED_PER_MINUTE, next_allowed
 from services.transport.chats.answers import TextAnswer
+from services.transport.chats.forks import ForkRequest
 from services.transport.chats.general import GeneralChat
 from services.transport.context import RequestContext
 from services.transport.delivery.subscriber import Subscriber
@@ -198,6 +200,9 @@ class MessageDispatcher:
             case RenameChat() | ArchiveChat() | DeleteChat():
                 self._require_current_chat(message.chat_id)
                 await self._change_list(message)
+            case Fork():
+                self._require_current_chat(message.chat_id)
+                await self._fork(message)
             case SwitchChat():
                 await self._switch_chat(message)
             case EnterGeneralMode():
@@ -297,6 +302,21 @@ class MessageDispatcher:
             return self.general, await self._current_view()
         return await chats.latest_open(app, user)
 
+    async def _fork(self, message: Fork) -> None:
+        origin = self.view.key
+        wanted = ForkRequest(
+            None if message.seq is None else Seq(message.seq),
+            message.message,
+            message.client_request_id,
+            self.view.user,
+        )
+        forked = await self._context.forks.fork(origin, wanted)
+        await self._connection.send(
+            session_frames.fork_started(
+                forked.key, forked.workflow, forked.user, origin, forked.seq
+            )
+        )
+
     async def _start_workflow(self, message: StartWorkflow) -> None:
         await self._connection.send(
             session_frames.launch_result(await launch(self._context, self.view, message))
@@ -347,6 +367,10 @@ class MessageDispatcher:
 
     async def _find_question(self, question: str, field: str) -> ChatView:
         """The chat that asked a question, shown or not: its components stay on the page of its user."""
+        if self.view.origin is not None:  # open in the origin, too: the shown chat is meant
+            shown = await self._current_view()
+            if shown.open_question(question) is not None:
+                return shown
         view = await self._context.chats.find_by_question(question, field)
         if (view.key.app, view.user) != (self.view.key.app, self.view.user):
             raise ApiError("QUESTION_NOT_OPEN", field, "no such question is open")

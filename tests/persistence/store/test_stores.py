@@ -214,7 +214,7 @@ async def test_a_chat_without_its_first_event_in_the_archive_is_found(store: Sto
     whole, partial = ChatKey(AppId("a"), ChatId("1")), ChatKey(AppId("b"), ChatId("1"))
     await store.archive(archived_events(decisions_of(hello(), whole)))
     await store.archive(archived_events(decisions_of(hello(), partial))[1:])
-    assert await store.without_first_event([whole, partial, KEY]) == {partial, KEY}
+    assert await store.not_archived([whole, partial, KEY]) == {KEY}
 
 
 DAY = TimeSpan(datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC))

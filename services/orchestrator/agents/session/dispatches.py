@@ -109,7 +109,13 @@ class Dispatches:
         newest = self.newest(tool_call)
         if newest is None or self.is_running(tool_call):
             return
-        update = {"attempt": newest.attempt + 1, "reason": "continue"}
+        update = {
+            "attempt": newest.attempt + 1,
+            "reason": "continue",
+            "idempotency_key": self.key_of(
+                tool_call
+            ),  # the one before may be that of a fork's origin
+        }
         await self._store(newest.model_copy(update=update))
 
     def _event(

@@ -91,6 +91,12 @@ class HumanRequests:
         self._variables = variables
         self._dispatches = dispatches
         self._recorded = {question.question_id for question in turn.questions}
+        # Of a turn that began in the origin of a fork, whose questions have its id.
+        self._inherited = {
+            subjects.place_of_question(asked): asked
+            for asked in self._recorded
+            if subjects.chat_of_question(asked) != key
+        }
         self._next_ordinal: dict[str, int] = {}
         self._approved_calls: set[str] = set()
         self._approvals: dict[str, QuestionId] = {}
@@ -194,7 +200,15 @@ class HumanRequests:
         return self._doubt_question(tool_call, attempt, 0) in self._recorded
 
     def _doubt_question(self, tool_call: str, attempt: int, number: int) -> QuestionId:
-        return subjects.doubt_question(self._key, self._turn.number, tool_call, attempt, number)
+        return self._known_id(
+            subjects.doubt_question(self._key, self._turn.number, tool_call, attempt, number)
+        )
+
+    def _known_id(self, question: QuestionId) -> QuestionId:
+        """The id under which a question was asked before the chat was forked, if it was."""
+        if not self._inherited:
+            return question
+        return self._inherited.get(subjects.place_of_question(question), question)
 
     async def use_ui_tool(
         self,
@@ -236,7 +250,9 @@ class HumanRequests:
                 "a tool that is called before or after a chat cannot ask the user"
             )
         return {
-            "question_id": subjects.question(self._key, self._turn.number, tool_call, ordinal),
+            "question_id": self._known_id(
+                subjects.question(self._key, self._turn.number, tool_call, ordinal)
+            ),
             "turn": self._turn.number,
             "agent": self._turn.agent,
             "tool_call_id": tool_call,

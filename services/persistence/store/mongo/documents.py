@@ -13,6 +13,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from contracts.catalogue import ChatStatus
 from contracts.chat_snapshot import ArtifactReference, ChatTotals, OpenQuestion
 from contracts.effects import DispatchRecord, EffectRecord, RecordBody
+from contracts.events.chat import Segment
 from contracts.events.turn import InterruptionReason
 from contracts.ids import (
     AgentName,
@@ -55,6 +56,9 @@ IS_WAITING: Record = {"waiting_since": {"$gt": EPOCH}}
 
 IS_DELETED: Record = {"erasable_at": {"$gt": EPOCH}}
 """The filter for the chats that may be erased some time."""
+
+IS_FORK: Record = {"origin.last": {"$gt": 0}}
+"""The filter for the chats that are forks of others."""
 
 
 class ArchivedMessage(Document):
@@ -123,6 +127,8 @@ class ChatSession(Document):
     waiting_for: tuple[str, ...] = ()
     waiting_since: datetime | None = None
     last_artifact: ArtifactReference | None
+    origin: Segment | None = None
+    segments: tuple[Segment, ...] = ()
     cache_seed: int | None
     client_request_id: str | None
     message_count: int
@@ -139,8 +145,8 @@ class ChatSession(Document):
 
     class Settings:
         name = "chat_sessions"
-        # The first has only fields that no event changes. The others hold only the chats that wait
-        # for an answer, or are deleted: the update of any other chat changes no index.
+        # The first and the last have only fields that no event changes. The others hold only the chats
+        # that wait for an answer, or are deleted: the update of any other chat changes no index.
         indexes = (
             IndexModel([("app_id", ASCENDING), ("user_id", ASCENDING)], name="app_user"),
             IndexModel(
@@ -162,6 +168,11 @@ class ChatSession(Document):
                 [("erasable_at", ASCENDING), ("_id", ASCENDING)],
                 name="erasable",
                 partialFilterExpression=IS_DELETED,
+            ),
+            IndexModel(
+                [("app_id", ASCENDING), ("segments.chat_id", ASCENDING), ("_id", ASCENDING)],
+                name="forks",
+                partialFilterExpression=IS_FORK,
             ),
         )
 
@@ -399,6 +410,8 @@ def session_record(session: Session) -> Record:
         "open_questions": [_plain(question) for question in session.open_questions],
         "last_artifact": None if artifact is None else _plain(artifact),
         "dropped": [_plain(stretch) for stretch in session.dropped],
+        "origin": None if session.origin is None else session.origin.model_dump(),
+        "segments": [part.model_dump() for part in session.segments],
         **_totals_record(session.totals),
     }
 

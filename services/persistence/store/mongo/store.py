@@ -54,6 +54,7 @@ from services.persistence.store.mongo.compatibility import (
     check_server_version,
 )
 from services.persistence.store.mongo.documents import (
+    IS_FORK,
     IS_WAITING,
     SEQ_DIGITS,
     STATE_ID,
@@ -430,15 +431,21 @@ class MongoStore:
             end = end_of_range(key)
             after = {"_id": {"$gte": end} if end > id_ else {"$gt": id_}}
 
-    async def without_first_event(self, keys: Collection[ChatKey]) -> set[ChatKey]:
-        # One query each: of a clustered collection, MongoDB 6.0 reads all of it for an `$in`.
-        found = await asyncio.gather(*map(self._has_first_event, keys))
+    async def not_archived(self, keys: Collection[ChatKey]) -> set[ChatKey]:
+        found = await asyncio.gather(*map(self._is_archived, keys))
         return {key for key, has in zip(keys, found, strict=True) if not has}
 
-    async def _has_first_event(self, key: ChatKey) -> bool:
-        query = {"_id": ordered_id(key, 1), "app_id": key.app}
+    async def _is_archived(self, key: ChatKey) -> bool:
+        query = self._events.find(chat_range(key), projection_model=_Id)
         with translated_errors():
-            return bool(await self._events.find(query, projection_model=_Id).limit(1).to_list())
+            return bool(await query.limit(1).to_list())
+
+    async def forks_of(self, key: ChatKey, after: ChatId | None, limit: int) -> list[Session]:
+        query = {"app_id": key.app, "segments.chat_id": key.chat, **IS_FORK}
+        if after is not None:
+            query["_id"] = {"$gt": chat_record_id(key.app, after)}
+        found = self._sessions.find(query, batch_size=PAGE).sort("_id").limit(limit)
+        return [document.to_session() async for document in readable(found)]
 
     async def state(self) -> DatabaseState:
         """What the database holds, at small cost."""

@@ -1,11 +1,13 @@
 """What every request and response model of the HTTP API has in common."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.fields import FieldInfo
 
+from contracts.events.chat import Segment
+from contracts.ids import ChatId
 from contracts.wire.json_values import MAX_SAFE_INTEGER
 
 Timestamp = Annotated[
@@ -57,6 +59,19 @@ class ResponseModel(BaseModel):
         json_schema_extra=_add_example,
         json_schema_serialization_defaults_required=True,
     )
+
+
+class ForkOrigin(ResponseModel):
+    """Where a fork comes from."""
+
+    chat_id: ChatId = Field(description="The chat that it is a fork of.", examples=[CHAT_ID])
+    sequence: EventSequence = Field(
+        description="The `seq` of the last event that it has of that chat.", examples=[12]
+    )
+
+    @classmethod
+    def of(cls, origin: Segment | None) -> Self | None:
+        return None if origin is None else cls(chat_id=origin.chat_id, sequence=origin.last)
 
 
 class ErrorAnswer(ResponseModel):

@@ -20,6 +20,7 @@ from services.transport.http.models.base import (
     QUESTION_ID,
     Count,
     EventSequence,
+    ForkOrigin,
     RequestModel,
     ResponseModel,
     Timestamp,
@@ -150,6 +151,9 @@ class ChatMeta(ResponseModel):
         description="The `event_id` of that artifact.", examples=[QUESTION_ID]
     )
     artifact_state: None = Field(default=None, description="Always null.")
+    origin: ForkOrigin | None = Field(
+        description="Where it comes from, if it is a fork.", examples=[None]
+    )
 
 
 class NoChat(ResponseModel):
@@ -270,6 +274,9 @@ class ChatSession(ResponseModel):
     last_updated_at: Timestamp = Field(description="When its last event was.", examples=[LATER])
     last_sequence: EventSequence = Field(description="The `seq` of its last event.", examples=[12])
     last_artifact: None = Field(default=None, description="Always null: see the chat's meta.")
+    origin: ForkOrigin | None = Field(
+        default=None, description="Where it comes from, if it is a fork.", examples=[None]
+    )
 
     @classmethod
     def of(cls, summary: ChatSummary) -> Self:
@@ -281,6 +288,7 @@ class ChatSession(ResponseModel):
             created_at=summary.created_at,
             last_updated_at=summary.updated_at,
             last_sequence=summary.last_seq,
+            origin=ForkOrigin.of(summary.origin),
         )
 
 
