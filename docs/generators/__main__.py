@@ -2,16 +2,19 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from docs.generators import (
     api_endpoints,
     configuration,
+    dashboards,
     decisions,
     events,
     metrics,
     mozaiks_command,
     nats_permissions,
+    prometheus_rule,
     websocket,
 )
 
@@ -25,6 +28,8 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     mozaiks_command.PAGE: mozaiks_command.text,
     websocket.PAGE: websocket.text,
     nats_permissions.PAGE: nats_permissions.text,
+    prometheus_rule.PAGE: prometheus_rule.text,
+    **{page: partial(str, content) for page, content in dashboards.pages().items()},
 }
 
 
@@ -47,6 +52,7 @@ def main(arguments: list[str]) -> int:
                 f"{page.relative_to(ROOT)} is not up to date; run `make reference`", file=sys.stderr
             )
         else:
+            page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(PAGES[page]())
     return 1 if stale and "--check" in arguments else 0
 

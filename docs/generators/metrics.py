@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from contracts.prices import PRICES
 from services.chassis.process.probes import Probes
+from services.chassis.tracing.export import SpanCounters
 from services.metrics import app as metrics
 from services.metrics.metrics_state import MetricsState
 from services.metrics.prometheus import MetricsCollector
@@ -55,6 +56,8 @@ def registries() -> Mapping[str, CollectorRegistry]:
         "persistence": persistence.build_app(PersistenceSettings())[1],
         "metrics": metrics.build_app(MetricsSettings())[1],
     }
+    for probes in built.values():
+        SpanCounters(probes.registry)  # made where a receiver of traces is named
     log = CollectorRegistry()
     log.register(
         MetricsCollector(

@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
@@ -257,6 +258,8 @@ class HealthCollector(Collector):
     def __init__(self) -> None:
         self.checks: Callable[[], dict[str, Check]] = dict
         self.unwritable: Callable[[], set[str]] = set
+        self.certificates: dict[str, Path] = {}
+        """By the variable that names it: each file of certificates that the process uses."""
         self._seen: set[str] = set()
 
     def collect(self) -> Iterator[Metric]:
@@ -279,3 +282,21 @@ class HealthCollector(Collector):
         for stream in sorted(self._seen):
             streams.add_metric([stream], stream in now)
         yield streams
+        expiries = GaugeMetricFamily(
+            "mozaiks_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a file expires; 0 where the file cannot be read",
+            labels=["file"],
+        )
+        for variable, file in self.certificates.items():
+            expiries.add_metric([variable], _first_expiry(file))
+        yield expiries
+
+
+def _first_expiry(file: Path) -> float:
+    from cryptography import x509  # 8 MB: only where a file is configured
+
+    try:
+        found = x509.load_pem_x509_certificates(file.read_bytes())
+    except (OSError, ValueError):
+        return 0.0
+    return min(one.not_valid_after_utc.timestamp() for one in found)

@@ -63,6 +63,12 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     registry = CollectorRegistry()
     probes = Probes(registry)
     metrics = PersistenceMetrics(registry)
+    for variable, file in (
+        ("MONGODB_CERT_KEY_FILE", settings.mongodb_cert_key_file),
+        ("MONGODB_CA_FILE", settings.mongodb_ca_file),
+    ):
+        if file is not None:
+            probes.metrics.health.certificates[variable] = file
     broker = build_broker(settings, SERVICE)
     deliveries = delivery_metrics(registry)
     monitors: list[ReadModelMonitor] = []

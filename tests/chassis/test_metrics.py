@@ -3,9 +3,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography import x509
 from prometheus_client import CollectorRegistry, generate_latest
 
 from services.chassis.metrics import OTHER, RELEASE, LabelCap, ProcessMetrics, seconds_since
+from tests.chassis.keys import authority
 from tests.story import NOON
 
 ROOT = Path(__file__).parents[2]
@@ -96,3 +98,21 @@ def test_only_the_first_delivery_of_a_message_counts_as_its_wait() -> None:
 
 def test_time_since_then_grows_with_the_distance() -> None:
     assert seconds_since(NOON) < seconds_since(NOON - timedelta(seconds=1))
+
+
+def test_the_first_expiry_of_a_file_of_certificates_is_shown(tmp_path: Path) -> None:
+    metrics = fresh()
+    own = authority(tmp_path, "own")
+    whole, broken = tmp_path / "whole.pem", tmp_path / "broken.pem"
+    certificate = own.issue("a.example")[0].read_bytes()
+    whole.write_bytes(certificate + own.ca.read_bytes())
+    broken.write_text("no certificate")
+    expiries = [
+        one.not_valid_after_utc for one in x509.load_pem_x509_certificates(whole.read_bytes())
+    ]
+    gone = tmp_path / "gone.pem"
+    metrics.health.certificates = {"WHOLE": whole, "BROKEN": broken, "GONE": gone}
+    name = "mozaiks_certificate_expiry_timestamp_seconds"
+    assert value(metrics, name, file="WHOLE") == min(expiries).timestamp()
+    assert value(metrics, name, file="BROKEN") == 0
+    assert value(metrics, name, file="GONE") == 0

@@ -97,6 +97,8 @@ async def connected(
     probes.starting_until(nats=_check(broker))
     if isinstance(broker, _Broker):
         probes.metrics.nats.watch(broker.nats)
+    files = {"NATS_CERT_FILE": settings.nats_cert_file, "NATS_CA_FILE": settings.nats_ca_file}
+    probes.metrics.health.certificates |= {name: file for name, file in files.items() if file}
     nc = await broker.connect()
     try:
         await _wait_for_streams(nc, settings, probes, needs)
