@@ -14,8 +14,7 @@ from prometheus_client import CollectorRegistry
 from contracts import subjects
 from contracts.ids import new_process_id
 from contracts.prices import with_own_prices
-from services.chassis.budgets.ledgers import BudgetLedgers
-from services.chassis.budgets.limits import BudgetLimits
+from services.chassis.budgets.opening import opened_budgets
 from services.chassis.consumers.queue_consumer import QueueConsumer
 from services.chassis.consumers.takeover import Takeover
 from services.chassis.consumers.work_queue import WorkQueue
@@ -88,7 +87,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             exported_traces(settings, SERVICE, probes.registry),
             connected(broker, settings, probes, NEEDS, STORES) as gateway,
             shared_http_client() as client,
-            _budgets(gateway, settings) as budgets,
+            opened_budgets(gateway, settings, _now) as opened,
         ):
             process = new_process_id()
             queue = _command_queue(settings)
@@ -113,6 +112,8 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 ),
                 subjects.object_stream(subjects.MANIFESTS): registry.store_all,
             }
+            prices = with_own_prices(settings.model_pricing_json)
+            budgets = Budgets(opened.limits, opened.ledgers, prices, _now, opened.storage)
             runner = Runner(gateway, registry, _now, process, notices, budgets)
             consumer = _command_consumer(gateway, runner, queue)
             await takeover.join()
@@ -162,18 +163,6 @@ def _command_queue(settings: Settings) -> WorkQueue:
 def _command_consumer(gateway: JetStreamGateway, runner: Runner, queue: WorkQueue) -> QueueConsumer:
     handler = CommandHandler(runner)
     return QueueConsumer(gateway, queue, handler.on_command, handler.on_given_up)
-
-
-@asynccontextmanager
-async def _budgets(gateway: JetStreamGateway, settings: Settings) -> AsyncIterator[Budgets]:
-    limits = BudgetLimits(gateway, settings.configured_budgets())
-    ledgers = BudgetLedgers(gateway)
-    await retry_until_available(limits.start, "the limits of budgets")
-    try:
-        yield Budgets(limits, ledgers, with_own_prices(settings.model_pricing_json), _now)
-    finally:
-        await limits.stop()
-        await ledgers.aclose()
 
 
 async def _response_cache(gateway: JetStreamGateway, settings: Settings) -> ResponseCache | None:

@@ -15,6 +15,7 @@ from litestar.types import Scope
 from prometheus_client import CollectorRegistry
 
 from contracts import subjects
+from services.chassis.budgets.opening import BudgetServices, opened_budgets
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.process.asgi_front import Asgi
 from services.chassis.process.broker import build_broker, connected, nats_check
@@ -90,8 +91,9 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             exported_traces(settings, SERVICE, probes.registry),
             connected(broker, settings, probes, NEEDS, STORES) as gateway,
             _token_verifier(settings, metrics) as verifier,
+            opened_budgets(gateway, settings, _now) as budgets,
         ):
-            services = _services(settings, gateway, metrics, shutdown)
+            services = _services(settings, gateway, metrics, shutdown, budgets)
             app.state.services = services
             app.state.authenticator = _authenticator(settings, services, verifier)
             tasks = [
@@ -184,6 +186,7 @@ def _services(
     gateway: JetStreamGateway,
     metrics: TransportMetrics,
     shutdown: ShutdownSignal,
+    budgets: BudgetServices,
 ) -> AppServices:
     return AppServices(
         settings=settings,
@@ -208,6 +211,9 @@ def _services(
             settings.rate_per_user, settings.rate_per_app, settings.rate_per_address
         ),
         shutdown=shutdown,
+        budgets=budgets.limits,
+        ledgers=budgets.ledgers,
+        storage=budgets.storage,
         started_at=_now(),
         clock=_now,
     )

@@ -7,6 +7,9 @@ from datetime import datetime
 
 from contracts.ids import AppId
 from services.chassis.answer_links import AnswerLinks
+from services.chassis.budgets.ledgers import BudgetLedgers
+from services.chassis.budgets.limits import BudgetLimits
+from services.chassis.budgets.storage import StorageQuota
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.auth.principal import Identity
 from services.transport.auth.rate_limit import RateLimiter
@@ -57,6 +60,9 @@ class AppServices:
     tickets: Tickets
     rate_limiter: RateLimiter
     shutdown: ShutdownSignal
+    budgets: BudgetLimits
+    ledgers: BudgetLedgers
+    storage: StorageQuota
     started_at: datetime
     clock: Callable[[], datetime]
 

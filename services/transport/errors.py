@@ -5,6 +5,7 @@ from typing import Literal
 from nats.errors import Error as NatsError
 
 from contracts.subjects import InvalidIdError
+from services.chassis.budgets.storage import StorageUsedUpError
 from services.chassis.jetstream.errors import (
     MessageTooLargeError,
     NatsRejectedError,
@@ -31,6 +32,7 @@ ErrorCode = Literal[
     "CHAT_NOT_FOUND",
     "NOT_ALLOWED",
     "LIMIT_REACHED",
+    "STORAGE_USED_UP",
     "TYPE_NOT_ALLOWED",
     "ATTACHMENT_NOT_FOUND",
     "VALUE_NOT_FOUND",
@@ -62,6 +64,7 @@ HTTP_STATUS: dict[ErrorCode, int] = {
     "CHAT_NOT_FOUND": 404,
     "NOT_ALLOWED": 404,
     "LIMIT_REACHED": 429,
+    "STORAGE_USED_UP": 507,
     "TYPE_NOT_ALLOWED": 415,
     "ATTACHMENT_NOT_FOUND": 404,
     "VALUE_NOT_FOUND": 404,
@@ -115,6 +118,9 @@ def api_error_from(error: Exception, storage: StorageHealth) -> ApiError | None:
             return error
         case InvalidIdError():
             return bad_request(error.field, error.problem)
+        case StorageUsedUpError(limit=left):
+            problem = f"the storage of this app is nearly full: {left:,} bytes are left"
+            return ApiError("STORAGE_USED_UP", "file", problem)
         case MessageTooLargeError(limit=limit):
             return too_large("message", limit)
         case NatsUnavailableError() | NatsRejectedError() | NatsError():

@@ -30,7 +30,7 @@ class BudgetSettings(Settings):
 
     budgets_json: dict[str, tuple[Limit, ...]] = Field(default_factory=dict)
     """Limits by app, `*` for every app: `{"*": [{"scope": "user", "unit": "tokens", "period": "day",
-    "soft": 80000, "hard": 100000}]}`. What is set by command comes first."""
+    "soft": 80000, "hard": 100000}]}`. What `mozaiks budgets set` sets comes first."""
 
     def configured_budgets(self) -> Mapping[AppId, AppBudget]:
         return {AppId(app): AppBudget(limits=limits) for app, limits in self.budgets_json.items()}
@@ -55,6 +55,11 @@ class BudgetLimits:
         if found is None:
             found = self._cached[app] = limits_of(app, self._stored, self._configured)
         return found
+
+    @property
+    def apps(self) -> list[AppId]:
+        """The apps that have limits of their own, `*` for those of every app."""
+        return sorted({*self._configured, *self._stored})
 
     def stored(self, app: AppId) -> AppBudget:
         """The limits that were set for an app by command."""

@@ -54,14 +54,27 @@ class ValueStore:
         self._js = js
         self._objects = objects
 
-    async def put(self, key: ChatKey, values: Iterable[LargeValue]) -> None:
-        """Store values of a chat. Raises NatsUnavailableError after OUTAGE_SECONDS.
+    async def put(self, key: ChatKey, values: Iterable[LargeValue]) -> int:
+        """Store values of a chat; how many bytes of them were not stored yet. Raises NatsUnavailableError after OUTAGE_SECONDS.
 
         Put them before the event that refers to them is appended: after a crash in between they are
         objects that no event names.
         """
+        stored = 0
         for value in values:
-            await self._put(subjects.value_key(key, value.reference.digest), value)
+            if await self._put(subjects.value_key(key, value.reference.digest), value):
+                stored += value.reference.size
+        return stored
+
+    async def missing(self, key: ChatKey, values: Iterable[LargeValue]) -> list[LargeValue]:
+        """Those of the values that are not stored yet. Raises NatsUnavailableError."""
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                store = await self._store()
+                names = {one: subjects.value_key(key, one.reference.digest) for one in values}
+                return [one for one in names if not await self._exists(store, names[one])]
+        except (NatsError, TimeoutError, OSError) as error:
+            raise NatsUnavailableError("object store of values") from error
 
     async def whole(self, stored: StoredEvent) -> StoredEvent:
         """The event with its whole values; the same where it has all of them in itself.
@@ -110,21 +123,23 @@ class ValueStore:
         chunks = self._objects.read(subjects.VALUES, str(info.nuid))
         return ValueContent(info, chunks)
 
-    async def _put(self, name: str, value: LargeValue) -> None:
+    async def _put(self, name: str, value: LargeValue) -> bool:
+        """Whether it was not stored yet."""
         deadline = asyncio.get_running_loop().time() + OUTAGE_SECONDS
         while True:
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     store = await self._store()
-                    if not await self._exists(store, name):
-                        meta = ObjectMeta(name=name, description=value.reference.media_type)
-                        await store.put(name, value.data, meta)
+                    if await self._exists(store, name):
+                        return False
+                    meta = ObjectMeta(name=name, description=value.reference.media_type)
+                    await store.put(name, value.data, meta)
             except (NatsError, NatsUnavailableError, TimeoutError, OSError) as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise NatsUnavailableError(f"object {name}") from error
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                return
+                return True
 
     async def _exists(self, store: ObjectStore, name: str) -> bool:
         try:

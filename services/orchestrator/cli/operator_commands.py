@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
+from contracts.budgets import Period, Scope, Unit
+
 app = typer.Typer()
 _PANEL = "Operations"
 
@@ -18,15 +20,22 @@ streams = typer.Typer(help="Create and check streams and buckets of NATS.", no_a
 dead_letters = typer.Typer(
     help="Messages that could not be handled: list, re-drive, drop.", no_args_is_help=True
 )
+budgets = typer.Typer(
+    help="Limits of tokens, cost and stored bytes: set, show, list, count.", no_args_is_help=True
+)
 app.add_typer(streams, name="streams", rich_help_panel=_PANEL)
+app.add_typer(budgets, name="budgets", rich_help_panel=_PANEL)
 app.add_typer(dead_letters, name="dead-letters", rich_help_panel=_PANEL)
 
 STREAMS = "services.chassis.streams"
 DEAD_LETTERS = "services.chassis.dead_letters"
+BUDGETS = "services.chassis.budgets"
 
 AppOption = Annotated[str | None, typer.Option("--app", help="Chats of this app only.")]
 Service = Annotated[str | None, typer.Option(help="A service, or one of its consumers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LimitedApp = Annotated[str, typer.Argument(help="The app; * is every app.")]
+Names = Annotated[list[str] | None, typer.Option(help="Also what this one has used.")]
 Seqs = Annotated[list[int], typer.Argument(help="Numbers of dead letters.")]
 _GIVEN = "mozaiks.arguments"
 
@@ -56,6 +65,53 @@ def ensure(ctx: typer.Context) -> None:
 def check(ctx: typer.Context) -> None:
     """Print what differs from what the product needs, and change nothing."""
     _become(ctx, STREAMS, "check")
+
+
+@budgets.command("set", cls=ServiceCommand)
+def set_limit(
+    ctx: typer.Context,
+    app_id: LimitedApp,
+    unit: Annotated[Unit, typer.Option(help="What is limited.")],
+    scope: Annotated[Scope, typer.Option(help="Whose use is limited.")] = "app",
+    name: Annotated[str | None, typer.Option(help="One user, workflow or chat; else each.")] = None,
+    per: Annotated[Period, typer.Option(help="By UTC.")] = "total",
+    soft: Annotated[float | None, typer.Option(help="Where the chat is warned.")] = None,
+    hard: Annotated[float | None, typer.Option(help="Where an answer ends.")] = None,
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what was set.")] = False,
+) -> None:
+    """Set a limit; every service knows it within a second."""
+    del app_id, unit, scope, name, per, soft, hard, remove
+    _become(ctx, BUDGETS, "set")
+
+
+@budgets.command("show", cls=ServiceCommand)
+def show_budget(
+    ctx: typer.Context,
+    app_id: LimitedApp,
+    user: Names = None,
+    workflow: Names = None,
+    chat: Names = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """The limits of an app, and what is used of them."""
+    del app_id, user, workflow, chat, as_json
+    _become(ctx, BUDGETS, "show")
+
+
+@budgets.command("list", cls=ServiceCommand)
+def list_budgets(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """The apps that have limits."""
+    del as_json
+    _become(ctx, BUDGETS, "list")
+
+
+@budgets.command("count", cls=ServiceCommand)
+def count_storage(ctx: typer.Context, app_id: LimitedApp) -> None:
+    """Count the bytes that an app has stored, for its quotas."""
+    del app_id
+    _become(ctx, BUDGETS, "count")
 
 
 @dead_letters.command("list", cls=ServiceCommand)

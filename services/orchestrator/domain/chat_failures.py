@@ -25,6 +25,9 @@ WORKFLOW_UNAVAILABLE = Failed(
 VALUE_LOST = Failed(
     "VALUE_LOST", "A large value of this chat is missing in storage, so it cannot continue."
 )
+STORAGE_USED_UP = Failed(
+    "STORAGE_USED_UP", "The storage of this app is full, so a step of this chat cannot be stored."
+)
 EVENT_TOO_LARGE = Failed("NOT_KEPT", "A step of this chat is too large to be stored.")
 QUESTION_EXPIRED = Failed("QUESTION_EXPIRED", "A question was not answered in time.")
 GIVEN_UP = Failed("GIVEN_UP", "This chat failed repeatedly and is not retried any more.")

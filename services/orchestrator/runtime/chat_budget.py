@@ -29,6 +29,7 @@ from contracts.prices import Prices
 from services.chassis.budgets.account import Decided
 from services.chassis.budgets.ledgers import BudgetLedgers
 from services.chassis.budgets.limits import BudgetLimits
+from services.chassis.budgets.storage import StorageQuota
 from services.chassis.tasks import cancel_and_wait
 from services.orchestrator.domain.call_budget import (
     BudgetUsedUpError,
@@ -103,6 +104,7 @@ class Budgets:
     ledgers: BudgetLedgers
     prices: Prices
     clock: Clock
+    storage: StorageQuota | None = None
 
     def of(self, log: ChatLog) -> "ChatBudget":
         return ChatBudget(self, log)

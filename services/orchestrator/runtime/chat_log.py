@@ -27,6 +27,7 @@ from contracts.ids import (
     delivery_of,
 )
 from contracts.large_values import INLINE_BYTES, MAX_BYTES, LargeValue
+from services.chassis.budgets.storage import StorageQuota
 from services.chassis.jetstream.direct_get import position_of
 from services.chassis.jetstream.errors import MessageTooLargeError, NatsUnavailableError
 from services.chassis.jetstream.event_log import (
@@ -86,7 +87,9 @@ class ChatLog:
         clock: Clock,
         cache: ChatCache | None = None,
         trace: str | None = None,
+        quota: StorageQuota | None = None,
     ) -> None:
+        self._quota = quota
         self.key = key
         self.trace = trace
         """The `traceparent` of what this delivery does; every event that it appends has it."""
@@ -239,11 +242,23 @@ class ChatLog:
             return True
 
     async def store(self, values: Sequence[LargeValue]) -> None:
-        """Store large values of the chat. Raises MessageTooLargeError, NatsUnavailableError."""
+        """Store large values of the chat.
+
+        Raises MessageTooLargeError, StorageUsedUpError, NatsUnavailableError.
+        """
         size = sum(value.reference.size for value in values)
         if size > MAX_BYTES:
             raise MessageTooLargeError(subjects.VALUES, size, MAX_BYTES)
-        await self._gateway.values.put(self.key, values)
+        store, app = self._gateway.values, self.key.app
+        if self._quota is None or not values or not self._quota.applies(app, "value_bytes"):
+            await store.put(self.key, values)
+            return
+        missing = await store.missing(self.key, values)
+        if missing:
+            size = sum(value.reference.size for value in missing)
+            name = subjects.value_key(self.key, missing[0].reference.digest)
+            async with self._quota.reserve(app, "value_bytes", name, size) as reserved:
+                reserved.stored = await store.put(self.key, missing)
 
     def _sealed(self, events: Sequence[Event], origin: Origin) -> Decision:
         origins = [replace(origin, actor=_actor(event, origin)) for event in events]

@@ -12,11 +12,13 @@ from contracts import subjects
 from contracts.events import Event
 from contracts.events.turn import TextInterrupted
 from contracts.ids import ChatKey, CommandId, DeliveryId, QuestionId, WorkflowName
+from services.chassis.budgets.storage import StorageUsedUpError
 from services.chassis.jetstream.errors import NatsRejectedError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.tasks import cancel_and_wait
 from services.orchestrator.domain.chat_failures import (
     EVENT_TOO_LARGE,
+    STORAGE_USED_UP,
     fail_lost_value,
     fail_unavailable,
     skip_lifecycle_tools,
@@ -149,7 +151,10 @@ class Runner:
         # After losing its state, a consumer may deliver a message twice with the same attempt number.
         process = f"{self._process}-{next(self._deliveries)}"
         delivery = DeliveryId(process, message, attempt)
-        return ChatLog(self._gateway, key, delivery, command, self._clock, self._cache, trace)
+        quota = None if self._budgets is None else self._budgets.storage
+        return ChatLog(
+            self._gateway, key, delivery, command, self._clock, self._cache, trace, quota
+        )
 
     async def announce_escalation(self, chat: ChatLog, question: QuestionId) -> None:
         """Record the links of a question that is about to be escalated, if any are to be sent."""
@@ -294,6 +299,9 @@ async def unless_ended(
         return working.result()
     except TurnOverError:
         return None
+    except StorageUsedUpError as used_up:
+        log.warning("the storage of an app is used up", extra={"why": str(used_up)})
+        return STORAGE_USED_UP
     except NatsRejectedError as rejected:  # the same step would be rejected again
         log.warning("an event of a turn was rejected", extra={"why": str(rejected)})
         return EVENT_TOO_LARGE

@@ -75,16 +75,28 @@ class AttachmentStore:
         """Limit of one file in bytes."""
         return self._max_bytes_of.get(intent, self.max_bytes)
 
-    async def put(self, name: str, file: IO[bytes]) -> None:
-        """Write an object. The name is derived from the bytes, so an object that exists is not written again.
+    async def put(self, name: str, file: IO[bytes]) -> bool:
+        """Write an object; whether it was written. The name is derived from the bytes, so an object
+        that exists is not written again.
 
         Raises NatsUnavailableError.
         """
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
                 store = await self._gateway.js.object_store(subjects.ATTACHMENTS)
-                if not await self._exists(store, name):
-                    await store.put(name, file)  # type: ignore[arg-type]  # anything with readinto
+                if await self._exists(store, name):
+                    return False
+                await store.put(name, file)  # type: ignore[arg-type]  # anything with readinto
+                return True
+        except (NatsError, TimeoutError, OSError) as error:
+            raise NatsUnavailableError(f"object {name}") from error
+
+    async def exists(self, name: str) -> bool:
+        """Whether an object is stored as a whole. Raises NatsUnavailableError."""
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
+                store = await self._gateway.js.object_store(subjects.ATTACHMENTS)
+                return await self._exists(store, name)
         except (NatsError, TimeoutError, OSError) as error:
             raise NatsUnavailableError(f"object {name}") from error
 

@@ -59,6 +59,10 @@ ERRORS = {
         "A limit is reached; `Retry-After` says when to retry.",
         "user_id: rate limit exceeded (600 requests per minute)",
     ),
+    507: (
+        "The app has stored as much as it may.",
+        "file: the storage of this app is nearly full: 512 bytes are left",
+    ),
     503: (
         "The service is temporarily unavailable.",
         "service: temporarily unavailable, try again shortly",

@@ -43,7 +43,7 @@ from services.transport.protocol.chat_projection import ChatView
 from services.transport.protocol.validation import validation_error
 
 TAG = "Files"
-UPLOAD_ERRORS = (400, 404, 409, 413, 415)
+UPLOAD_ERRORS = (400, 404, 409, 413, 415, 507)
 DOWNLOAD = answer(bytes, "The file.", media_type="application/octet-stream")
 
 
@@ -139,7 +139,7 @@ async def _upload(
 async def _store(context: RequestContext, form: UploadForm, view: ChatView) -> UploadAnswer:
     attachment = await _describe(context, form, view)
     stored = subjects.attachment_key(view.key, attachment.attachment_id)
-    await context.services.attachments.put(stored, form.file.file)
+    await _put(context, view.key.app, stored, form.file)
     await context.chats.attach_file(view, attachment)
     described = Attachment(
         **attachment.model_dump(), stored_path=stored, uploaded_at_utc=context.services.clock()
@@ -147,6 +147,17 @@ async def _store(context: RequestContext, form: UploadForm, view: ChatView) -> U
     return UploadAnswer(
         chat_id=view.key.chat, app_id=view.key.app, user_id=view.user, attachment=described
     )
+
+
+async def _put(context: RequestContext, app: AppId, name: str, file: UploadedFile) -> None:
+    """Store a file within the quota of its app. Raises StorageUsedUpError, NatsUnavailableError."""
+    attachments, quota = context.services.attachments, context.services.storage
+    if not quota.applies(app, "upload_bytes") or await attachments.exists(name):
+        await attachments.put(name, file.file)
+        return
+    async with quota.reserve(app, "upload_bytes", name, file.size) as reserved:
+        if await attachments.put(name, file.file):
+            reserved.stored = file.size
 
 
 def parse_form(parts: Mapping[str, Any]) -> UploadForm:

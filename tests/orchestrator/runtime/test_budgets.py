@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from ag2 import Agent
@@ -14,12 +15,14 @@ from contracts.budgets import Account, AppBudget, Limit
 from contracts.codec import Fact
 from contracts.event_log import Decision
 from contracts.events.budget import BudgetExceeded, BudgetWarned
-from contracts.events.turn import TextInterrupted, TurnStopped, UsageRecorded
-from contracts.ids import AppId, ChatKey, StreamSeq, new_chat_id, new_message_id
+from contracts.events.turn import TextInterrupted, ToolReturned, TurnStopped, UsageRecorded
+from contracts.ids import AppId, ChatKey, StreamSeq, WorkflowName, new_chat_id, new_message_id
+from contracts.large_values import LargeValue
 from contracts.prices import PRICES
 from services.chassis.budgets.account import Decided, Result
 from services.chassis.budgets.ledgers import BudgetLedgers
 from services.chassis.budgets.limits import BudgetLimits
+from services.chassis.budgets.storage import StorageQuota, StorageUsedUpError
 from services.chassis.jetstream.event_log import EventLog
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.agent_set import AgentSet
@@ -35,6 +38,7 @@ from tests.orchestrator.agents.paced_model import PacedModel
 from tests.orchestrator.agents.provider_stub import ANSWER, ErrorReply
 from tests.orchestrator.agents.provider_turn import POLICY
 from tests.orchestrator.chat_harness import ChatUser, deliver, event_types, history, runner
+from tests.orchestrator.runtime.test_large_values import folder
 from tests.orchestrator.runtime.test_model_calls import newsroom
 from tests.orchestrator.runtime.test_stop import TALK, WORDS, Held, streamed, time_limit
 from tests.story import NOON, WRITER
@@ -398,3 +402,46 @@ async def test_a_paused_process_that_wakes_up_late_holds_nothing(
     balance = await shop.balance()
     assert (balance.holds, balance.windows["total"].used) == ({}, {"tokens": 42, "cost": 0})
     assert balance.windows["total"].repeated_calls == 0
+
+
+# -- storage ------------------------------------------------------------------------------------
+
+
+async def test_large_values_keep_to_the_quota_of_the_app(gateway: JetStreamGateway) -> None:
+    shop = Shop(gateway, [Limit(unit="value_bytes", hard=5)])
+    budgets = shop.budgets()
+    quota = StorageQuota(budgets.limits, budgets.ledgers, lambda: NOON)
+    process = shop.process(PacedModel(WORDS), replace(budgets, storage=quota))
+    user = shop.user()
+    chat = process.open(user.key, user.start_chat("Go.").command_id, 1, 1)
+    await chat.store([large_value(b"123")])
+    await chat.store([large_value(b"123")])  # stored already
+    with pytest.raises(StorageUsedUpError) as refused:
+        await chat.store([large_value(b"456")])
+    assert refused.value.limit == 2
+    balance = await shop.balance("storage")
+    assert (balance.used("total", "value_bytes", NOON), balance.holds) == (3, {})
+    assert await quota.count(gateway, shop.app) == {"upload_bytes": 0, "value_bytes": 3}
+
+
+async def test_a_result_beyond_the_quota_fails_the_call_and_not_the_chat(
+    gateway: JetStreamGateway, tmp_path: Path
+) -> None:
+    shop = Shop(gateway, [Limit(unit="value_bytes", hard=1000)])
+    budgets = shop.budgets()
+    quota = StorageQuota(budgets.limits, budgets.ledgers, lambda: NOON)
+    known = replace(budgets, storage=quota)
+    catalogue = folder(tmp_path)
+    process = runner(gateway, AgentExecutor(catalogue, 25), catalogue.workflows, known)
+    user = ChatUser(WorkflowName("Large"), ChatKey(shop.app, new_chat_id()))
+    await deliver(process, user.start_chat())
+    facts = await history(gateway, user.key)
+    results = [fact.event for fact in facts if isinstance(fact.event, ToolReturned)]
+    assert "the storage of this app is nearly full, 1,000 bytes are left" in (
+        results[0].error or ""
+    )
+    assert replay(facts).ended != "failed"
+
+
+def large_value(data: bytes) -> LargeValue:
+    return LargeValue.of(data, "application/json")

@@ -2,11 +2,12 @@
 
 import asyncio
 
+from services.chassis.budgets.storage import StorageUsedUpError
 from services.chassis.jetstream.errors import MessageTooLargeError
 from services.orchestrator.agents.ag2.codec import error_text
 from services.orchestrator.agents.models.errors import ModelError
 from services.orchestrator.agents.session.turn_journal import TurnJournal
-from services.orchestrator.domain.chat_failures import EVENT_TOO_LARGE
+from services.orchestrator.domain.chat_failures import EVENT_TOO_LARGE, STORAGE_USED_UP
 from services.orchestrator.domain.turn_steps import Failed, Suspended
 
 
@@ -41,6 +42,8 @@ def failed_outcome(error: Exception, code: str = UNEXPECTED) -> Failed:
             return Failed(failure.code, failure.message)
         case InDoubtError(failure=failure):
             return failure
+        case StorageUsedUpError():
+            return STORAGE_USED_UP
         case MessageTooLargeError():
             return EVENT_TOO_LARGE
         case HookError():

@@ -35,6 +35,7 @@ from contracts.events.turn import (
 )
 from contracts.ids import ChatKey
 from contracts.large_values import LargeValue
+from services.chassis.budgets.storage import StorageUsedUpError
 from services.chassis.jetstream.errors import MessageTooLargeError
 from services.chassis.secrets import process_redactor
 from services.orchestrator.agents.ag2 import codec
@@ -62,6 +63,7 @@ RECORDER = "mozaiks.recorder"
 """The key in AG2's dependencies under which tools find the recorder of their turn."""
 
 
+STORAGE_LEFT = "the storage of this app is nearly full, {:,} bytes are left."
 NO_TOOLS: Mapping[str, ToolEffect] = MappingProxyType({})
 
 
@@ -212,7 +214,10 @@ class TurnRecorder:
             await self.record(result, *changes)
         except MessageTooLargeError as too_large:
             self._tracker.discard(changes)
-            result = codec.failed_result(result, _too_large(result, changes, too_large.limit))
+            why = _too_large(result, changes, too_large.limit)
+            if isinstance(too_large, StorageUsedUpError):
+                why = f"Nothing of this call was kept: {STORAGE_LEFT.format(too_large.limit)}"
+            result = codec.failed_result(result, why)
             await self.record(result)
         return result
 
