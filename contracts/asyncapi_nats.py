@@ -5,6 +5,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from contracts import commands, subjects
+from contracts.business_events import Milestone, RuntimeBusinessEvent
 from contracts.chat_pages import ChatsFound, ChatsRequested
 from contracts.deltas import Delta
 from contracts.events import EVENT_TYPES, Event
@@ -38,6 +39,13 @@ _CHANNELS: dict[str, tuple[str, str]] = {
         (
             "Business events of workflows: subscribe with a durable consumer of your own. "
             "Exactly one envelope a message."
+        ),
+    ),
+    "milestones": (
+        "mozaiks.business.{app}.{chat}.{kind_of_event}",
+        (
+            "Business events of the runtime itself, in stream BUSINESS, for a week: beginnings and ends "
+            "of chats, with RUNTIME_BUSINESS_EVENTS=all also of agents' turns, tool calls and questions."
         ),
     ),
     "commands": (
@@ -157,6 +165,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "CRC-32 (as of zlib) of `app.chat`, both as they are in the subject, modulo "
         f"{subjects.SLOTS}: two digits."
     },
+    "kind_of_event": {"enum": [kind for one in get_args(Milestone) for kind in get_args(one)]},
     "branch": {"enum": list(get_args(subjects.Branch))},
     "kind": {"enum": [*get_args(subjects.Branch), "delta"]},
 }
@@ -196,6 +205,7 @@ LOOKUPS: dict[str, type[BaseModel]] = {
 """The message of each channel of lookups."""
 PEERS: tuple[type[BaseModel], ...] = (PeerAnnounced, PeerHoldings)
 """An announcement, and the answer to one."""
+MILESTONE_SCHEMA = f"business/{RuntimeBusinessEvent.__name__}.json"
 METRICS_SCHEMA = f"metrics/{MetricsPageRequested.__name__}.json"
 
 
@@ -216,6 +226,7 @@ def document() -> dict[str, Any]:
     carried = {
         "events": list(events),
         "business": business,
+        "milestones": [RuntimeBusinessEvent.TYPE],
         "commands": list(command_refs),
         "timers": list(command_refs),
         "deltas": list(chunk),
@@ -250,6 +261,7 @@ def document() -> dict[str, Any]:
                 name: _message(name, ref)
                 for name, ref in {**command_refs, **chunk, **lookups, **peers, **pages}.items()
             }
+            | {RuntimeBusinessEvent.TYPE: _milestone_message()}
             | {name: _event_message(name, ref, EVENT_TYPES[name]) for name, ref in events.items()}
         },
     }
@@ -271,6 +283,15 @@ def _event_message(name: str, ref: str, event: type[Event]) -> dict[str, Any]:
         "contentType": "application/json" if is_business else "application/jsonl",
         "headers": {"type": "object", "properties": headers, "required": required},
         "payload": _schema(line),
+    }
+
+
+def _milestone_message() -> dict[str, Any]:
+    headers = {**_CLOUD_EVENT, "traceparent": _HEADERS["traceparent"]}
+    headers["ce-id"] = {"type": "string", "description": "`id` of the event."}
+    return {
+        **_message(RuntimeBusinessEvent.TYPE, MILESTONE_SCHEMA),
+        "headers": {"type": "object", "properties": headers, "required": list(_CLOUD_EVENT)},
     }
 
 
@@ -302,6 +323,9 @@ def _operations() -> dict[str, Any]:
         "appendDecision": operation("send", "events", "Only the orchestrator appends."),
         "publishBusinessEvent": operation(
             "send", "business", "Published by tools of workflows through the orchestrator."
+        ),
+        "publishMilestone": operation(
+            "send", "milestones", "Published by persistence, derived from events."
         ),
         "setTimer": operation(
             "send", "timers", "Set by the orchestrator; when due it becomes a command."

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from contracts import asyncapi_nats, commands
+from contracts.business_events import RuntimeBusinessEvent
 from contracts.catalogue import ChatSummary, WorkflowCard
 from contracts.deltas import Delta
 from contracts.envelope import Envelope
@@ -29,6 +30,7 @@ def documents() -> dict[str, str]:
     models |= {f"live/{model.__name__}.json": model for model in get_args(Delta)}
     models |= {f"lookups/{model.__name__}.json": model for model in asyncapi_nats.LOOKUPS.values()}
     models |= {f"peers/{model.__name__}.json": model for model in asyncapi_nats.PEERS}
+    models[asyncapi_nats.MILESTONE_SCHEMA] = RuntimeBusinessEvent
     models[asyncapi_nats.METRICS_SCHEMA] = MetricsPageRequested
     models |= {f"buckets/{model.__name__}.json": model for model in (WorkflowCard, ChatSummary)}
     texts = {path: _text(model.model_json_schema()) for path, model in models.items()}

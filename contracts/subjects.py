@@ -19,6 +19,8 @@ EVENTS = "EVENTS"
 DELTAS = "DELTAS"
 DEAD_LETTERS = "DEAD_LETTERS"
 LOOKUPS = "LOOKUPS"
+BUSINESS = "BUSINESS"
+"""Business events of the runtime itself, derived from the events of chats."""
 WORKFLOWS = "workflows"
 CHATS = "chats"
 PERF = "perf"
@@ -47,6 +49,7 @@ ALL_EVENTS = "mozaiks.evt.>"
 ALL_DELTAS = "mozaiks.delta.>"
 ALL_DEAD_LETTERS = "mozaiks.dlq.>"
 ALL_LOOKUPS = "mozaiks.lookup.>"
+ALL_BUSINESS = "mozaiks.business.>"
 ALL_QUERIES = "mozaiks.query.>"
 ALL_FINDINGS = "mozaiks.found.>"
 METRICS_PAGES = "mozaiks.metrics.pages"
@@ -159,6 +162,16 @@ def events_of_slot(slot: str, app: AppId | None = None) -> str:
 def business_events_of(app: AppId) -> str:
     """The filter for the business events of one app, whatever its chats' slots."""
     return f"mozaiks.evt.*.{token(app, 'app_id')}.*.business"
+
+
+def business_event(key: ChatKey, kind: str) -> str:
+    """Subject of a business event of the runtime; `kind` is its type, one plain token."""
+    return f"mozaiks.business.{chat_tokens(key)}.{kind}"
+
+
+def business_events_of_chat(key: ChatKey) -> str:
+    """The filter for what the runtime published about one chat."""
+    return f"mozaiks.business.{chat_tokens(key)}.*"
 
 
 def command(key: ChatKey, name: str) -> str:

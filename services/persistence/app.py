@@ -22,6 +22,7 @@ from services.chassis.nats.unavailable import retry_until_available
 from services.chassis.process.asgi_front import Asgi
 from services.chassis.process.broker import build_broker, connected, nats_check
 from services.chassis.process.probes import Probes
+from services.chassis.settings import comma_separated
 from services.chassis.tracing.messages import TraceMessages
 from services.chassis.tracing.setup import exported_traces
 from services.persistence.chat_summaries import ChatSummaryBucket, SummaryPublisher
@@ -32,6 +33,7 @@ from services.persistence.maintenance.rebuilder import Rebuilder
 from services.persistence.maintenance.sources import ChatSources
 from services.persistence.maintenance.value_archive import ValueArchive
 from services.persistence.metrics import PersistenceMetrics
+from services.persistence.milestones import MilestonePublisher
 from services.persistence.nats_permissions import DURABLE, LOOKUPS, QUERIES, SERVICE
 from services.persistence.projector import Projector
 from services.persistence.query_responder import QueryResponder, ReceivedQuery, decode_query
@@ -51,6 +53,7 @@ NEEDS = (
     subjects.EVENTS,
     subjects.LOOKUPS,
     subjects.DEAD_LETTERS,
+    subjects.BUSINESS,
     subjects.bucket_stream(subjects.ATTEMPTS),
     subjects.bucket_stream(subjects.CHATS),
     subjects.bucket_stream(subjects.ERASURES),
@@ -121,6 +124,11 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 values.add,
                 erase,
                 gateway.inbox.announce,
+                MilestonePublisher(
+                    gateway.business_events.publish,
+                    settings.runtime_business_events,
+                    comma_separated(settings.runtime_business_events_apps),
+                ),
             )
             has_consumer = partial(_has_consumer, gateway)
             if not await retry_until_available(has_consumer, "the consumer of events"):

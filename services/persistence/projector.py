@@ -30,6 +30,8 @@ Publish = Callable[[ChatSummary], Awaitable[None]]
 RECENT_CHATS = 2000
 """Chats whose session is kept in memory: some 2 kB each."""
 Announce = Callable[[AppId, frozenset[str]], Awaitable[None]]
+PublishMilestones = Callable[[Sequence[ArchivedEvent]], Awaitable[None]]
+"""Publishes business events of the runtime that follow from new events."""
 Rebuild = Callable[[ChatKey], Awaitable[None]]
 """Projects a chat again from its first event."""
 
@@ -71,6 +73,7 @@ class Projector:
         archive_values: ArchiveValues,
         erase: Erase,
         announce: Announce | None = None,
+        publish_milestones: PublishMilestones | None = None,
     ) -> None:
         self._store = store
         self._read_to = read_to
@@ -80,6 +83,7 @@ class Projector:
         self._archive_values = archive_values
         self._erase = erase
         self._announce = announce
+        self._publish_milestones = publish_milestones
         self._recent: Recent[ChatKey, Session] = Recent(RECENT_CHATS)
 
     async def apply(self, batch: Sequence[RawMessage]) -> None:
@@ -101,7 +105,9 @@ class Projector:
                 made.append((update, events))
                 if affected := inbox_change(session, update.session):
                     changed.append((update.session.app_id, affected))
-        await self._archive_values([event for _, events in made for event in events])
+        added = [event for _, events in made for event in events]
+        await self._milestones(added)  # before they are archived: afterwards they are no news
+        await self._archive_values(added)
         await self._store.project(
             [event for _, events in made for event in events],
             [update for update, events in made if events],
@@ -116,6 +122,10 @@ class Projector:
         if self._announce is not None:
             for app, recipients in changed:
                 await self._announce(app, recipients)
+
+    async def _milestones(self, events: Sequence[ArchivedEvent]) -> None:
+        if self._publish_milestones is not None:
+            await self._publish_milestones(events)
 
     async def _known(
         self, chats: Mapping[ChatKey, Sequence[PositionedDecision]]
@@ -201,6 +211,7 @@ class Projector:
         update = advance(session, page)
         if update is None:
             return None
+        await self._milestones(page)
         await self._archive_values(page)
         await self._store.project(page, [update])
         return update.session

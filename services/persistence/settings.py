@@ -1,5 +1,7 @@
 """Settings of the persistence service."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from services.chassis import settings as chassis
@@ -21,6 +23,11 @@ class Settings(chassis.Settings):
     """Client certificate and key in one PEM file. Setting it enables TLS."""
     mongodb_wait_seconds: float = Field(default=60.0, gt=0)
     """Seconds that a starting process waits for MongoDB before it exits with the reason."""
+    runtime_business_events: Literal["none", "workflow", "all"] = "workflow"
+    """Business events of the runtime itself: `workflow` publishes beginnings and ends of chats, `all` also
+    those of agents' turns, tool calls and questions, at the cost of a message each; `none` nothing."""
+    runtime_business_events_apps: str = "*"
+    """Apps whose chats have such events, separated by commas; `*`: all."""
     data_reference_databases: str = ""
     """Databases and collections that workflows may read, separated by commas: `shop, crm.customers`."""
     max_concurrent_lookups: int = Field(default=8, ge=1)

@@ -9,8 +9,10 @@ from pathlib import Path
 import nats as nats_client
 import pytest
 
+from contracts.business_events import milestone_of
 from contracts.events.business import BusinessLogged
-from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
+from contracts.events.chat import ChatStarted
+from contracts.ids import AppId, ChatId, ChatKey, StreamSeq, UserId
 from docs.generators.pages import ROOT, pages
 from infra.servers import NatsServer
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -57,6 +59,9 @@ async def test_the_user_of_a_subscriber_reads_the_business_events_of_its_app_onl
             sold = BusinessLogged(log_event_type="BREAD_SOLD", message=f"sold by {app}")
             (decision,) = decisions([sold], ChatKey(AppId(app), ChatId("c")), workflow="Bakery")
             await events.append(decision, after=StreamSeq(0))
+            started = milestone_of(decision.first, ChatStarted(user_id=UserId("ann"), seed=1))
+            assert started is not None
+            await JetStreamGateway(connection).business_events.publish([started])
         await connection.drain()
 
         refused: list[str] = []
@@ -74,6 +79,13 @@ async def test_the_user_of_a_subscriber_reads_the_business_events_of_its_app_onl
         (message,) = await own.fetch(1, timeout=10)
         assert json.loads(message.data)["body"]["message"] == "sold by acme"
         await message.ack_sync()
+        milestones = await js.pull_subscribe(
+            "mozaiks.business.acme.>", durable="billing", stream="BUSINESS"
+        )
+        (message,) = await milestones.fetch(1, timeout=10)
+        event = json.loads(message.data)
+        assert (event["app_id"], event["body"]["log_event_type"]) == ("acme", "WORKFLOW_STARTED")
+        await message.ack_sync()
         assert not refused
         consumers = "$JS.API.CONSUMER.{}.EVENTS.billing".format
         for forbidden in (
@@ -84,11 +96,13 @@ async def test_the_user_of_a_subscriber_reads_the_business_events_of_its_app_onl
             "mozaiks.evt.00.acme.c.business",
             "$JS.API.STREAM.MSG.GET.EVENTS",
             "$JS.API.DIRECT.GET.EVENTS",
+            "$JS.API.CONSUMER.CREATE.BUSINESS.billing.mozaiks.business.beta.>",
+            "mozaiks.business.acme.c.WORKFLOW_STARTED",
         ):
             await billing.publish(forbidden, b"{}")
         await billing.flush()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while len(refused) < 7:  # noqa: ASYNC110  the callback has no event
+            while len(refused) < 9:  # noqa: ASYNC110  the callback has no event
                 await asyncio.sleep(0.01)
         await billing.close()
     finally:

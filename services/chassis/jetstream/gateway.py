@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from services.chassis.jetstream.business_events import BusinessEvents
 from services.chassis.jetstream.commands import CommandQueue
 from services.chassis.jetstream.direct_get import DirectReader
 from services.chassis.jetstream.event_log import EventLog
@@ -38,6 +39,7 @@ class JetStreamGateway:
         self.events = EventLog(nc, self.storage, self.metrics)
         self.commands = CommandQueue(publisher, self.reader)
         self.lookups = LookupChannel(nc, publisher)
+        self.business_events = BusinessEvents(publisher)
         self.live = LiveChannel(nc, self.reader)
         self.inbox = InboxChannel(nc)
         self.key_values = KeyValueBuckets(self.js, self.reader)

@@ -149,6 +149,7 @@ _STREAMS = {
         (subjects.ALL_FINDINGS, subjects.LOOKUPS),
         (subjects.ALL_QUERIES, subjects.LOOKUPS),
         (subjects.ALL_DEAD_LETTERS, subjects.DEAD_LETTERS),
+        (subjects.ALL_BUSINESS, subjects.BUSINESS),
     )
 }
 

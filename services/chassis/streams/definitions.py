@@ -20,6 +20,8 @@ from services.chassis.streams.plan import COMPRESSION_SET, Config
 MAX_CONSUMERS = 64
 """A stream's consumers are few and durable; one per chat or viewer would reach this limit at once."""
 DELTAS_SECONDS = 600.0
+BUSINESS_SECONDS = 7 * 24 * 3600.0
+"""How long a subscriber of the runtime's business events may be away."""
 LOOKUP_SECONDS = 60.0
 """How long a lookup request and its response are kept."""
 TICKET_SECONDS = 60.0
@@ -32,6 +34,7 @@ DUPLICATE_SECONDS = 120.0
 """For how long a bucket's stream knows message ids, where its values live that long."""
 COMPRESSED = (
     subjects.EVENTS,
+    subjects.BUSINESS,
     subjects.DEAD_LETTERS,
     subjects.BUDGETS,
     subjects.bucket_stream(subjects.WORKFLOWS),
@@ -94,6 +97,13 @@ def _streams(replicas: int) -> list[StreamConfig]:
             max_age=LOOKUP_SECONDS,
         ),
         _stream(subjects.DEAD_LETTERS, [subjects.ALL_DEAD_LETTERS], replicas),
+        _stream(
+            subjects.BUSINESS,
+            [subjects.ALL_BUSINESS],
+            replicas,
+            allow_direct=True,
+            max_age=BUSINESS_SECONDS,
+        ),
         _stream(subjects.BUDGETS, [subjects.ALL_LEDGERS], replicas, allow_direct=True),
     ]
 

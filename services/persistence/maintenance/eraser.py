@@ -137,6 +137,7 @@ class Eraser:
             messages += await purge(subjects.LOOKUPS, filter_)
         for filter_ in subjects.dead_letters_of(key):
             messages += await purge(subjects.DEAD_LETTERS, filter_)
+        messages += await purge(subjects.BUSINESS, subjects.business_events_of_chat(key))
         chats = subjects.bucket_stream(subjects.CHATS)
         messages += await purge(chats, subjects.summaries_of(key))
         objects = await self._remove_objects({key})

@@ -189,7 +189,7 @@ class ChatChannel:
         self._uncounted -= {position, *rejected}
         self._stats.rejected += len(rejected)
         for one in commit.events:
-            self._stats.count(one.envelope)
+            self._stats.count(one.envelope, one.event)
         self._place = commit.place
 
     def _append_chunk(self, chunk: TextStreamed) -> None:

@@ -47,6 +47,7 @@ STREAMS = [
     subjects.DELTAS,
     subjects.LOOKUPS,
     subjects.DEAD_LETTERS,
+    subjects.BUSINESS,
     subjects.BUDGETS,
 ]
 BUCKETS = [
