@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
@@ -34,7 +35,7 @@ from services.orchestrator.cli.__main__ import app as author_commands
 from services.orchestrator.domain.log_lines import log_lines
 from services.orchestrator.runtime.question_notices import QuestionNotices
 from services.transport.protocol.client_message_parser import parse_frame
-from tests.docs.commands import check, commands
+from tests.docs.commands import METRICS_ROUTES, PORTS, PROBES, check, commands
 from tests.story import KEY, NOON, STARTED, asked, given, speaks
 
 SNIPPETS = [snippet for page in pages() for snippet in page.snippets]
@@ -144,6 +145,16 @@ def check_question_metadata(snippet: Snippet) -> None:
     assert event.metadata["links"][0].keys() == shown["links"][0].keys()
 
 
+def check_prometheus_config(snippet: Snippet) -> None:
+    """Ports, pages and the file of rules are those of the product."""
+    told = yaml.safe_load(snippet.text)
+    assert all((ROOT / file).is_file() for file in told["rule_files"])
+    for job in told["scrape_configs"]:
+        assert job.get("metrics_path", "/metrics") in PROBES | METRICS_ROUTES
+        for target in job["static_configs"][0]["targets"]:
+            assert int(target.rpartition(":")[2]) in PORTS
+
+
 CHECKS: Mapping[tuple[str, str], Callable[[Snippet], None]] = {
     ("sh", ""): check_commands,
     ("python", ""): check_python,
@@ -157,6 +168,7 @@ CHECKS: Mapping[tuple[str, str], Callable[[Snippet], None]] = {
     ("text", "output of make run"): check_make_run_output,
     ("text", "log line"): check_log_line,
     ("javascript", "mongosh"): check_mongosh,
+    ("yaml", "prometheus.yaml"): check_prometheus_config,
 }
 """By language and title. A new kind of block needs a check here."""
 

@@ -268,3 +268,27 @@ async def _saw_all(client: httpx.AsyncClient, ended: int) -> bool:
 
 def _by_name(page: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {chat["chat_id"]: chat for chat in page["chats"]}
+
+
+async def test_two_replicas_show_the_same_numbers_also_after_one_was_replaced(
+    gateway: JetStreamGateway, empty_nats: NatsServer
+) -> None:
+    await append(gateway, decisions_of(chat()))
+    async with running(empty_nats) as first:
+        async with running(empty_nats) as second:
+            await until(lambda: both_counted(first, second, 2))
+            assert await series(first) == await series(second)
+        await append(gateway, decisions_of(chat(), THEIRS))
+        async with running(empty_nats) as third:
+            await until(lambda: both_counted(first, third, 4))
+            assert await series(first) == await series(third)
+
+
+async def both_counted(one: Client, other: Client, turns: int) -> bool:
+    return await counted(one, turns) and await counted(other, turns)
+
+
+async def series(client: Client) -> list[str]:
+    """What is counted, without what depends on the time at which it is asked."""
+    page = (await client.get("/metrics/prometheus")).text
+    return [line for line in page.splitlines() if "silence" not in line]

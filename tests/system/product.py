@@ -88,11 +88,15 @@ class Product:
 
     def kill(self, name: str) -> None:
         """SIGKILL to one of its processes: a service, `nats-server` or `mongod`."""
+        self.send_signal(name, signal.SIGKILL)
+
+    def send_signal(self, name: str, number: signal.Signals) -> None:
+        """A signal to one of its processes. Raises LookupError where it does not run."""
         wanted = f"services.{name}" if name in SERVICES else name
         for pid in _children(self._run.pid):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             if wanted in command:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
                 return
         raise LookupError(f"{name} does not run: {self.said[-2000:]}")
 
