@@ -55,6 +55,7 @@ class Chat:
         self.workflow = workflow
         self._requests = requests
         self._token = token
+        self._address = address
         self._app = app
         self._user = user
         path = "/".join(map(quoted, (workflow, app, chat_id, user)))
@@ -83,6 +84,7 @@ class Chat:
         body = {
             "input_request_id": question_id,
             "user_input": text,
+            "chat_id": self.id,
             **_named(client_message_id),
         }
         await self._requests.send("POST", "/api/user-input/submit", json=body, repeatable=True)
@@ -94,7 +96,12 @@ class Chat:
 
         As `answer`. Raises ApiError (404 where it is not open), ServiceUnavailableError.
         """
-        body = {"event_id": event_id, "response_data": response, **_named(client_message_id)}
+        body = {
+            "event_id": event_id,
+            "response_data": response,
+            "chat_id": self.id,
+            **_named(client_message_id),
+        }
         await self._requests.send("POST", "/api/ui-tool/submit", json=body, repeatable=True)
 
     async def stop(self, turn: int | None = None) -> bool:
@@ -112,6 +119,64 @@ class Chat:
         """End the chat. Raises ApiError (409 where it has ended), ServiceUnavailableError."""
         path = f"{self._path}/cancel"
         await self._requests.send("POST", path, json={"user_id": self._user, "reason": reason})
+
+    async def fork(
+        self,
+        seq: int | None = None,
+        message: str | None = None,
+        *,
+        client_request_id: str | None = None,
+    ) -> "Chat":
+        """A new chat that goes on from event `seq`, by default the newest; this one stays as it is.
+
+        `message` is the user's first in it. An equal `client_request_id` means the same fork; without
+        one the client chooses it, so that a request whose answer was lost can be repeated. Raises
+        ApiError (409 where the chat had ended before), ServiceUnavailableError.
+        """
+        body: dict[str, Any] = {
+            "user_id": self._user,
+            "client_request_id": client_request_id or new_message_id(),
+        }
+        body |= {} if seq is None else {"seq": seq}
+        body |= {} if message is None else {"message": message}
+        path = f"{self._path}/fork"
+        answer = await self._requests.send("POST", path, json=body, repeatable=True)
+        return Chat(
+            self._requests,
+            self._token,
+            self._address,
+            self._app,
+            self._user,
+            self.workflow,
+            answer.json()["chat_id"],
+        )
+
+    async def state(self, at: int | None = None) -> dict[str, Any]:
+        """The state after event `at`, by default the newest: variables, open_questions, speaker, ...
+
+        See `GET /api/chats/{app}/{chat}/state`. Raises ApiError, ServiceUnavailableError.
+        """
+        query: dict[str, str | int] = {"user_id": self._user}
+        query |= {} if at is None else {"at": at}
+        path = f"{self._path}/state"
+        answer = await self._requests.send("GET", path, params=query, repeatable=True)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def forks(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The chats that read events of this one: chat_id, origin, status, title, created_at.
+
+        Raises ApiError, ServiceUnavailableError.
+        """
+        query = {"user_id": self._user}
+        while True:
+            path = f"{self._path}/forks"
+            page = (await self._requests.send("GET", path, params=query, repeatable=True)).json()
+            for fork in page["forks"]:
+                yield fork
+            if page["next"] is None:
+                return
+            query["cursor"] = page["next"]
 
     async def rename(self, title: str) -> None:
         """Give the chat a title. Raises ApiError, ServiceUnavailableError."""

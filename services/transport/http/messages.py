@@ -4,8 +4,9 @@ from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from contracts.ids import ChatId, ChatKey
 from contracts.message_ids import answer_command_id, message_command_id
-from services.transport.chats.answers import OnBehalfOf, TextAnswer
+from services.transport.chats.answers import OnBehalfOf, TextAnswer, chat_of
 from services.transport.context import RequestContext
 from services.transport.http.api_document import documented
 from services.transport.http.models.messages import (
@@ -28,6 +29,11 @@ from services.transport.path_segments import chat_key, decode_segment
 TAG = "Messages"
 
 
+def _chat(question: str, chat: ChatId | None) -> ChatKey | None:
+    """The chat that is answered, where the request names it. Raises ApiError."""
+    return None if chat is None else ChatKey(chat_of(question, "chat_id").app, chat)
+
+
 @post(
     "/api/user-input/submit",
     status_code=200,
@@ -36,7 +42,9 @@ TAG = "Messages"
 async def answer_question(
     context: NamedDependency[RequestContext], data: JSONBody[AnswerRequest]
 ) -> AnswerAccepted:
-    view = await context.chats.find_by_question(data.input_request_id, "input_request_id")
+    view = await context.chats.find_by_question(
+        data.input_request_id, "input_request_id", chat=_chat(data.input_request_id, data.chat_id)
+    )
     answer = TextAnswer(data.user_input)
     command = answer_command_id(data.input_request_id, data.client_message_id)
     await context.chats.answer_question(
@@ -53,7 +61,9 @@ async def answer_question(
 async def answer_component(
     context: NamedDependency[RequestContext], data: JSONBody[ComponentAnswerRequest]
 ) -> AnswerAccepted:
-    view = await context.chats.find_by_question(data.event_id, "event_id")
+    view = await context.chats.find_by_question(
+        data.event_id, "event_id", chat=_chat(data.event_id, data.chat_id)
+    )
     command = answer_command_id(data.event_id, data.client_message_id)
     await context.chats.answer_component(
         view, data.event_id, data.response_data, "event_id", command=command

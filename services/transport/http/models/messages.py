@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from contracts.ids import UserId
+from contracts.ids import ChatId, UserId
 from contracts.wire.client_messages import ClientMessageId, Variables, not_blank
 from contracts.wire.json_values import MAX_SAFE_INTEGER
 from services.transport.http.models.base import (
+    CHAT_ID,
     LATER,
     QUESTION_ID,
     RequestModel,
@@ -15,6 +16,15 @@ from services.transport.http.models.base import (
     Timestamp,
     example_of,
 )
+
+AskedChatId = Annotated[
+    ChatId,
+    Field(
+        description="The chat that is answered, where a fork has the question, too; without it the one"
+        " that asked.",
+        examples=[CHAT_ID],
+    ),
+]
 
 
 class AnswerRequest(RequestModel):
@@ -24,6 +34,7 @@ class AnswerRequest(RequestModel):
         description="The question: `input_request_id` of its frame.", examples=[QUESTION_ID]
     )
     user_input: str = Field(description="The answer; not blank.", examples=["red"])
+    chat_id: AskedChatId | None = None
     client_message_id: ClientMessageId | None = None
 
     _user_input = field_validator("user_input")(not_blank)
@@ -39,6 +50,7 @@ class ComponentAnswerRequest(RequestModel):
     response_data: dict[str, Any] = Field(
         description="What the tool returns to its agent.", examples=[{"colour": "red"}]
     )
+    chat_id: AskedChatId | None = None
     client_message_id: ClientMessageId | None = None
 
 
