@@ -1,5 +1,6 @@
 """What is to be erased, and what became of it: the values of bucket `erasures`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Self
 
@@ -31,17 +32,34 @@ class ErasedCounts(BaseModel):
         )
 
 
+CHAT_HAS_FORKS = "CHAT_HAS_FORKS"
+MAX_NAMED_FORKS = 5
+
+
+def why_not_erased(chat: ChatId, forks: Sequence[ChatId]) -> str | None:
+    """Why a chat cannot be erased alone: its forks, of which some are named; None without any."""
+    if not forks:
+        return None
+    named = ", ".join(forks[:MAX_NAMED_FORKS])
+    more = ", ..." if len(forks) > MAX_NAMED_FORKS else ""
+    return f"{CHAT_HAS_FORKS}: chat_id: {chat} is read by the forks {named}{more}: erase them, too"
+
+
 NOTHING_ERASED = ErasedCounts()
 
 
 class Erasure(BaseModel):
-    """The erasure of a chat, of all chats of a user, or of all of an app, and how far it is."""
+    """The erasure of a chat, of all chats of a user, or of all of an app, and how far it is.
+
+    A chat whose events are read by forks is only erased `with_forks`, which are erased, too.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     app_id: AppId
     user_id: UserId | None = None
     chat_id: ChatId | None = None
+    with_forks: bool = False
     state: Literal["requested", "done", "failed"] = "requested"
     requested_at: datetime
     ended_at: datetime | None = None

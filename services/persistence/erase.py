@@ -33,13 +33,17 @@ async def erase(
     chat: ChatId | None,
     settings: Settings,
     proof: Proof | None = None,
+    *,
+    with_forks: bool = False,
 ) -> int:
     """The exit code: 1 if something could not be erased, or is found with a `proof`."""
     async with command_services(settings, "erase", creates_streams=True) as services:
         eraser = Eraser(services.store, services.gateway, services.rebuilder, now)
         bucket = await services.gateway.key_values.bucket(subjects.ERASURES)
         erasures = Erasures(bucket, eraser, services.store, services.gateway, now)
-        asked = Erasure(app_id=app, user_id=user, chat_id=chat, requested_at=now())
+        asked = Erasure(
+            app_id=app, user_id=user, chat_id=chat, with_forks=with_forks, requested_at=now()
+        )
         keys = [key async for key in erasures.chats(asked)] if proof else []
         texts = [text for key in keys async for text in _said_in(services, key)]
         await erasures.request(asked)  # a persistence service goes on with it if this process ends
@@ -104,6 +108,7 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--user", type=UserId, help="all chats of this user")
     which.add_argument("--chat", type=ChatId, help="the chat with this id")
+    parser.add_argument("--with-forks", action="store_true", help="and the forks of that chat")
     parser.add_argument("--prove", action="store_true", help="read everything afterwards")
     parser.add_argument("--find", action="append", default=[], help="another text to look for")
     parser.add_argument("--logs", action="append", default=[], type=Path, help="a folder of logs")
@@ -113,7 +118,8 @@ def main() -> None:
     if not chosen.yes and input(f"Erase {what} of app {chosen.app} for good? [y/N] ") != "y":
         parser.exit(1, "nothing is erased\n")
     proof = Proof(tuple(chosen.find), tuple(chosen.logs)) if chosen.prove else None
-    run(partial(erase, chosen.app, chosen.user, chosen.chat, proof=proof))
+    forks = bool(chosen.with_forks)
+    run(partial(erase, chosen.app, chosen.user, chosen.chat, proof=proof, with_forks=forks))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from contracts.ids import ChatId, ChatKey, Seq
 from infra.servers import MongoServer
 from services.chassis.jetstream.event_log import OriginLostError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.persistence.erase import erase
 from services.persistence.rebuild import rebuild
 from services.persistence.restore import restore
 from services.persistence.settings import Settings
@@ -116,6 +117,25 @@ async def test_an_origin_that_the_log_has_lost_is_read_from_the_archive_and_rest
     again = [one.data async for commit in gateway.events.read(NESTED) for one in commit.events]
     assert again == whole
     assert len(whole) == 20
+    assert await verify(None, None, settings) == 0
+
+
+@pytest.mark.broker
+@pytest.mark.mongo
+async def test_a_chat_that_forks_read_is_only_erased_with_them(
+    filled: MongoStore, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await erase(KEY.app, None, KEY.chat, settings) == 1
+    said = capsys.readouterr().out
+    assert "CHAT_HAS_FORKS: chat_id: chat 1 is read by the forks" in said
+    assert {FORK.chat, NESTED.chat} <= set(
+        said.partition("forks ")[2].replace(":", ",").split(", ")
+    )
+    assert len(await filled.messages(KEY)) > 0
+    assert await erase(KEY.app, None, FORK.chat, settings, with_forks=True) == 0
+    assert capsys.readouterr().out.startswith("2 chats erased")
+    assert await verify(None, None, settings) == 0
+    assert await erase(KEY.app, None, KEY.chat, settings) == 0
     assert await verify(None, None, settings) == 0
 
 

@@ -199,6 +199,9 @@ def erase(
     user: Annotated[str | None, typer.Option(help="All chats of this user.")] = None,
     chat: Annotated[str | None, typer.Option(help="The chat with this id.")] = None,
     *,
+    with_forks: Annotated[
+        bool, typer.Option("--with-forks", help="And the forks of that chat.")
+    ] = False,
     prove: Annotated[
         bool,
         typer.Option("--prove", help="Read everything that is stored, and look for what was said."),
@@ -212,5 +215,5 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Erase a chat, all chats of a user, or all of an app; their numbers are kept."""
-    del app_id, user, chat, prove, find, logs, yes
+    del app_id, user, chat, with_forks, prove, find, logs, yes
     _become(ctx, "services.persistence.erase")

@@ -10,8 +10,8 @@ from nats.js.kv import KeyValue
 from pydantic import ValidationError
 
 from contracts import subjects
-from contracts.erasure import Erasure
-from contracts.ids import ChatKey
+from contracts.erasure import MAX_NAMED_FORKS, Erasure, why_not_erased
+from contracts.ids import ChatId, ChatKey
 from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.logs.repeats import RateLimitedLog
@@ -74,9 +74,8 @@ class Erasures:
 
     async def erase_deleted(self) -> int:
         """Erase the next chats that users have deleted and can undelete no more; how many."""
-        due = await self._store.erasable(self._clock(), SAVE_EVERY)
         erased = 0
-        for key in due:
+        for key in await self._due():
             try:
                 await self._eraser.chat(key)
                 erased += 1
@@ -85,9 +84,30 @@ class Erasures:
                 log.warning("a deleted chat is not erased yet", extra=extra)
         return erased
 
+    async def _due(self) -> list[ChatKey]:
+        """Those of the next deleted chats that no fork reads any more."""
+        limit = SAVE_EVERY
+        while True:
+            due = await self._store.erasable(self._clock(), limit)
+            free = [key for key in due if not await self._store.forks_of(key, None, 1)]
+            if free or len(due) < limit:
+                return free
+            limit *= 2
+
+    async def _why_not(self, erasure: Erasure) -> str | None:
+        if erasure.chat_id is None or erasure.with_forks:
+            return None
+        key = ChatKey(erasure.app_id, erasure.chat_id)
+        forks = await self._store.forks_of(key, None, MAX_NAMED_FORKS + 1)
+        return why_not_erased(erasure.chat_id, [one.chat_id for one in forks])
+
     async def carry_out(self, erasure: Erasure) -> Erasure:
         """Erase what is asked for, chat by chat, and store the result, which is returned."""
         made = erasure
+        if (problem := await self._why_not(erasure)) is not None:
+            made = _with(made, state="failed", ended_at=self._clock(), problem=problem)
+            await self.request(made)
+            return made
         try:
             async for key in self.chats(erasure):
                 made = _with(made, erased=made.erased.plus(await self._eraser.chat(key)))
@@ -107,7 +127,11 @@ class Erasures:
         """The chats that are to be erased, those included that only the log has."""
         app = erasure.app_id
         if erasure.chat_id is not None:
-            yield ChatKey(app, erasure.chat_id)
+            key = ChatKey(app, erasure.chat_id)
+            if erasure.with_forks:
+                async for fork in self._forks(key):
+                    yield fork
+            yield key
             return
         seen: set[ChatKey] = set()
         for key in await self._store.chats_of(app, erasure.user_id):
@@ -122,6 +146,13 @@ class Erasures:
         for key in await self._store.chats_of(app, erasure.user_id):
             if key not in seen:
                 yield key
+
+    async def _forks(self, key: ChatKey) -> AsyncIterator[ChatKey]:
+        after: ChatId | None = None
+        while page := await self._store.forks_of(key, after, SAVE_EVERY):
+            for one in page:
+                yield one.key
+            after = page[-1].chat_id
 
 
 class ErasureWorker:

@@ -22,6 +22,7 @@ from services.transport.http.parameters import (
     AppIdPath,
     OptionalChatIdQuery,
     OptionalUserIdQuery,
+    WithForksQuery,
 )
 from services.transport.path_segments import decode_segment
 
@@ -39,13 +40,16 @@ async def erase(
     app_id: AppIdPath,
     user_id: OptionalUserIdQuery = None,
     chat_id: OptionalChatIdQuery = None,
+    *,
+    with_forks: WithForksQuery = False,
 ) -> ErasureStatus:
     """Persistence erases what is asked for, and goes on with it after a restart; numbers are kept.
 
     Without `user_id` and `chat_id` it is all of the app. Asked again, it is done again: chats that
-    have begun since are erased, too.
+    have begun since are erased, too. A chat that forks read fails with `CHAT_HAS_FORKS` and their ids,
+    unless `with_forks` says that they are erased, too.
     """
-    asked = _asked(context, app_id, user_id, chat_id)
+    asked = _asked(context, app_id, user_id, chat_id, with_forks=with_forks)
     found = await _find(context, asked.key)
     if found is not None and found.state == "requested":
         return ErasureStatus.of(found)
@@ -75,7 +79,12 @@ async def erasure(
 
 
 def _asked(
-    context: RequestContext, app_id: str, user_id: str | None, chat_id: str | None
+    context: RequestContext,
+    app_id: str,
+    user_id: str | None,
+    chat_id: str | None,
+    *,
+    with_forks: bool = False,
 ) -> Erasure:
     app = AppId(decode_segment(app_id, "app_id"))
     require_owner(context.identity, app, None)
@@ -85,6 +94,7 @@ def _asked(
         app_id=app,
         user_id=None if user_id is None else UserId(user_id),
         chat_id=None if chat_id is None else ChatId(chat_id),
+        with_forks=with_forks,
         requested_at=context.services.clock(),
     )
 

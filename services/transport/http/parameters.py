@@ -84,6 +84,14 @@ OptionalChatIdQuery = Annotated[
         examples=[Example(value=CHAT_ID)],
     ),
 ]
+WithForksQuery = Annotated[
+    bool,
+    QueryParameter(
+        name="with_forks",
+        description="With `chat_id`: the forks that read the chat are erased, too.",
+        examples=[Example(value=False)],
+    ),
+]
 OptionalUserIdQuery = Annotated[
     str | None,
     QueryParameter(

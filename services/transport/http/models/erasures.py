@@ -15,6 +15,7 @@ class ErasureStatus(ResponseModel):
     app_id: str = Field(examples=["acme"])
     user_id: str | None = Field(description="All chats of this user.", examples=["ana"])
     chat_id: str | None = Field(description="This chat alone.", examples=[None])
+    with_forks: bool = Field(description="And the forks that read it.", examples=[False])
     state: Literal["requested", "done", "failed"] = Field(examples=["done"])
     requested_at: datetime = Field(examples=[EARLIER])
     ended_at: datetime | None = Field(examples=[LATER])
