@@ -1,4 +1,4 @@
-"""Deltas: streamed text and progress of tools, superseded by the stored events."""
+"""Deltas: streamed text, progress of tools and waits, superseded by the stored events."""
 
 from typing import Annotated, Literal
 
@@ -40,7 +40,28 @@ class ToolProgressed(BaseModel):
     message: str = ""
 
 
-Delta = TextStreamed | ToolProgressed
+class WaitReported(BaseModel):
+    """An agent's turn waits `seconds` before its model is requested for the `attempt`th time.
+
+    `code` is that of the failure before; of `attempts` in all, the first is number 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["wait"] = "wait"
+    turn: int
+    agent: AgentName
+    runner: RunnerId
+    code: str
+    seconds: float = Field(ge=0)
+    attempt: int
+    attempts: int
+
+
+Report = ToolProgressed | WaitReported
+"""What happens now, and is shown to nobody who comes later."""
+
+Delta = TextStreamed | ToolProgressed | WaitReported
 
 DELTA: TypeAdapter[Delta] = TypeAdapter(Annotated[Delta, Field(discriminator="kind")])
 """Parses a delta. Raises pydantic.ValidationError."""

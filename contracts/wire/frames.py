@@ -424,6 +424,32 @@ class ToolProgressData(FrameData):
     turn: Turn
 
 
+class WaitData(FrameData):
+    """Why nothing comes at the moment. What comes next, whatever it is, ends the wait.
+
+    `provider`: the agent's model is asked again after `seconds`. `takeover`: the process that ran the
+    chat is gone, and another one goes on. `queue`: nothing has taken up the last message yet.
+    """
+
+    frame_type: ClassVar[str] = "chat.waiting"
+
+    reason: Literal["provider", "takeover", "queue"]
+    message: str = Field(
+        description="The same in words.",
+        examples=["The model provider asks to wait 20 s: attempt 2 of 4 follows."],
+    )
+    agent: Omitted[Agent] = None
+    turn: Omitted[Turn] = None
+    code: Omitted[str] = Field(
+        default=None, description="Of the failure before.", examples=["MODEL_RATE_LIMITED"]
+    )
+    seconds: Omitted[float] = Field(default=None, examples=[20.0])
+    attempt: Omitted[int] = Field(
+        default=None, description="The attempt that follows.", examples=[2]
+    )
+    attempts: Omitted[int] = Field(default=None, description="Attempts in all.", examples=[4])
+
+
 class ComponentRequestedData(FrameData):
     """A UI tool asks the user by a component; the answer names `event_id`."""
 
@@ -979,6 +1005,7 @@ FRAMES: tuple[type[FrameData], ...] = (
     ToolCalledData,
     ToolReturnedData,
     ToolProgressData,
+    WaitData,
     ComponentRequestedData,
     ComponentCompletedData,
     ComponentDismissedData,

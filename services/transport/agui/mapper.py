@@ -27,7 +27,7 @@ from ag_ui.core import (
 )
 
 from contracts.codec import Fact
-from contracts.deltas import TextStreamed, ToolProgressed
+from contracts.deltas import Report, TextStreamed
 from contracts.event_log import StoredEvent
 from contracts.events.chat import (
     ChatCancelled,
@@ -162,12 +162,14 @@ class RunMapper:
             return []
         return [MappedEvents(self._deltas.add_chunk(chunk))]
 
-    def map_progress(self, viewer: Viewer, progress: ToolProgressed, /) -> list[MappedEvents]:
-        return (
-            []
-            if self._finished
-            else [MappedEvents(_custom_events(event_to_frames.map_progress(viewer, progress)))]
-        )
+    def map_report(self, viewer: Viewer, report: Report, /) -> list[MappedEvents]:
+        return self._unless_finished(event_to_frames.map_report(viewer, report))
+
+    def map_overdue(self) -> list[MappedEvents]:
+        return self._unless_finished(event_to_frames.map_overdue())
+
+    def _unless_finished(self, frames: list[Frame]) -> list[MappedEvents]:
+        return [] if self._finished else [MappedEvents(_custom_events(frames))]
 
     def _map_fact(self, viewer: Viewer, fact: Fact, view: ChatView) -> MappedEvents:
         previous, self._state = self._state, apply(self._state, fact)

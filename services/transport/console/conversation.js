@@ -46,8 +46,8 @@ export class Conversation {
     this.#forget(entries);
     entries.forEach((entry, at) => this.#place(entry, at, entries[at - 1], state.ready && !isPage));
     this.#offerEarlier(state, earlier);
-    say(this.#thinking, thinker ? `${thinker} is thinking` : "");
-    this.#thinking.hidden = !thinker;
+    say(this.#thinking, state.waiting ?? (thinker ? `${thinker} is thinking` : ""));
+    this.#thinking.hidden = !thinker && !state.waiting;
     if (this.#stuck) this.#scroller.scrollTop = this.#scroller.scrollHeight;
     else if (isPage) this.#scroller.scrollTop = this.#scroller.scrollHeight - fromEnd;
   }

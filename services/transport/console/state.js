@@ -10,10 +10,13 @@ const ENDS = { 1: "completed", 2: "failed", 3: "cancelled" };
 
 /** These are about the connection or the moment; whatever `seq` they carry is not an event's. */
 const MOMENTARY = new Set([
-  "chat_meta", "chat.resume_boundary", "chat.print", "ack.input", "ack.ui_tool_response",
+  "chat_meta", "chat.resume_boundary", "chat.print", "chat.waiting", "ack.input", "ack.ui_tool_response",
 ]);
 
+const ACKNOWLEDGEMENTS = new Set(["ack.input", "ack.ui_tool_response", "chat.input_ack"]);
+
 export const EMPTY = Object.freeze({
+  waiting: null, // why nothing comes at the moment, in words
   seq: 0, // the highest event heard of
   heard: [], // which of its frames
   gap: null, // an event that was jumped over, and whether it was asked for again
@@ -138,6 +141,7 @@ function recorded(state, frame) {
 
 function applied(state, frame) {
   const tell = TELLERS[frame.type];
+  if (state.waiting && !ACKNOWLEDGEMENTS.has(frame.type)) state = { ...state, waiting: null };
   const next = tell ? tell(state, { ...frame, ...frame.data }, frame) : state;
   return next === state ? state : recorded(next, frame);
 }
@@ -152,6 +156,7 @@ const TELLERS = {
   "chat.select_speaker": onSpeaker,
   "chat.tool_activity": onTool,
   "chat.tool_progress": onProgress,
+  "chat.waiting": (state, { message }) => ({ ...state, waiting: message }),
   "chat.input_request": onQuestion,
   "chat.input_ack": onAnswer,
   "chat.input_timeout": onExpired,

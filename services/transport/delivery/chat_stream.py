@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from contracts.deltas import TextStreamed, ToolProgressed
+from contracts.deltas import Report, TextStreamed
 from contracts.event_log import StoredEvent
 from contracts.ids import Seq, StreamSeq
 from contracts.streamed_text import (
@@ -22,6 +22,7 @@ from services.transport.delivery.subscriber import (
     NO_POSITION,
     Appended,
     Lagging,
+    Overdue,
     Progressed,
     ResumeRequested,
     Shared,
@@ -66,7 +67,9 @@ class EventMapper(Protocol[T]):
 
     def map_chunk(self, viewer: Viewer, chunk: TextStreamed, /) -> list[T]: ...
 
-    def map_progress(self, viewer: Viewer, progress: ToolProgressed, /) -> list[T]: ...
+    def map_report(self, viewer: Viewer, report: Report, /) -> list[T]: ...
+
+    def map_overdue(self) -> list[T]: ...
 
     def boundary(
         self, view: ChatView, last: Seq, replayed: int, mode: ResumeMode, /
@@ -225,10 +228,13 @@ class ChatStream(Generic[T]):
                     self._channel.count_delivered(decision.first.time)
                 case Streamed() as streamed:
                     await self._on_chunk(streamed)
-                case Progressed(progress, shared):
+                case Progressed(report, shared):
                     for item in self._mapped(
-                        shared, lambda: self._mapper.map_progress(self._viewer, progress)
+                        shared, lambda: self._mapper.map_report(self._viewer, report)
                     ):
+                        await self._send(item)
+                case Overdue():
+                    for item in self._mapper.map_overdue():
                         await self._send(item)
 
     def _mapped(self, shared: Shared, map_message: Callable[[], R]) -> R:

@@ -1,11 +1,12 @@
 """Subscriber: the bounded queue of live messages of one viewer."""
 
+import asyncio
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from contracts.deltas import TextStreamed, ToolProgressed
+from contracts.deltas import Report, TextStreamed
 from contracts.event_log import Decision
 from contracts.ids import Seq, StreamSeq
 from services.chassis.tasks import SingleWaiterEvent
@@ -19,6 +20,10 @@ QUEUE_SIZE = 512
 
 Shared = dict[Hashable, Any]
 """What a message is mapped to, for each kind of viewer: by the first of them, for all of them."""
+
+
+OVERDUE_SECONDS = 2.0
+"""How long a command may wait to be taken up before the viewer is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,9 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """The progress of a tool."""
+    """The progress of a tool, or a wait."""
 
-    progress: ToolProgressed
+    report: Report
     shared: Shared = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -72,8 +77,13 @@ class Unsubscribed:
     """The viewer has left this chat."""
 
 
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """What the viewer has sent is in the queue of commands, and nothing has taken it up yet."""
+
+
 LiveMessage = Appended | Streamed | Progressed
-Notification = LiveMessage | Lagging | ResumeRequested | TailReached | Unsubscribed
+Notification = LiveMessage | Overdue | Lagging | ResumeRequested | TailReached | Unsubscribed
 
 
 class Subscriber:
@@ -82,6 +92,7 @@ class Subscriber:
     __slots__ = (
         "_bytes",
         "_changed",
+        "_expects",
         "_lagging_to",
         "_queue",
         "_resume_cursor",
@@ -99,6 +110,7 @@ class Subscriber:
         self._resume_cursor: Seq | None = None
         self._tail: StreamSeq | None = None
         self._changed = SingleWaiterEvent()
+        self._expects = False
 
     def offer(self, message: LiveMessage, size: int = 0) -> None:
         """Queue a message of so many bytes; where there is no room, drop the queue instead."""
@@ -132,16 +144,31 @@ class Subscriber:
         self.unsubscribed = True
         self._changed.set()
 
+    def expect(self) -> None:
+        """The viewer has sent something that an event of the log will follow."""
+        self._expects = True
+        self._changed.set()
+
     @property
     def is_empty(self) -> bool:
         """Whether no message is queued."""
         return self._queue is None
 
     async def next(self) -> Notification:
-        """The next notification; leaving, a replay and a gap come before queued messages."""
+        """The next notification; leaving, a replay and a gap come before queued messages.
+
+        Overdue, once, where what the viewer has sent is not taken up within OVERDUE_SECONDS.
+        """
         while (notification := self._next()) is None:
             self._changed.clear()
-            await self._changed.wait()
+            try:
+                async with asyncio.timeout(OVERDUE_SECONDS if self._expects else None):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._expects = False
+                return Overdue()
+        if isinstance(notification, Appended):
+            self._expects = False
         return notification
 
     def _next(self) -> Notification | None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from contracts.chat_snapshot import ERASED
 from contracts.codec import Fact
-from contracts.deltas import TextStreamed, ToolProgressed
+from contracts.deltas import Report, TextStreamed, WaitReported
 from contracts.event_log import StoredEvent
 from contracts.events.budget import BudgetExceeded, BudgetWarned
 from contracts.events.business import BusinessLogged
@@ -66,7 +66,13 @@ from contracts.events.turn import (
 from contracts.frozen import replace
 from contracts.ids import AgentName, Seq
 from contracts.rewinds import counts
-from contracts.wire.frames import BudgetData, QuestionData, ResumeBoundaryData, StoredValueLink
+from contracts.wire.frames import (
+    BudgetData,
+    QuestionData,
+    ResumeBoundaryData,
+    StoredValueLink,
+    WaitData,
+)
 from services.transport.protocol import budget_texts, frame_builders
 from services.transport.protocol.chat_projection import STATUS_NUMBER, ChatView
 from services.transport.protocol.frame_encoding import Frame, error
@@ -122,7 +128,9 @@ def _with_links(frame: Frame, found: tuple[StoredValueLink, ...]) -> Frame:
 
 def map_history(viewer: Viewer, stored: StoredEvent, view: ChatView) -> list[Frame]:
     """The frames of an event of the history, before the boundary."""
-    frames = map_event(viewer, stored, view)
+    frames = [
+        frame for frame in map_event(viewer, stored, view) if not isinstance(frame.data, WaitData)
+    ]
     if viewer.has_cursor:
         return frames
     open_questions = {one.question_id for one in view.open_questions}
@@ -143,16 +151,23 @@ def map_chunk(viewer: Viewer, chunk: TextStreamed) -> list[Frame]:
     return [frame_builders.text_chunk(chunk)] if is_visible(viewer, chunk.agent) else []
 
 
-def map_progress(viewer: Viewer, progress: ToolProgressed) -> list[Frame]:
-    if not is_visible(viewer, progress.agent):
+def map_report(viewer: Viewer, report: Report) -> list[Frame]:
+    if not is_visible(viewer, report.agent):
         return []
+    if isinstance(report, WaitReported):
+        return [frame_builders.provider_wait(report)]
     # ChatUI displays the percentage in any case: a missing one would be shown as "undefined".
-    has_percent = progress.percent is not None or viewer.has_cursor
+    has_percent = report.percent is not None or viewer.has_cursor
     return [
         frame_builders.tool_progress(
-            progress if has_percent else progress.model_copy(update={"percent": 0.0})
+            report if has_percent else report.model_copy(update={"percent": 0.0})
         )
     ]
+
+
+def map_overdue() -> list[Frame]:
+    """The frame for a message of the viewer that nothing has taken up yet."""
+    return [frame_builders.queue_wait()]
 
 
 def boundary(
@@ -280,7 +295,9 @@ def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
             return []  # the call is shown with the response, its end with the result
         case TurnStopRequested():
             return []
-        case ConversationProcessed() | HistoryCompacted() | ToolCodeChanged() | RunClaimed():
+        case RunClaimed():
+            return [frame_builders.takeover_wait()]
+        case ConversationProcessed() | HistoryCompacted() | ToolCodeChanged():
             return []
         case ModelCallFailed():
             return []  # the answer to the next request for the same call replaces its text

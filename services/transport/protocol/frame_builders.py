@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from contracts.codec import Fact
-from contracts.deltas import TextStreamed, ToolProgressed
+from contracts.deltas import TextStreamed, ToolProgressed, WaitReported
 from contracts.envelope import Envelope
 from contracts.events.chat import (
     AttachmentUploaded,
@@ -85,6 +85,7 @@ from contracts.wire.frames import (
     ToolReturnedData,
     TurnLimitData,
     UsageData,
+    WaitData,
 )
 from services.transport.protocol.chat_projection import ChatView, Component
 from services.transport.protocol.frame_encoding import Frame
@@ -170,6 +171,37 @@ def tool_progress(progress: ToolProgressed) -> Frame:
             turn=progress.turn,
         )
     )
+
+
+def provider_wait(wait: WaitReported) -> Frame:
+    asks = (
+        "asks to wait"
+        if wait.code == "MODEL_RATE_LIMITED"
+        else "did not answer as expected; waiting"
+    )
+    return Frame(
+        WaitData(
+            reason="provider",
+            message=f"The model provider {asks} {wait.seconds:.3g} s: "
+            f"attempt {wait.attempt} of {wait.attempts} follows.",
+            agent=wait.agent,
+            turn=wait.turn,
+            code=wait.code,
+            seconds=wait.seconds,
+            attempt=wait.attempt,
+            attempts=wait.attempts,
+        )
+    )
+
+
+def takeover_wait() -> Frame:
+    message = "The process that ran this chat is gone: another one goes on."
+    return Frame(WaitData(reason="takeover", message=message))
+
+
+def queue_wait() -> Frame:
+    message = "Your message is stored and waits: no process has taken it up yet."
+    return Frame(WaitData(reason="queue", message=message))
 
 
 def speaker_selected(agent: AgentName, turn: int, by: str) -> Frame:

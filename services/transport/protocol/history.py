@@ -24,7 +24,8 @@ class HistoryMapper:
     is_shared = event_to_frames.is_shared
     map_event = staticmethod(event_to_frames.map_event)
     map_chunk = staticmethod(event_to_frames.map_chunk)
-    map_progress = staticmethod(event_to_frames.map_progress)
+    map_report = staticmethod(event_to_frames.map_report)
+    map_overdue = staticmethod(event_to_frames.map_overdue)
 
     def __init__(self, cursor: Seq) -> None:
         self._cursor = cursor

@@ -353,6 +353,7 @@ class MessageDispatcher:
         self, view: ChatView, question: str | None = None, sent: str | None = None
     ) -> None:
         chat = view.key.chat
+        self._expect_event_of(view)
         stored = QuestionAnsweredData(chat_id=chat, request_id=question, input_request_id=question)
         await self._connection.send(Frame(stored))
         accepted = InputAcceptedData(
@@ -363,7 +364,13 @@ class MessageDispatcher:
     async def _answer_component(self, message: AnswerComponent) -> None:
         view = await self._find_question(message.eventId, "eventId")
         await self._context.chats.answer_component(view, message.eventId, message.answer, "eventId")
+        self._expect_event_of(view)
         await self._connection.send(Frame(ComponentAnswerAcceptedData(eventId=message.eventId)))
+
+    def _expect_event_of(self, view: ChatView) -> None:
+        """The viewer is told where nothing takes up what it has sent."""
+        if self._subscriber is not None and self.view.key == view.key:
+            self._subscriber.expect()
 
     async def _find_question(self, question: str, field: str) -> ChatView:
         """The chat that asked a question, shown or not: its components stay on the page of its user."""

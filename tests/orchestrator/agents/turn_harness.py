@@ -24,7 +24,7 @@ from ag2.tools.types import Tool as Ag2Tool
 
 from contracts import event_log
 from contracts.codec import Origin
-from contracts.deltas import Delta, TextStreamed, ToolProgressed
+from contracts.deltas import Delta, TextStreamed, ToolProgressed, WaitReported
 from contracts.event_log import EMPTY
 from contracts.events import Event
 from contracts.events.chat import ChatStarted
@@ -77,6 +77,7 @@ class MemoryJournal:
         self.attempts: list[int] = []
         """Which attempt of its call each chunk belongs to."""
         self.progress: list[tuple[str, str, float | None, str]] = []
+        self.waits: list[tuple[str, float, int, int]] = []
         self.lookup_values: dict[str, Any] = {}
         self.timers: dict[QuestionId, float] = {}
         self.escalations: dict[QuestionId, float] = {}
@@ -143,6 +144,8 @@ class MemoryJournal:
                 self.attempts.append(int(attempt or 0))
             case ToolProgressed(tool_call_id=one, tool_name=name, percent=percent, message=message):
                 self.progress.append((one, name, percent, message))
+            case WaitReported():
+                self.waits.append((delta.code, delta.seconds, delta.attempt, delta.attempts))
 
     async def look_up(
         self, reference: DataReference, variables: Mapping[str, Any], occasion: str

@@ -347,7 +347,7 @@ def test_an_ended_chat_finishes_its_run_and_nothing_is_sent_after(
         turn=1, agent=PLANNER, runner=chunk(0, "").runner, tool_call_id="c", tool_name="look"
     )
     assert chat.events(user_message("more")) == chat.chunk(0, "A") == []
-    assert chat.mapper.map_progress(VIEWER, progress) == []
+    assert chat.mapper.map_report(VIEWER, progress) == []
 
 
 def test_a_failed_chat_is_an_error_of_its_run() -> None:

@@ -183,6 +183,14 @@ test("a speaker is thinking until the first word", () => {
   assert.equal(thinker(fold(state, chunk(0, "So"))), "");
 });
 
+test("why nothing comes is shown until something comes", () => {
+  const wait = { type: "chat.waiting", data: { reason: "queue", message: "It waits." } };
+  const state = told([...started(1), ...speaker(2, "Planner"), wait]);
+  assert.equal(state.waiting, "It waits.");
+  assert.equal(fold(state, { type: "ack.input", data: {} }).waiting, "It waits.");
+  assert.equal(fold(state, chunk(0, "So")).waiting, null);
+});
+
 test("a jump over an event is not taken but asked for again", () => {
   const state = told([...started(1), event(4, "turn.completed"), frame(4, "chat.text", { agent: "Planner", content: "?" })]);
   assert.deepEqual([state.seq, mustAskAgain(state), cursor(state)], [1, true, 0]);

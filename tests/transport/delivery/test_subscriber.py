@@ -1,12 +1,19 @@
+import asyncio
+
+import pytest
+
 from contracts.events import Event
 from contracts.ids import Seq, StreamSeq
+from services.chassis.tasks import cancel_and_wait
 from services.transport.delivery import subscriber as subscribers
 from services.transport.delivery.subscriber import (
     Appended,
     Lagging,
+    Overdue,
     ResumeRequested,
     Streamed,
     Subscriber,
+    TailReached,
     Unsubscribed,
 )
 from tests.logs import decisions
@@ -57,3 +64,21 @@ async def test_an_unsubscribed_viewer_gets_nothing_else() -> None:
     subscriber.resume_from(Seq(0))
     subscriber.unsubscribe()
     assert [await subscriber.next(), await subscriber.next()] == [Unsubscribed(), Unsubscribed()]
+
+
+async def test_what_the_viewer_sent_is_overdue_once_where_no_event_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.transport.delivery.subscriber.OVERDUE_SECONDS", 0.01)
+    subscriber, (first,) = Subscriber(2), appended(STARTED)
+    subscriber.expect()
+    assert isinstance(await subscriber.next(), Overdue)
+    subscriber.expect()
+    subscriber.offer(first)
+    assert await subscriber.next() == first
+    subscriber.report_tail(first.position)
+    assert isinstance(await subscriber.next(), TailReached)
+    waiting = asyncio.create_task(subscriber.next())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()  # it was taken up, and nothing is expected any more
+    await cancel_and_wait(waiting)

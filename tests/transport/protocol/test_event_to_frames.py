@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from contracts.codec import Fact
-from contracts.deltas import ToolProgressed
+from contracts.deltas import ToolProgressed, WaitReported
 from contracts.events import Event
 from contracts.events.human import Approval, Audience, Doubt
+from contracts.events.run import RunClaimed
 from contracts.events.turn import (
     SELECTOR,
     TextInterrupted,
@@ -114,7 +115,7 @@ def test_progress_without_a_percentage_is_zero_for_chat_ui() -> None:
     told_ = ToolProgressed(
         turn=1, agent=PLANNER, runner=RunnerId("r1"), tool_call_id="call-1", tool_name="look"
     )
-    (to_page,), (to_others,) = (event_to_frames.map_progress(v, told_) for v in (CHAT_UI, CURSOR))
+    (to_page,), (to_others,) = (event_to_frames.map_report(v, told_) for v in (CHAT_UI, CURSOR))
     percents = [getattr(frame.data, "progress_percent", "none") for frame in (to_page, to_others)]
     assert percents == [0.0, None]
 
@@ -270,7 +271,7 @@ def test_progress_names_its_tool_call_and_has_no_seq() -> None:
         percent=40,
         message="looking",
     )
-    (frame,) = event_to_frames.map_progress(CONSOLE, project)
+    (frame,) = event_to_frames.map_report(CONSOLE, project)
     assert (frame.type, frame.seq) == ("chat.tool_progress", None)
     assert frame.data.model_dump(mode="json") == {
         "agent": PLANNER,
@@ -280,9 +281,32 @@ def test_progress_names_its_tool_call_and_has_no_seq() -> None:
         "corr": "call-1",
         "turn": 1,
     }
-    assert (
-        event_to_frames.map_progress(CONSOLE, project.model_copy(update={"agent": SELECTOR})) == []
+    assert event_to_frames.map_report(CONSOLE, project.model_copy(update={"agent": SELECTOR})) == []
+
+
+def test_a_wait_for_a_provider_is_told_in_words_and_numbers() -> None:
+    wait = WaitReported(
+        turn=1,
+        agent=PLANNER,
+        runner=RunnerId("r1"),
+        code="MODEL_RATE_LIMITED",
+        seconds=20.0,
+        attempt=2,
+        attempts=4,
     )
+    (frame,) = event_to_frames.map_report(CONSOLE, wait)
+    assert (frame.type, frame.seq) == ("chat.waiting", None)
+    told_ = frame.data.model_dump(mode="json")
+    assert told_["message"] == "The model provider asks to wait 20 s: attempt 2 of 4 follows."
+    assert (told_["reason"], told_["seconds"], told_["attempt"]) == ("provider", 20.0, 2)
+    assert event_to_frames.map_report(CONSOLE, wait.model_copy(update={"agent": SELECTOR})) == []
+
+
+def test_a_takeover_is_told_while_it_happens_and_not_in_the_history() -> None:
+    claimed = RunClaimed(runner=RunnerId("r2"), attempt=2, previous=RunnerId("r1"))
+    (frame,) = live(CURSOR, claimed)
+    assert (frame["type"], frame["data"]["reason"]) == ("chat.waiting", "takeover")
+    assert not [one for one in history(CURSOR, claimed) if one["type"] == "chat.waiting"]
 
 
 def test_the_boundary_marks_the_end_of_the_history() -> None:

@@ -26,7 +26,7 @@ from services.orchestrator.agents.models.response_check import (
     with_cut_mark,
 )
 from services.orchestrator.agents.models.wire.provider_error import ProviderStatusError
-from services.orchestrator.agents.session.call_meter import call_meter_of
+from services.orchestrator.agents.session.call_meter import Wait, call_meter_of
 
 log = logging.getLogger(__name__)
 
@@ -89,16 +89,11 @@ class RetryingClient(LLMClient):
             if self._is_final(outcome, attempt, waited):
                 raise ModelError(self._with_end_of_limit(outcome), response)
             self._metrics.retried(self._name, outcome.code, delay)
+            wait = Wait(outcome.code, delay, attempt + 2, self._policy.retries + 1)
             log.info(
-                "waiting for the model provider",
-                extra={
-                    "model": self._model,
-                    "code": outcome.code,
-                    "seconds": round(delay, 1),
-                    "attempt": attempt + 2,
-                    "attempts": self._policy.retries + 1,
-                },
+                "waiting for the model provider", extra={"model": self._model, **wait._asdict()}
             )
+            await call_meter_of(context).show_wait(wait)
             await asyncio.sleep(delay)
             await call_meter_of(context).restart_answer()
             attempt += 1

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ag2.context import ConversationContext
 
@@ -21,16 +22,31 @@ async def _do_nothing() -> None:
     pass
 
 
+class Wait(NamedTuple):
+    """A model call waits `seconds` after a failure `code`, before attempt `attempt` of `attempts`."""
+
+    code: str
+    seconds: float
+    attempt: int
+    attempts: int
+
+
+async def _show_nothing(_: Wait) -> None:
+    pass
+
+
 @dataclass(slots=True)
 class CallMeter:
     """The current model call of one caller; model clients report what they know to it.
 
     `key` is none when the call belongs to no chat. `restart_answer` is awaited before a call is
-    tried again: what was streamed of its answer so far is void.
+    tried again: what was streamed of its answer so far is void. `show_wait` shows the user why
+    nothing comes.
     """
 
     key: ChatKey | None = None
     restart_answer: Callable[[], Awaitable[None]] = _do_nothing
+    show_wait: Callable[[Wait], Awaitable[None]] = _show_nothing
     request_digest: str = ""
     duration: float = 0.0
     """Seconds."""

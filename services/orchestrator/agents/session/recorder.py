@@ -22,7 +22,7 @@ from ag2.events import (
 )
 from pydantic_core import to_json
 
-from contracts.deltas import ToolProgressed
+from contracts.deltas import ToolProgressed, WaitReported
 from contracts.events import Event
 from contracts.events.business import BusinessLogged
 from contracts.events.parts import ToolCall
@@ -41,7 +41,7 @@ from services.chassis.secrets import process_redactor
 from services.orchestrator.agents.ag2 import codec
 from services.orchestrator.agents.ag2.json_values import utf8
 from services.orchestrator.agents.session.call_ids import unique_call_id
-from services.orchestrator.agents.session.call_meter import CallMeter
+from services.orchestrator.agents.session.call_meter import CallMeter, Wait
 from services.orchestrator.agents.session.dispatches import Dispatches
 from services.orchestrator.agents.session.human_requests import HumanRequests
 from services.orchestrator.agents.session.open_calls import OpenCalls
@@ -96,7 +96,7 @@ class TurnRecorder:
         self._ending = ending
         self._text_stream = TextStream(turn, self.journal, output_policy)
         self._reasoning: list[str] = []
-        self.meter = CallMeter(key, self._restart_answer)
+        self.meter = CallMeter(key, self._restart_answer, self._show_wait)
         self._tracker = VariableTracker(self.variables, journal.state.variables)
         self.dispatches = Dispatches(key, turn, self.journal, early_dispatch)
         self.human_requests = HumanRequests(
@@ -248,6 +248,19 @@ class TurnRecorder:
         self._reasoning.clear()
         self.journal.budget.restart()
         await self._text_stream.restart()
+
+    async def _show_wait(self, wait: Wait) -> None:
+        await self.journal.show(
+            WaitReported(
+                turn=self.turn.number,
+                agent=self.turn.agent,
+                runner=self.journal.runner,
+                code=wait.code,
+                seconds=round(wait.seconds, 1),
+                attempt=wait.attempt,
+                attempts=wait.attempts,
+            )
+        )
 
     def note_outcome(self, tool_call: str, **fields: Any) -> None:
         """Fields of the result that a call is about to have: its receipt, or who resolved a doubt."""

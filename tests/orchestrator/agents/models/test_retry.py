@@ -23,6 +23,8 @@ async def test_a_retryable_failure_is_retried() -> None:
     outcome, journal, calls = await run_turn_with(ErrorReply(429), ErrorReply(503), ANSWER)
     assert (outcome, calls) == (Completed("At last.", None), 3)
     assert len(journal.of(ModelRequested)) == 1
+    codes = [(code, attempt, attempts) for code, _, attempt, attempts in journal.waits]
+    assert codes == [("MODEL_RATE_LIMITED", 2, 3), ("MODEL_FAILED", 3, 3)]
 
 
 @pytest.mark.parametrize(
