@@ -252,6 +252,51 @@ class Fork(_Message):
     )
 
 
+class _Rewind(_Message):
+    chat_id: str | None = Field(default=None, description="The chat of this socket.")
+    confirm: bool = Field(
+        default=False,
+        description="Go on although tools have had effects meanwhile that are not undone.",
+    )
+    seen_seq: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        description="The last event that the user has seen: after another one nothing happens.",
+        examples=[12],
+    )
+
+
+class Retry(_Rewind):
+    """Run the last turn of an agent again, also after a failure or the end of the chat."""
+
+    type: Literal["chat.retry"]
+
+
+class Edit(_Rewind):
+    """Replace a message of the user: what came after it does not count any more."""
+
+    type: Literal["chat.edit"]
+    message_seq: int = Field(
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        description="The message: `seq` of its `chat.text` frame.",
+        examples=[7],
+    )
+    text: str = Field(description="The new text; not blank.", examples=["A shop for bread"])
+
+    _text = field_validator("text")(not_blank)
+
+
+class Rewind(_Rewind):
+    """Take the chat back to where it waited for the user, or had ended."""
+
+    type: Literal["chat.rewind"]
+    to_seq: int = Field(
+        ge=1, le=MAX_SAFE_INTEGER, description="The last event that is to count.", examples=[6]
+    )
+
+
 class SwitchChat(_Message):
     """Show another chat of the same user and app on this socket."""
 
@@ -334,6 +379,9 @@ ClientMessage = (
     | Resume
     | Cancel
     | Stop
+    | Retry
+    | Edit
+    | Rewind
     | RenameChat
     | ArchiveChat
     | DeleteChat

@@ -296,6 +296,29 @@ class RewindRefusedData(FrameData):
     message: str = Field(examples=["seen_seq: the chat has changed since; look at it again"])
 
 
+class KeptEffect(BaseModel):
+    """What a tool has done to the world, which a rewind does not undo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seq: Seq
+    agent: Agent
+    tool: ToolName
+    effect: str = Field(description="`once` or `idempotent`.", examples=["once"])
+    outcome: str = Field(description="What is known of the call.", examples=["ok"])
+    arguments: str = Field(description="JSON text, redacted, and cut if it is long.")
+
+
+class RewindUnconfirmedData(FrameData):
+    """A retry, an edit or a rewind was not sent: it needs `confirm`, because of these effects."""
+
+    frame_type: ClassVar[str] = "chat.rewind_unconfirmed"
+
+    kind: RewindKind
+    message: str
+    effects: list[KeptEffect]
+
+
 class PrintData(_OfGeneralChat):
     """A chunk of an agent's message while the model streams it."""
 
@@ -1002,6 +1025,7 @@ FRAMES: tuple[type[FrameData], ...] = (
     ChatUndeletedData,
     RewoundData,
     RewindRefusedData,
+    RewindUnconfirmedData,
     ToolCalledData,
     ToolReturnedData,
     ToolProgressData,

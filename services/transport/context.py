@@ -21,6 +21,7 @@ from services.transport.chats.chat_list import ChatListService
 from services.transport.chats.forks import ChatForks
 from services.transport.chats.general import GeneralChats
 from services.transport.chats.read_models import ReadModels
+from services.transport.chats.rewinds import RewindService
 from services.transport.chats.service import ChatService
 from services.transport.connection_limit import ConnectionLimiter
 from services.transport.delivery.broadcast import ChannelHub
@@ -103,6 +104,10 @@ class RequestContext:
     @property
     def forks(self) -> ChatForks:
         return ChatForks(self.services.gateway, self.chats)
+
+    @property
+    def rewinds(self) -> RewindService:
+        return RewindService(self.chats, self.services.gateway, self.services.projections)
 
     @property
     def general_chats(self) -> GeneralChats:

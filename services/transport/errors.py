@@ -48,6 +48,14 @@ ErrorCode = Literal[
     "NOT_SETTABLE",
     "ORIGIN_NOT_ALLOWED",
     "RATE_LIMITED",
+    "ANSWER_RUNNING",
+    "CHAT_CHANGED",
+    "CONFIRMATION_REQUIRED",
+    "NOT_A_RESTING_POINT",
+    "NOT_EDITABLE",
+    "NOTHING_TO_RETRY",
+    "NOTHING_TO_REWIND",
+    "TOO_MANY_REWINDS",
 ]
 
 # A request learns nothing about chats of others: what is not allowed looks as if it did not exist.
@@ -80,6 +88,14 @@ HTTP_STATUS: dict[ErrorCode, int] = {
     "NOT_SETTABLE": 403,
     "ORIGIN_NOT_ALLOWED": 403,
     "RATE_LIMITED": 429,
+    "ANSWER_RUNNING": 409,
+    "CHAT_CHANGED": 409,
+    "CONFIRMATION_REQUIRED": 409,
+    "NOT_A_RESTING_POINT": 409,
+    "NOT_EDITABLE": 409,
+    "NOTHING_TO_RETRY": 409,
+    "NOTHING_TO_REWIND": 409,
+    "TOO_MANY_REWINDS": 409,
 }
 
 

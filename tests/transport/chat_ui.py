@@ -48,7 +48,7 @@ IGNORED = {
     # ours: for clients that came after ChatUI
     *("tool_activity", "event", "turn_limit", "budget", "question_escalated"),
     *("answer_stopped", "messages_consumed", "message_refused"),
-    *("rewound", "rewind_refused"),
+    *("rewound", "rewind_refused", "rewind_unconfirmed"),
     *("forked", "fork_started"),
     *("renamed", "archived", "deleted", "undeleted"),
 }

@@ -101,18 +101,19 @@ def not_answered_by(question: OpenQuestion, field: str) -> ApiError:
 
 
 async def send_answer(
-    gateway: JetStreamGateway, command: Answer, asked_at: Place, field: str
+    gateway: JetStreamGateway, command: Answer, asked_at: Place, field: str, since_rewind: str = ""
 ) -> None:
     """Send an answer to a question that was open at `asked_at`, a place in the log of its chat.
 
     Raises ApiError where another answer came first, however close, and NatsUnavailableError. An
-    answer that is sent again under the same command id is the same answer.
+    answer that is sent again under the same command id is the same answer. After a rewind, a question
+    that is open again has other answers.
     """
     for waiting in await gateway.commands.waiting(command.key, command.name):
         if _is_other(waiting, command):
             raise not_open(field)
     for number in range(1, MAX_TRIES + 1):
-        message_id = f"answer-{_question_name(command)}-{number}"
+        message_id = f"answer-{_question_name(command)}-{number}{since_rewind}"
         first = await gateway.commands.send_once(command, message_id)
         if first is None:
             first = await recorded_answer(gateway, command.key, command.question_id, asked_at)

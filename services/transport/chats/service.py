@@ -279,7 +279,7 @@ class ChatService:
         """
         if view.ended_at is not None and await was_applied(self._gateway, view.key, command):
             return
-        _require_open(view)
+        await self._require_open(view)
         await self._send(
             SendMessage(
                 command_id=command or new_command_id(),
@@ -390,7 +390,7 @@ class ChatService:
 
     async def _send_answer(self, command: Answer, view: ChatView, field: str) -> None:
         self._require_storage()
-        await send_answer(self._gateway, command, view.place, field)
+        await send_answer(self._gateway, command, view.place, field, view.since_rewind)
 
     async def set_variables(
         self,
@@ -401,7 +401,7 @@ class ChatService:
     ) -> None:
         """Raises ApiError, which names the first variable that this component, or a client without
         one, may not set, and NatsUnavailableError."""
-        _require_open(view)
+        await self._require_open(view)
         reserved = next(filter(is_reserved, variables), None)
         if reserved is not None:
             raise bad_request(f"{field}.{reserved}", "reserved for the runtime")
@@ -432,10 +432,10 @@ class ChatService:
 
     async def cancel(self, view: ChatView, reason: str) -> None:
         """Raises ApiError, NatsUnavailableError."""
-        _require_open(view)
+        await self._require_open(view)
         await self._send(
             CancelChat(
-                command_id=CommandId(f"cancel-{subjects.chat_tokens(view.key)}"),
+                command_id=CommandId(f"cancel-{subjects.chat_tokens(view.key)}{view.since_rewind}"),
                 app_id=view.key.app,
                 chat_id=view.key.chat,
                 user_id=view.user,
@@ -507,7 +507,9 @@ class ChatService:
         chat = subjects.chat_tokens(view.key)
         await self._send(
             StopAnswer(
-                command_id=new_command_id() if meant is None else CommandId(f"stop-{chat}-{meant}"),
+                command_id=new_command_id()
+                if meant is None
+                else CommandId(f"stop-{chat}-{meant}{view.since_rewind}"),
                 app_id=view.key.app,
                 chat_id=view.key.chat,
                 user_id=view.user,
@@ -581,8 +583,18 @@ class ChatService:
             raise not_open(field)
         return asked, view
 
+    async def _require_open(self, view: ChatView) -> None:
+        """Raises ApiError where a chat has ended, also by its log: a retry may have opened it again."""
+        if view.ended_at is not None:
+            _require_open(await self._newest(view))
+
     async def _newest(self, view: ChatView) -> ChatView:
         return await self._projections.get(view.key) or view
+
+    async def send_once(self, command: Command, message_id: str) -> CommandId | None:
+        """As `CommandQueue.send_once`. Raises ApiError, NatsUnavailableError."""
+        self._require_storage()
+        return await self._gateway.commands.send_once(command, message_id)
 
     async def send_command(self, command: Command) -> None:
         """Raises ApiError, NatsUnavailableError, NatsRejectedError."""
@@ -617,7 +629,7 @@ def _require_not_deleted(view: ChatView) -> None:
 
 
 def _require_open(view: ChatView) -> None:
-    if view.ended_at is not None:
+    if view.ended_at is not None and not view.resumable:
         raise ApiError("CHAT_ENDED", "chat_id", f"the chat is {view.status}")
 
 

@@ -12,10 +12,12 @@ from litestar.types import ExceptionHandlersMap, Scope
 from litestar.typing import FieldDefinition
 from pydantic import ValidationError
 
+from services.transport.chats.rewinds import RewindError
 from services.transport.context import AppServices
 from services.transport.errors import ApiError, ErrorCode, api_error_from, bad_request
 from services.transport.http.json_request import AnyRequest
 from services.transport.http.models.base import ErrorAnswer
+from services.transport.http.models.rewinds import RewindRefusedAnswer
 from services.transport.protocol.validation import shown, validation_error
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ def handlers() -> ExceptionHandlersMap:
     return {Exception: answer_error}
 
 
-def answer_error(request: AnyRequest, raised: Exception) -> ErrorResponse:
+def answer_error(request: AnyRequest, raised: Exception) -> Response[Any]:
     match raised:
         case ValidationException():
             return _api_error(_invalid(request, raised))
@@ -39,7 +41,7 @@ def answer_error(request: AnyRequest, raised: Exception) -> ErrorResponse:
             return _exception(request, raised)
 
 
-def _exception(request: AnyRequest, raised: Exception) -> ErrorResponse:
+def _exception(request: AnyRequest, raised: Exception) -> Response[Any]:
     services: AppServices = request.app.state.services
     error = api_error_from(raised, services.gateway.storage)
     if error is None:
@@ -52,7 +54,12 @@ def _response(status: int, detail: str) -> ErrorResponse:
     return Response(ErrorAnswer(detail=detail), status_code=status, media_type="application/json")
 
 
-def _api_error(error: ApiError) -> ErrorResponse:
+def _api_error(error: ApiError) -> Response[Any]:
+    if isinstance(error, RewindError):
+        refused = RewindRefusedAnswer(
+            detail=str(error), code=error.code, effects=list(error.effects)
+        )
+        return Response(refused, status_code=error.status, media_type="application/json")
     response = _response(error.status, str(error))
     if error.status == 401:
         response.headers["WWW-Authenticate"] = _challenge(error.code)

@@ -32,6 +32,7 @@ from services.transport.http import (
     messages,
     metrics_pages,
     reference,
+    rewinds,
     values,
     workflows,
 )
@@ -90,6 +91,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *erasures.HANDLERS,
     *budgets.HANDLERS,
     *messages.HANDLERS,
+    *rewinds.HANDLERS,
     *answer_links.HANDLERS,
     *inbox.HANDLERS,
     *auth.HANDLERS,

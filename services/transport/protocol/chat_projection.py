@@ -104,6 +104,11 @@ class ChatView(ChatSnapshot):
         return self.user_id or UserId("")
 
     @property
+    def since_rewind(self) -> str:
+        """What the ids of commands end in, so that they are other ones after a rewind."""
+        return f"-r{self.dropped[-1].before}" if self.dropped else ""
+
+    @property
     def seed(self) -> int:
         return self.cache_seed or 0
 

@@ -14,10 +14,13 @@ from contracts.wire.client_messages import (
     Cancel,
     ClientMessage,
     DeleteChat,
+    Edit,
     EnterGeneralMode,
     Fork,
     RenameChat,
     Resume,
+    Retry,
+    Rewind,
     StartGeneralChat,
     StartWorkflow,
     StartWorkflows,
@@ -44,7 +47,7 @@ from services.transport.protocol import client_message_parser, session_frames
 from services.transport.protocol.chat_projection import ChatView
 from services.transport.protocol.frame_encoding import Frame
 from services.transport.protocol.session_frames import Launched
-from services.transport.websocket import artifact_actions, general_mode
+from services.transport.websocket import artifact_actions, general_mode, rewinds
 from services.transport.websocket.connection import SocketConnection
 from services.transport.websocket.launch import launch, launch_all
 
@@ -203,6 +206,11 @@ class MessageDispatcher:
             case Fork():
                 self._require_current_chat(message.chat_id)
                 await self._fork(message)
+            case Retry() | Edit() | Rewind():
+                self._require_current_chat(message.chat_id)
+                await rewinds.handle_rewind(
+                    self._context, await self._current_view(), message, self._connection
+                )
             case SwitchChat():
                 await self._switch_chat(message)
             case EnterGeneralMode():

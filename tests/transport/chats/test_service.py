@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from contracts.commands import AnswerQuestion, SendMessage
-from contracts.ids import AppId, ChatKey, UserId
+from contracts.events.chat import ChatRewound, RestoredChat
+from contracts.ids import AppId, ChatKey, Seq, UserId
 from contracts.subjects import question
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.auth.principal import UNRESTRICTED, Identity, Principal
@@ -103,6 +104,24 @@ async def test_an_ended_chat_that_is_watched_refuses_messages(
     gateway: JetStreamGateway, chat: Chat
 ) -> None:
     await chat.append(STARTED, COMPLETED)
-    chats = service(gateway, await view_of(chat), projections=NoLog)
+    chats = service(gateway, await view_of(chat))
     with pytest.raises(ApiError, match="the chat is completed"):
         await chats.send_message(await chats.find_for_command(chat.key), "hi")
+
+
+async def test_a_chat_that_was_opened_again_since_takes_a_message(
+    gateway: JetStreamGateway, chat: Chat
+) -> None:
+    await chat.append(STARTED, COMPLETED)
+    trailing = await view_of(chat)
+    await chat.append(
+        ChatRewound(
+            to_seq=Seq(1),
+            kind="rewind",
+            user_id=UserId("ana"),
+            restored=RestoredChat(status="waiting", turn=0),
+        )
+    )
+    chats = service(gateway, trailing)
+    await chats.send_message(await chats.find_for_command(chat.key), "hi")
+    assert isinstance(await last_command(gateway, chat.key), SendMessage)
