@@ -71,16 +71,19 @@ def path(chat: Chat, what: str) -> str:
     return f"/api/chats/{chat.key.app}/{chat.key.chat}/{what}"
 
 
-async def handled(gateway: JetStreamGateway, chat: Chat) -> Command:
-    """Do what the orchestrator does with the next command of a chat."""
+async def next_command(gateway: JetStreamGateway, chat: Chat) -> Command:
+    """The next command of a chat, once it is there."""
     async with asyncio.timeout(60):
         while True:
             try:
-                command = await last_command(gateway, chat.key)
+                return await last_command(gateway, chat.key)
             except NotFoundError:
                 await asyncio.sleep(0.02)
-            else:
-                break
+
+
+async def handled(gateway: JetStreamGateway, chat: Chat) -> Command:
+    """Do what the orchestrator does with the next command of a chat."""
+    command = await next_command(gateway, chat)
     state = ChatState()
     async for commit in gateway.events.read(chat.key):
         for fact in commit.facts:
@@ -101,7 +104,7 @@ async def both(
 async def test_a_failed_chat_is_retried_and_the_same_request_again_is_the_same_retry(
     http: httpx.AsyncClient, gateway: JetStreamGateway, chat: Chat
 ) -> None:
-    failed = [
+    failed: list[Event] = [
         TurnFailed(turn=1, agent=PLANNER, code="MODEL_REFUSED", message="No quota."),
         ChatFailed(code="MODEL_REFUSED", message="No quota."),
     ]
