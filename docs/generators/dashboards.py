@@ -384,6 +384,16 @@ COST = Dashboard(
             12,
         ),
         Panel(
+            "Limits of budgets that were reached",
+            {
+                "{{app}} {{scope}} {{unit}} {{level}}": rate_once(
+                    "mozaiks_budget_limits_total", "app", "scope", "unit", "level"
+                )
+            },
+            "ops",
+            12,
+        ),
+        Panel(
             "Answers from the response cache",
             {"{{workflow}}": rate_once('mozaiks_model_calls_total{outcome="cached"}', "workflow")},
             "ops",

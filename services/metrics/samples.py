@@ -5,6 +5,8 @@ from datetime import datetime
 
 from contracts.envelope import Envelope
 from contracts.events import Event
+from contracts.events.budget import BudgetExceeded, BudgetWarned
+from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatFailed, ChatForked, ChatStarted, CommandGivenUp
 from contracts.events.human import HumanAsked, UiToolRequested
 from contracts.events.run import RunClaimed
@@ -75,9 +77,16 @@ TOOL_SECONDS = Family(
     ("workflow", "tool"),
     _SECONDS,
 )
+BUDGETS = Family(
+    "mozaiks_budget_limits",
+    "Limits of budgets that were reached, by level: soft (a warning), hard (an answer ended), unpriced",
+    (*_TENANT, "scope", "unit", "period", "level"),
+)
+BUSINESS = Family("mozaiks_business_events", "Business events of workflows", (*_TENANT, "type"))
 FAMILIES = (
     *(CHATS_STARTED, SPEAKERS, MODEL_CALLS, MODEL_TOKENS, MODEL_COST, MODEL_SECONDS),
     *(TOOL_RESULTS, TOOL_SECONDS, FAILURES, QUESTIONS, CLAIMS, GIVEN_UP),
+    *(BUDGETS, BUSINESS),
 )
 
 
@@ -119,6 +128,13 @@ def samples_of(
             yield Sample(CLAIMS, tenant)
         case CommandGivenUp(command=command):
             yield Sample(GIVEN_UP, (*tenant, command))
+        case BudgetWarned():
+            yield Sample(BUDGETS, (*tenant, event.scope, event.unit, event.period, "soft"))
+        case BudgetExceeded():
+            level = "unpriced" if event.reason == "unpriced" else "hard"
+            yield Sample(BUDGETS, (*tenant, event.scope, event.unit, event.period, level))
+        case BusinessLogged():
+            yield Sample(BUSINESS, (*tenant, event.log_event_type))
         case _:
             return
 

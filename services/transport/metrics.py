@@ -45,6 +45,9 @@ class TransportMetrics:
             registry=registry,
         )
 
+        for outcome in ("ok", "failed"):  # an alert sees the first failure as a change from 0
+            self.key_refreshes.labels(outcome)
+
     def delivered(self, event_time: datetime) -> None:
         """An event of this time was given to the connection of a viewer."""
         self.delivery.observe(max(0.0, seconds_since(event_time)))

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import event_log, subjects
+from contracts.events.budget import BudgetExceeded, BudgetWarned
+from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCancelled, ChatFailed
 from contracts.events.turn import ModelCallFailed, ToolDispatched, TurnCompleted, TurnFailed
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
@@ -386,3 +388,20 @@ def test_names_that_workflows_make_up_have_a_bounded_number_of_series() -> None:
     assert text.count("\nmozaiks_tool_results_total{") == 11
     other = dict.fromkeys(("app", "workflow", "agent", "tool", "status"), "other")
     assert sample(state, "mozaiks_tool_results_total", **other) == 30
+
+
+def test_limits_of_budgets_and_business_events_are_counted() -> None:
+    limit = {"scope": "app", "unit": "cost", "period": "day", "used": 2.0, "hard": 1.0}
+    who = {"turn": 1, "agent": AGENT, "model": "m"}
+    events = [
+        *chat()[:2],
+        BudgetWarned.model_validate({**limit, "soft": 0.5}),
+        BudgetExceeded.model_validate({**limit, **who}),
+        BudgetExceeded.model_validate({**limit, **who, "reason": "unpriced"}),
+        BusinessLogged(log_event_type="ORDER_PLACED", message="x"),
+    ]
+    state = counted(log_of(decisions_of(events)))
+    for level in ("soft", "hard", "unpriced"):
+        labels = {"scope": "app", "unit": "cost", "period": "day", "level": level}
+        assert sample(state, "mozaiks_budget_limits_total", **labels) == 1
+    assert sample(state, "mozaiks_business_events_total", type="ORDER_PLACED") == 1

@@ -145,9 +145,11 @@ async def test_a_connection_that_receives_nothing_says_so_and_reconnects(
         await nc.subscribe("ear", cb=heard.put)
         assert nc._reading_task is not None
         nc._reading_task.cancel()  # what a cancelled future did to it
+        assert not nc.is_deaf
         await until(lambda: nc.problem == "NATS does not answer")
+        assert nc.times_deaf == 1
         await until(lambda: nc.problem is None)
-        assert nc.stats["reconnects"] == 1
+        assert (nc.stats["reconnects"], nc.is_deaf) == (1, False)
         await nc.publish("ear", b"again")
         async with asyncio.timeout(PATIENCE):
             assert (await heard.get()).data == b"again"
