@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from contracts import encryption
 from contracts.envelope import Envelope
 from contracts.events import EVENT_TYPES, Event
 from contracts.ids import ChatKey, RunnerId, Seq, WorkflowName
@@ -46,6 +47,14 @@ class Origin:
 
 
 def encode(envelope: Envelope) -> bytes:
+    """The canonical bytes; its content is sealed if this process encrypts.
+
+    Raises encryption.KeyNotLoadedError where the key of the chat is not loaded then.
+    """
+    if encryption.is_on() and envelope.sealed is None:
+        place = f"{envelope.seq} {envelope.type}"
+        body, sealed = encryption.sealed_body(envelope.key, place, envelope.type, envelope.body)
+        envelope = envelope.model_copy(update={"body": body, "sealed": sealed})
     return envelope.model_dump_json(exclude_none=True).encode()
 
 
@@ -55,7 +64,20 @@ def decode(data: bytes) -> Envelope:
         envelope: Envelope = _ENVELOPE.validate_json(data)
     except ValidationError as broken:
         raise UnreadableMessageError(f"no event envelope: {describe(broken)}") from broken
-    return envelope
+    return envelope if envelope.sealed is None else _opened(envelope, envelope.sealed)
+
+
+def _opened(envelope: Envelope, sealed: str) -> Envelope:
+    """The envelope with its whole body, or with placeholders where there is no key."""
+    place = f"{envelope.seq} {envelope.type}"
+    model = EVENT_TYPES.get(envelope.type)
+    try:
+        body, has_content = encryption.opened_body(
+            envelope.key, place, envelope.body, sealed, model
+        )
+    except ValueError as damaged:
+        raise UnreadableMessageError(f"{envelope.event_id}: {damaged}") from damaged
+    return envelope.model_copy(update={"body": body, "sealed": None if has_content else sealed})
 
 
 def open_event(envelope: Envelope) -> Event:

@@ -28,6 +28,8 @@ class Envelope(BaseModel):
     `user:<id>`, `agent:<name>` or `runtime`; `runner` is the delivery of a command that
     appended it (see `contracts.ids.DeliveryId`); `trace` is a W3C traceparent. `values` are those of
     which the body has only the beginning (see `contracts.large_values`); none where it is whole.
+    `sealed` is what of the body is encrypted (see `contracts.encryption`): in memory it is there only
+    where there is no key for it, and the body has placeholders.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -46,6 +48,7 @@ class Envelope(BaseModel):
     trace: str | None = None
     workflow_name: WorkflowName
     body: dict[str, Any]
+    sealed: str | None = None
     values: tuple[StoredValue, ...] | None = None
 
     @property

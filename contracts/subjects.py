@@ -36,6 +36,8 @@ ATTACHMENTS = "attachments"
 """An object store: files that users uploaded."""
 VALUES = "values"
 """An object store: large values of events, by chat and digest."""
+CHAT_KEYS = "chat_keys"
+"""The data keys of chats, wrapped: without one what was said in its chat cannot be read."""
 ERASURES = "erasures"
 """Erasures that were asked for, and what became of them."""
 BUDGETS = "BUDGETS"
@@ -434,6 +436,11 @@ def erasure_key(app: AppId, user: UserId | None = None, chat: ChatId | None = No
     if chat is not None:
         return f"{whole}.chat.{token(chat, 'chat_id')}"
     return f"{whole}.app" if user is None else f"{whole}.user.{token(user, 'user_id')}"
+
+
+def key_of_scope(scope: ChatKey) -> str:
+    """The key of a chat's data key in bucket `chat_keys`; without a chat, of that of the app."""
+    return chat_tokens(scope) if scope.chat else f"{token(scope.app, 'app_id')}.="
 
 
 def bucket_stream(bucket: str) -> str:

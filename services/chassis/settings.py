@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     nats_inbox_prefix: Text = None
     """Subject prefix of answers to this service; by default `_INBOX_` and the name of the service. Its
     NATS user must be allowed to publish and subscribe below it."""
+    encryption_keys: Text = None
+    """Encrypts what is said in chats, in NATS and in MongoDB, with a key for each chat: `file:/path` or
+    `env:NAME` of the keys that wrap those, one a line: a name, a space, 32 bytes in base64. All services
+    but metrics need the same. Unset: nothing is encrypted."""
     host: str = "127.0.0.1"
     """Address that the service listens on."""
     allowed_hosts: str = ""

@@ -55,6 +55,7 @@ NEEDS = (
     subjects.object_stream(subjects.VALUES),
     subjects.BUDGETS,
     subjects.bucket_stream(subjects.BUDGET_LIMITS),
+    subjects.bucket_stream(subjects.CHAT_KEYS),
 )
 STORES = (
     subjects.COMMANDS,

@@ -16,12 +16,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from pydantic import ValidationError
-
-from contracts import subjects
-from contracts.commands import COMMAND, Command, ResumeChat
+from contracts import encryption, subjects
+from contracts.commands import Command, ResumeChat
 from contracts.ids import AppId, ChatKey, CommandId, StreamSeq
 from services.chassis.jetstream.command_line_connection import one_shot_gateway
+from services.chassis.jetstream.commands import decoded_command
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -125,13 +124,14 @@ async def _missing_owner(gateway: JetStreamGateway, key: ChatKey, state: ChatSta
     if owner is None:
         return None
     queued = await gateway.reader.at(subjects.COMMANDS, StreamSeq(owner.message))
-    return None if is_owner_message(owner, key, _command(queued)) else owner
+    await encryption.load(key)
+    return None if is_owner_message(owner, key, _command(key, queued)) else owner
 
 
-def _command(raw: RawMessage | None) -> Command | None:
+def _command(key: ChatKey, raw: RawMessage | None) -> Command | None:
     try:
-        return None if raw is None else COMMAND.validate_json(raw.data)
-    except ValidationError:
+        return None if raw is None else decoded_command(key, raw.data)
+    except ValueError:
         return None
 
 

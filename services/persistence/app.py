@@ -58,6 +58,7 @@ NEEDS = (
     subjects.bucket_stream(subjects.CHATS),
     subjects.bucket_stream(subjects.ERASURES),
     subjects.object_stream(subjects.VALUES),
+    subjects.bucket_stream(subjects.CHAT_KEYS),
 )
 STORES = (subjects.LOOKUPS, subjects.DEAD_LETTERS)
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from contracts.catalogue import ChatSummary
 from contracts.ids import ChatKey, UserId
 from contracts.subjects import chat_summary_key
+from services.chassis.jetstream.chat_rows import read_summary, stored_summary
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.logs.repeats import RateLimitedLog
 from services.chassis.tasks import cancel_and_wait
@@ -76,7 +77,7 @@ class ChatSummaryBucket:
         """The published summary of a chat; None if there is none, or it is damaged. Raises NatsUnavailableError."""
         try:
             entry = await self._bucket.get(chat_summary_key(key.app, user, key.chat))
-            return ChatSummary.model_validate_json(entry.value or b"")
+            return await read_summary(entry.value or b"")
         except (KeyNotFoundError, ValidationError):
             return None
         except (NatsError, APIError) as error:
@@ -95,7 +96,7 @@ class ChatSummaryBucket:
     async def _try_publish(self, summary: ChatSummary) -> bool:
         """Whether nothing is left to do. A known revision saves the read: the server checks it."""
         key = chat_summary_key(summary.app_id, summary.user_id, summary.chat_id)
-        value = summary.model_dump_json().encode()
+        value = await stored_summary(summary)
         written = self._written.get(key)
         if written is None and summary.last_seq > NEW_CHAT_EVENTS:
             written = await self._read(key)

@@ -11,6 +11,7 @@ from contracts.codec import describe
 from contracts.lookups import DataFound, DataRequested
 from contracts.subjects import InvalidSubjectError
 from services.chassis.consumers.errors import UnprocessableMessageError
+from services.chassis.jetstream.lookups import opened_request
 from services.chassis.nats.unavailable import ServerUnavailableError
 from services.persistence.store.document_query import (
     AllowedSources,
@@ -44,8 +45,8 @@ class LookupResponder:
         """Answers a dead-lettered request, so that nobody waits until the time limit."""
         del reason  # for operators only: it may hold what workflows must not see
         try:
-            request = request_of(message)
-        except UnprocessableMessageError:
+            request = request_of(message, await opened_request(message.subject, message.data))
+        except (UnprocessableMessageError, ValueError):
             return
         await self._answer(request, _problem(request, "the lookup failed"))
 
@@ -62,13 +63,18 @@ class LookupResponder:
 
 async def decode_request(message: StreamMessage[Msg]) -> DataRequested:
     """FastStream's decoder of lookup requests. Raises UnprocessableMessageError."""
-    return request_of(message.raw_message)
-
-
-def request_of(message: Msg) -> DataRequested:
-    """Raises UnprocessableMessageError."""
+    raw = message.raw_message
     try:
-        request = DataRequested.model_validate_json(message.data)
+        data = await opened_request(raw.subject, raw.data)
+    except ValueError as sealed:
+        raise UnprocessableMessageError(f"not a lookup request: {sealed}") from sealed
+    return request_of(raw, data)
+
+
+def request_of(message: Msg, data: bytes | None = None) -> DataRequested:
+    """The request that a message holds, or its opened `data`. Raises UnprocessableMessageError."""
+    try:
+        request = DataRequested.model_validate_json(message.data if data is None else data)
         subject = subjects.lookup(request.key, request.request_id)
     except ValidationError as invalid:
         raise UnprocessableMessageError(f"not a lookup request: {describe(invalid)}") from invalid

@@ -43,7 +43,7 @@ PERMISSIONS = all_of(
         probes_storage(subjects.LOOKUPS, subjects.BUSINESS),
         reads(subjects.EVENTS, subjects.LOOKUPS),
         reads_objects(subjects.VALUES, subjects.ATTACHMENTS),
-        writes_bucket(subjects.CHATS, subjects.ERASURES),
+        writes_bucket(subjects.CHATS, subjects.ERASURES, subjects.CHAT_KEYS),
         # Of erased chats: the event, and what is left of them.
         may_publish(subjects.ALL_EVENTS),
         purges(*ERASED_FROM),

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
-from contracts import event_log
+from contracts import encryption, event_log, subjects
 from contracts.catalogue import ChatSummary
 from contracts.event_log import Decision, RejectedMessageError
 from contracts.ids import AppId, ChatKey, StreamSeq
+from contracts.subjects import InvalidSubjectError
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.event_log import START, Commit, OriginLostError, Place
@@ -94,6 +96,7 @@ class Projector:
             raise ServerUnavailableError(str(unavailable)) from unavailable
 
     async def _project(self, batch: Sequence[RawMessage]) -> None:
+        await encryption.load(*chats_of(batch))
         chats, unreadable = by_chat(batch)
         if unreadable:
             self._rejected(unreadable)
@@ -241,6 +244,15 @@ def following_events(
 def is_misplaced(place: Place, sent: PositionedDecision) -> bool:
     """Whether position and `seq` of a message contradict: one is before the place, the other after."""
     return (sent.position <= place.position) != (sent.decision.head.seq <= place.head.seq)
+
+
+def chats_of(batch: Iterable[RawMessage]) -> set[ChatKey]:
+    """The chats whose subjects the messages have."""
+    found: set[ChatKey] = set()
+    for message in batch:
+        with suppress(InvalidSubjectError):
+            found.add(subjects.parse(message.subject).key)
+    return found
 
 
 def by_chat(batch: Iterable[RawMessage]) -> tuple[dict[ChatKey, list[PositionedDecision]], int]:

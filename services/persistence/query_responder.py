@@ -39,6 +39,7 @@ from contracts.lookups import (
 )
 from contracts.subjects import InvalidSubjectError
 from services.chassis.consumers.errors import UnprocessableMessageError
+from services.chassis.jetstream.lookups import opened_request
 from services.chassis.nats.unavailable import ServerUnavailableError
 from services.persistence.chat_lists import list_chats
 from services.persistence.domain.effect_page import cursor_of, place_of, turns_by_chat
@@ -91,8 +92,8 @@ class QueryResponder:
         """Answers a dead-lettered query, so that nobody waits until the time limit."""
         del reason  # for operators only
         try:
-            query = query_of(message)
-        except UnprocessableMessageError:
+            query = query_of(message, await opened_request(message.subject, message.data))
+        except (UnprocessableMessageError, ValueError):
             return
         await self._answer(query, LookupAnswer(request_id=query.request_id, problem="query failed"))
 
@@ -261,7 +262,11 @@ class QueryResponder:
 async def decode_query(message: StreamMessage[Msg]) -> ReceivedQuery:
     """FastStream's decoder of queries. Raises UnprocessableMessageError."""
     raw = message.raw_message
-    return ReceivedQuery(query=query_of(raw), stored_at=raw.metadata.timestamp)
+    try:
+        data = await opened_request(raw.subject, raw.data)
+    except ValueError as sealed:
+        raise UnprocessableMessageError(f"not a query: {sealed}") from sealed
+    return ReceivedQuery(query=query_of(raw, data), stored_at=raw.metadata.timestamp)
 
 
 def _questions_of(chat: Session, recipients: Collection[str] | None) -> list[InboxQuestion]:
@@ -300,15 +305,15 @@ _KINDS: dict[str, type[Query]] = {
 }
 
 
-def query_of(message: Msg) -> Query:
-    """The query that a message holds. Raises UnprocessableMessageError."""
+def query_of(message: Msg, data: bytes | None = None) -> Query:
+    """The query that a message holds, or its opened `data`. Raises UnprocessableMessageError."""
     match message.subject.split("."):
         case ["mozaiks", "query", kind, *_] if kind in _KINDS:
             model = _KINDS[kind]
         case _:
             raise UnprocessableMessageError("the subject names no kind of query")
     try:
-        query = model.model_validate_json(message.data)
+        query = model.model_validate_json(message.data if data is None else data)
         subject = query.subject
     except ValidationError as invalid:
         raise UnprocessableMessageError(f"not a query: {describe(invalid)}") from invalid

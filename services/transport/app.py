@@ -62,6 +62,7 @@ NEEDS = (
     subjects.object_stream(subjects.VALUES),
     subjects.BUDGETS,
     subjects.bucket_stream(subjects.BUDGET_LIMITS),
+    subjects.bucket_stream(subjects.CHAT_KEYS),
 )
 STORES = (subjects.COMMANDS, subjects.EVENTS, subjects.object_stream(subjects.ATTACHMENTS))
 """Streams that must have room; EVENTS too, as commands have no effect while no event can be stored."""

@@ -35,7 +35,9 @@ PERMISSIONS = all_of(
             f"$JS.API.STREAM.MSG.GET.{subjects.COMMANDS}",
         ),
         reads_bucket(subjects.WORKFLOWS, subjects.CHATS),
-        writes_bucket(subjects.TICKETS, subjects.ERASURES, subjects.BUDGET_LIMITS),
+        writes_bucket(
+            subjects.TICKETS, subjects.ERASURES, subjects.BUDGET_LIMITS, subjects.CHAT_KEYS
+        ),
         keeps_ledgers(),
         reads_objects(subjects.VALUES),
         writes_objects(subjects.ATTACHMENTS),

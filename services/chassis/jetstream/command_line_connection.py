@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.chassis.jetstream.errors import NatsUnavailableError
-from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.gateway import JetStreamGateway, open_gateway
 from services.chassis.nats.access import access_of
 from services.chassis.nats.connection import Connection
 from services.chassis.settings import Settings
@@ -37,4 +37,4 @@ async def one_shot_connection(settings: Settings, name: str) -> AsyncIterator[Co
 async def one_shot_gateway(settings: Settings, name: str) -> AsyncIterator[JetStreamGateway]:
     """The gateway over such a connection. Raises NatsUnavailableError."""
     async with one_shot_connection(settings, name) as connection:
-        yield JetStreamGateway(connection)
+        yield open_gateway(connection, settings.encryption_keys)

@@ -2,13 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 
-from contracts import subjects
+from contracts import encryption, subjects
 from contracts.commands import COMMAND, Command
 from contracts.ids import AppId, ChatKey, CommandId, new_message_id
 from services.chassis.jetstream.direct_get import BEFORE_FIRST, DirectReader
 from services.chassis.jetstream.publish import Publisher, Stored
 from services.chassis.tracing.messages import sending
 from services.chassis.tracing.spans import traceparent
+
+PLACE = "command"
+"""Of what is sealed in this queue."""
 
 
 class CommandQueue:
@@ -35,18 +38,22 @@ class CommandQueue:
         if not stored.is_duplicate:
             return command.command_id
         first = await self._reader.at(subjects.COMMANDS, stored.position)
-        return None if first is None else COMMAND.validate_json(first.data).command_id
+        if first is None:
+            return None
+        await encryption.load(command.key)
+        return decoded_command(command.key, first.data).command_id
 
     async def _publish(self, command: Command, message_id: str) -> Stored:
         subject = subjects.command(command.key, command.name)
         with sending(subjects.COMMANDS, message_id):
-            return await self._publisher.publish(subject, _data(command), message_id)
+            return await self._publisher.publish(subject, await _data(command), message_id)
 
     async def waiting(self, key: ChatKey, name: str) -> list[Command]:
         """The commands of one kind for a chat that are not handled yet, as one replica knows them."""
         subject = subjects.command(key, name)
         pages = self._reader.pages(subjects.COMMANDS, subject, BEFORE_FIRST)
-        return [COMMAND.validate_json(message.data) async for message in pages]
+        await encryption.load(key)
+        return [decoded_command(key, message.data) async for message in pages]
 
     async def schedule(self, time: datetime, name: str, command: Command) -> None:
         """Let JetStream send a command at `time`, or at once where that is past (NATS ADR-51).
@@ -58,7 +65,7 @@ class CommandQueue:
             "Nats-Schedule-Target": subjects.command(command.key, command.name),
         }
         subject = subjects.timer(command.key, name)
-        await self._publisher.publish(subject, _data(command), new_message_id(), headers)
+        await self._publisher.publish(subject, await _data(command), new_message_id(), headers)
 
     async def count_open(self, app: AppId | None = None) -> int:
         """How many commands of one app, or of all, wait or are in progress: one per running chat."""
@@ -66,10 +73,20 @@ class CommandQueue:
         return await self._reader.count(subjects.COMMANDS, wanted)
 
 
-def _data(command: Command) -> bytes:
+def decoded_command(key: ChatKey, data: bytes) -> Command:
+    """A command of a chat whose key is loaded. Raises ValueError, or pydantic.ValidationError."""
+    opened = encryption.open_json(key, PLACE, data)
+    if opened is None:
+        raise ValueError("the key of its chat is gone")
+    return COMMAND.validate_json(opened)
+
+
+async def _data(command: Command) -> bytes:
     """The command as it is stored, with the trace of what sends it, unless it has one already."""
     trace = command.trace or traceparent()
-    return command.model_copy(update={"trace": trace}).model_dump_json().encode()
+    data = command.model_copy(update={"trace": trace}).model_dump_json().encode()
+    await encryption.ensure(command.key)
+    return encryption.seal_json(command.key, PLACE, data)
 
 
 def _next_second(time: datetime) -> datetime:

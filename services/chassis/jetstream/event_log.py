@@ -12,7 +12,7 @@ from typing import NamedTuple
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from contracts import event_log, subjects
+from contracts import encryption, event_log, subjects
 from contracts.codec import Fact
 from contracts.event_log import EMPTY, Decision, Head, RejectedMessageError, StoredEvent
 from contracts.events.chat import ChatForked
@@ -271,6 +271,7 @@ class EventLog:
                 yield commit
 
     async def _pages(self, key: ChatKey, after: Place, goal: StreamSeq) -> AsyncIterator[Commit]:
+        await encryption.load(key)
         subject = subjects.events_of(key)
         async for message in self._reader.pages(
             subjects.EVENTS, subject, after.position, goal=goal
@@ -391,6 +392,7 @@ class EventLog:
         self, key: ChatKey, position: StreamSeq, goal: StreamSeq, size: int | None = None
     ) -> AsyncGenerator[Commit, None]:
         """The messages from the one at a position on; none where that is not there any more."""
+        await encryption.load(key)
         place: Place | None = None
         async for message in self._reader.pages(
             subjects.EVENTS, subjects.events_of(key), StreamSeq(position - 1), goal=goal, size=size
@@ -410,6 +412,7 @@ class EventLog:
         Empty if it does not, for example where the place is at an invalid message, or if there are
         more than PAGE: then only the whole log can tell.
         """
+        await encryption.load(key)
         found: list[Commit] = []
         if place is None:
             return found
@@ -496,6 +499,7 @@ class EventLog:
         steps where they do; the steps between halve the range. None where an invalid message is in
         the way.
         """
+        await encryption.load(key)
         subject = subjects.events_of(key)
         low, low_seq = 0, 0
         high, high_seq = int(known.position) + 1, known.head.seq + 1
@@ -540,6 +544,7 @@ class EventLog:
         """The first valid message of a chat, of a fork its own first one; None where there is no such
         chat. Raises NatsUnavailableError.
         """
+        await encryption.load(key)
         subject = subjects.events_of(key)
         raw = await self._reader.next(subjects.EVENTS, subject, StreamSeq(1))
         if raw is None:

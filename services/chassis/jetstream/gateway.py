@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from contracts import encryption
 from services.chassis.jetstream.business_events import BusinessEvents
 from services.chassis.jetstream.commands import CommandQueue
 from services.chassis.jetstream.direct_get import DirectReader
@@ -48,3 +49,17 @@ class JetStreamGateway:
         self.purger = Purger(nc, self.reader)
         self.refills: dict[str, Refill] = {}
         """By stream: writes again what this process keeps there, after the stream was recreated."""
+
+
+def open_gateway(
+    nc: Client, encryption_keys: str | None, metrics: ProcessMetrics | None = None
+) -> JetStreamGateway:
+    """The gateway of a process with the setting ENCRYPTION_KEYS. Raises KeysError."""
+    if encryption_keys is None:
+        encryption.use(None)
+    else:
+        # Without encryption a process does not need the 13 MB of `cryptography`.
+        from services.chassis.jetstream.key_ring import open_key_ring
+
+        encryption.use(open_key_ring(nc, encryption_keys))
+    return JetStreamGateway(nc, metrics)

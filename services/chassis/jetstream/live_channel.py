@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 from nats.aio.client import Client
 
-from contracts import subjects
+from contracts import encryption, subjects
 from contracts.deltas import DELTA, Delta, TextStreamed
 from contracts.ids import ChatKey
 from services.chassis.jetstream.direct_get import DirectReader
@@ -21,6 +21,9 @@ from services.chassis.nats.direct_subscription import (
 )
 from services.chassis.nats.unavailable import NATS_UNAVAILABLE
 
+PLACE = "delta"
+"""Of what is sealed in this channel."""
+
 
 class LiveChannel:
     """What a chat shows while it runs, over one connection."""
@@ -34,10 +37,10 @@ class LiveChannel:
 
         For the same reason it is dropped while NATS is unavailable, and raises nothing then.
         """
-        with suppress(*NATS_UNAVAILABLE):
-            await self._nc.publish(
-                subjects.delta(key), delta.__pydantic_serializer__.to_json(delta)
-            )
+        with suppress(*NATS_UNAVAILABLE, NatsUnavailableError):
+            await encryption.ensure(key)
+            data = delta.__pydantic_serializer__.to_json(delta)
+            await self._nc.publish(subjects.delta(key), encryption.seal_json(key, PLACE, data))
 
     async def read_deltas(
         self, key: ChatKey, *, since: str, seconds: float | None = None
@@ -46,13 +49,14 @@ class LiveChannel:
 
         With `seconds`: what could be read within that time. Raises NatsUnavailableError.
         """
+        await encryption.load(key)
         deltas: list[TextStreamed] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 async for message in self._reader.since(
                     subjects.DELTAS, subjects.delta(key), since
                 ):
-                    delta = DELTA.validate_json(message.data)
+                    delta = decoded_delta(key, message.data)
                     if isinstance(delta, TextStreamed):
                         deltas.append(delta)
         return deltas
@@ -63,13 +67,15 @@ class LiveChannel:
         Raises NatsUnavailableError.
         """
         newest = await self._reader.last(subjects.DELTAS, subjects.delta(key))
-        return None if newest is None else DELTA.validate_json(newest.data)
+        await encryption.load(key)
+        return None if newest is None else decoded_delta(key, newest.data)
 
     async def subscribe(self, key: ChatKey, on_message: OnMessage) -> DirectSubscription:
         """Receive a chat's events and deltas as they are stored: a core subscription, no consumer.
 
         `on_message` is called as messages are read, and must be quick. Raises NatsUnavailableError.
         """
+        await encryption.load(key)
         subject = subjects.live(key)
         try:
             return await subscribe_directly(self._nc, subject, on_message, SUBSCRIBE_SECONDS)
@@ -83,6 +89,7 @@ class LiveChannel:
         this does not wait for it. `on_message` is called as messages are read, and must be quick.
         Raises NatsUnavailableError.
         """
+        await encryption.load(key)
         subject = subjects.live_events(key)
         try:
             return await subscribe_directly(self._nc, subject, on_message)
@@ -95,3 +102,9 @@ class LiveChannel:
         The context raises NatsUnavailableError.
         """
         return first_message(self._nc, subjects.live(key))
+
+
+def decoded_delta(key: ChatKey, data: bytes) -> Delta | None:
+    """A delta of a chat whose key is loaded; None without the key. Raises ValueError."""
+    opened = encryption.open_json(key, PLACE, data)
+    return None if opened is None else DELTA.validate_json(opened)

@@ -11,7 +11,7 @@ from nats.js.api import ObjectInfo, ObjectMeta
 from nats.js.errors import ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
-from contracts import subjects
+from contracts import encryption, subjects
 from contracts.event_log import StoredEvent
 from contracts.ids import ChatKey
 from contracts.large_values import LargeValue
@@ -37,10 +37,12 @@ class ValueContent:
 
     info: ObjectInfo
     chunks: AsyncIterator[bytes]
+    opened_size: int | None = None
+    """Of the value, where more than that is stored, because it is sealed."""
 
     @property
     def size(self) -> int:
-        return self.info.size or 0
+        return (self.info.size or 0) if self.opened_size is None else self.opened_size
 
     @property
     def media_type(self) -> str:
@@ -62,7 +64,11 @@ class ValueStore:
         """
         stored = 0
         for value in values:
-            if await self._put(subjects.value_key(key, value.reference.digest), value):
+            digest = value.reference.digest
+            await encryption.ensure(key)
+            sealed = encryption.seal_bytes(key, digest, value.data)
+            name = subjects.value_key(key, digest)
+            if await self._put(name, LargeValue(value.reference, sealed)):
                 stored += value.reference.size
         return stored
 
@@ -95,7 +101,8 @@ class ValueStore:
     async def get(self, key: ChatKey, digest: str) -> bytes:
         """The bytes of a value. Raises ValueLostError, NatsUnavailableError."""
         content = await self._found(key, digest)
-        data = b"".join([chunk async for chunk in content.chunks])  # all that the leader has
+        stored = b"".join([chunk async for chunk in content.chunks])  # all that the leader has
+        data = await _opened(key, digest, stored)
         if sha256(data).hexdigest() != digest:
             raise ValueLostError(f"value {digest} of {key.app}/{key.chat} has other bytes")
         return data
@@ -105,9 +112,18 @@ class ValueStore:
         for _ in range(COMPLETE_READS):
             content = await self._found(key, digest)
             if await self._is_complete(content.info):
-                return content
+                return (
+                    content
+                    if not encryption.is_on()
+                    else await self._in_memory(key, digest, content)
+                )
             await asyncio.sleep(RETRY_SECONDS)  # a replica may be behind
         raise ValueLostError(f"value {digest} of {key.app}/{key.chat} is incomplete")
+
+    async def _in_memory(self, key: ChatKey, digest: str, content: ValueContent) -> ValueContent:
+        """A value that may be sealed, opened: it has 8 MB at most."""
+        data = await self.get(key, digest)
+        return ValueContent(content.info, _once(data), len(data))
 
     async def _found(self, key: ChatKey, digest: str) -> ValueContent:
         name = subjects.value_key(key, digest)
@@ -153,3 +169,18 @@ class ValueStore:
 
     async def _store(self) -> ObjectStore:
         return await self._js.object_store(subjects.VALUES)
+
+
+async def _opened(key: ChatKey, digest: str, stored: bytes) -> bytes:
+    await encryption.load(key)
+    try:
+        data = encryption.open_bytes(key, digest, stored)
+    except ValueError as damaged:
+        raise ValueLostError(f"value {digest} of {key.app}/{key.chat}: {damaged}") from damaged
+    if data is None:
+        raise ValueLostError(f"value {digest} of {key.app}/{key.chat}: its key is gone")
+    return data
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from services.chassis.consumers.subscribers import stop_subscriber
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.faststream_fetch import FetchJetStream
-from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.gateway import JetStreamGateway, open_gateway
 from services.chassis.metrics import Check
 from services.chassis.nats.access import access_of
 from services.chassis.nats.connection import Connection
@@ -102,7 +102,7 @@ async def connected(
     nc = await broker.connect()
     try:
         await _wait_for_streams(nc, settings, probes, needs)
-        gateway = JetStreamGateway(nc, probes.metrics)
+        gateway = open_gateway(nc, settings.encryption_keys, probes.metrics)
         probes.metrics.health.unwritable = gateway.storage.unwritable
         monitor = StreamMonitor(gateway, settings, needs or (), stores)
         probes.ready_only_when(

@@ -127,6 +127,7 @@ def _buckets(replicas: int) -> list[KeyValueConfig]:
         subjects.ANSWERS: ANSWERS_SECONDS,
         subjects.ERASURES: ERASURES_SECONDS,
         subjects.BUDGET_LIMITS: None,
+        subjects.CHAT_KEYS: None,
     }
     return [
         KeyValueConfig(bucket=name, ttl=ttl, replicas=replicas, direct=True)

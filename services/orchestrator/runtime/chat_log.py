@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from nats.aio.msg import Msg
 
-from contracts import event_log, subjects
+from contracts import encryption, event_log, subjects
 from contracts.codec import Origin
 from contracts.event_log import Decision, Head, RejectedMessageError, StoredEvent
 from contracts.events import Event
@@ -166,6 +166,7 @@ class ChatLog:
         is not too large. Raises FencedError and SupersededError within `running`, NatsRejectedError,
         NatsUnavailableError, and what `decide` raises.
         """
+        await encryption.ensure(self.key)
         async with self._exclusive():
             while True:
                 self.check_ownership()
@@ -351,6 +352,7 @@ class ChatLog:
                     await self._fold(message)
 
     async def _fold(self, message: Msg) -> None:
+        await encryption.load(self.key)
         try:
             position, decision = decision_of(message)
         except RejectedMessageError:  # reported when the log is read
@@ -398,6 +400,8 @@ class ChatLog:
 
     async def _whole(self, commit: Commit) -> Commit:
         """A message with the whole values of its events. Raises NatsUnavailableError."""
+        if any(one.envelope.sealed is not None for one in commit.events):
+            self.lost_value = "the key of the chat is gone"
         if all(one.envelope.values is None for one in commit.events):
             return commit
         events: list[StoredEvent] = []

@@ -4,10 +4,9 @@ from contextlib import AbstractContextManager
 
 from pydantic import ValidationError
 
-from contracts import subjects
+from contracts import encryption, subjects
 from contracts.codec import describe
 from contracts.commands import (
-    COMMAND,
     Command,
     EscalateQuestion,
     ForkChat,
@@ -20,6 +19,7 @@ from contracts.subjects import InvalidIdError
 from contracts.trace_context import parse_traceparent
 from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
 from services.chassis.consumers.queue_consumer import Delivery
+from services.chassis.jetstream.commands import decoded_command
 from services.chassis.jetstream.forks import LocatedFork
 from services.chassis.logs.context import log_context, trace_id, user_hash
 from services.chassis.tracing.messages import processing
@@ -45,7 +45,7 @@ class CommandHandler:
         """Raises UnprocessableMessageError, CommandTooEarlyError, OwnershipLostError, and what
         JetStream raises.
         """
-        command = _command(delivery)
+        command = await _command(delivery)
         message, attempt = delivery.message, delivery.attempt
         with processing(message, subjects.COMMANDS, attempt, command.trace) as span:
             span.set({"gen_ai.conversation.id": command.chat_id, "mozaiks.app_id": command.app_id})
@@ -141,7 +141,7 @@ class CommandHandler:
         """
         del reason  # in the dead letter and the log; it may contain what users must not see
         try:
-            command = _command(delivery)
+            command = await _command(delivery)
         except UnprocessableMessageError:
             return
         trace = parse_traceparent(command.trace)
@@ -175,11 +175,15 @@ class CommandTooEarlyError(Exception):
     """What the command refers to is not in the log yet: the command is retried, within limits."""
 
 
-def _command(delivery: Delivery) -> Command:
+async def _command(delivery: Delivery) -> Command:
     try:
-        command = COMMAND.validate_json(delivery.message.data)
+        key = subjects.parse(delivery.message.subject).key
+        await encryption.load(key)
+        command = decoded_command(key, delivery.message.data)
     except ValidationError as invalid:
         raise UnprocessableMessageError(f"not a command: {describe(invalid)}") from invalid
+    except ValueError as invalid:
+        raise UnprocessableMessageError(f"not a command: {invalid}") from invalid
     if not _matches_subject(delivery.message.subject, command):
         raise UnprocessableMessageError("the command does not match its subject")
     return command

@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from contracts import event_log, subjects
+from contracts import encryption, event_log, subjects
 from contracts.catalogue import ChatStatus
 from contracts.codec import Origin
+from contracts.encryption import app_scope
 from contracts.erasure import ErasedCounts
 from contracts.event_log import Decision, Head, RejectedMessageError
 from contracts.events.chat import ChatErased
@@ -76,13 +77,17 @@ class Eraser:
         whole = advance(None, [tombstone])
         if whole is None:
             raise ValueError(f"{tombstone.envelope.event_id} is no event of a chat")
+        await encryption.destroy(key)  # first: nothing that is left is readable from here on
         documents = await self._store.erase(tombstone, whole)
         removed = await self._clean_nats(key, tombstone.position)
         log.info("a chat is erased", extra={"app": key.app, "chat": key.chat})
         return removed.plus(ErasedCounts(chats=1, documents=documents))
 
-    async def app_leftovers(self, app: AppId) -> ErasedCounts:
-        """Remove what an app has in NATS that belongs to no chat: its recorded model answers."""
+    async def app_leftovers(self, app: AppId, *, whole: bool) -> ErasedCounts:
+        """Remove what an app has that belongs to no chat: its recorded model answers and, of the
+        `whole` app, its own key."""
+        if whole:
+            await encryption.destroy(app_scope(app))
         answers = subjects.bucket_stream(subjects.ANSWERS)
         removed = await self._gateway.purger.purge(answers, subjects.answers_of(app))
         return ErasedCounts(messages=removed)

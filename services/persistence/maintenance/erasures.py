@@ -113,7 +113,9 @@ class Erasures:
                 made = _with(made, erased=made.erased.plus(await self._eraser.chat(key)))
                 if made.erased.chats % SAVE_EVERY == 0:
                     await self.request(made)
-            leftovers = await self._eraser.app_leftovers(erasure.app_id)
+            leftovers = await self._eraser.app_leftovers(
+                erasure.app_id, whole=erasure.user_id is None and erasure.chat_id is None
+            )
         except (NotErasedError, NatsRejectedError) as failed:
             log.exception("an erasure failed", extra={"app": erasure.app_id})
             made = _with(made, state="failed", ended_at=self._clock(), problem=str(failed))

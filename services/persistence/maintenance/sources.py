@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from contracts import event_log, subjects
+from contracts import encryption, event_log, subjects
 from contracts.event_log import EMPTY, RejectedMessageError
 from contracts.forks import segments_of
 from contracts.ids import ChatKey, StreamSeq
@@ -81,6 +81,7 @@ class ChatSources:
         return tuple(found)
 
     async def records(self, key: ChatKey) -> list[ArchiveRecord]:
+        await encryption.load(key)
         return [record async for record in self._store.archive_records(key)]
 
     async def chats(self) -> AsyncIterator[ChatKey]:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from contracts import encryption
 from contracts.event_log import references
 from contracts.ids import ChatKey
 from contracts.large_values import LargeValue, ValueReference
@@ -37,7 +38,9 @@ class ValueArchive:
             except ValueLostError as lost:
                 log.warning("a large value is not archived", extra={"why": str(lost)})
             else:
-                await self._store.archive_value(key, LargeValue(reference, data))
+                await encryption.ensure(key)
+                sealed = encryption.seal_bytes(key, reference.digest, data)
+                await self._store.archive_value(key, LargeValue(reference, sealed))
 
     async def restore(self, events: Sequence[ArchivedEvent]) -> None:
         """Store the archived values of these events in NATS, where they are not there."""
@@ -49,8 +52,12 @@ class ValueArchive:
                 if data is None:
                     extra = {"app": key.app, "chat": key.chat, "digest": reference.digest}
                     log.warning("a large value is not in the archive", extra=extra)
-                else:
-                    await self._values.put(key, [LargeValue(reference, data)])
+                elif (whole := await self._opened(key, reference.digest, data)) is not None:
+                    await self._values.put(key, [LargeValue(reference, whole)])
+
+    async def _opened(self, key: ChatKey, digest: str, archived: bytes) -> bytes | None:
+        await encryption.load(key)
+        return encryption.open_bytes(key, digest, archived)
 
     async def missing(self, events: Sequence[ArchivedEvent]) -> list[MissingValue]:
         """Which values of these events are not in NATS, or not in the archive."""

@@ -11,8 +11,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
-from contracts import subjects
+from contracts import encryption, subjects
 from contracts.ids import AppId
+from contracts.sealed_files import SealedFile, opened_file
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.errors import ApiError, limit_exceeded
@@ -86,7 +87,12 @@ class AttachmentStore:
                 store = await self._gateway.js.object_store(subjects.ATTACHMENTS)
                 if await self._exists(store, name):
                     return False
-                await store.put(name, file)  # type: ignore[arg-type]  # anything with readinto
+                stored: object = file
+                if encryption.is_on():
+                    key = subjects.parse_attachment_key(name)[0]
+                    await encryption.ensure(key)
+                    stored = SealedFile(file, key, name)
+                await store.put(name, stored)  # type: ignore[arg-type]  # anything with readinto
                 return True
         except (NatsError, TimeoutError, OSError) as error:
             raise NatsUnavailableError(f"object {name}") from error
@@ -118,7 +124,12 @@ class AttachmentStore:
             raise NatsUnavailableError(f"object {name}") from error
         if not await self._gateway.objects.is_complete(subjects.ATTACHMENTS, info):
             raise NatsUnavailableError(f"object {name} is incomplete")
-        return self._gateway.objects.read(subjects.ATTACHMENTS, str(info.nuid))
+        chunks = self._gateway.objects.read(subjects.ATTACHMENTS, str(info.nuid))
+        if not encryption.is_on():
+            return chunks
+        key = subjects.parse_attachment_key(name)[0]
+        await encryption.load(key)
+        return opened_file(chunks, key, name)
 
 
 def attachment_id(digest: str, *fields: str) -> str:

@@ -41,6 +41,7 @@ from contracts.settable_variables import why_not_settable
 from contracts.subjects import token
 from contracts.wire.client_messages import ui_variables
 from services.chassis.answer_links import AnswerLinks, IssuedLink
+from services.chassis.jetstream.chat_rows import read_summary
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.tasks import wait_for_event
 from services.transport.auth.principal import Identity, require_owner
@@ -252,7 +253,7 @@ class ChatService:
         require_owner(self._identity, app, user)
         prefix = subjects.user_summaries_prefix(app, user)
         values = await self._gateway.key_values.list_values(subjects.CHATS, prefix)
-        summaries = [chat for value in values if (chat := _summary(value)) is not None]
+        summaries = [chat for value in values if (chat := await _summary(value)) is not None]
         return sorted(summaries, key=lambda chat: (chat.updated_at, chat.chat_id), reverse=True)
 
     async def send_start(self, command: StartChat) -> bool:
@@ -643,8 +644,8 @@ def is_listed(summary: ChatSummary) -> bool:
     return not summary.archived and not summary.deleted
 
 
-def _summary(value: bytes) -> ChatSummary | None:
+async def _summary(value: bytes) -> ChatSummary | None:
     try:
-        return ChatSummary.model_validate_json(value)
+        return await read_summary(value)
     except ValidationError:
         return None

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
 
-from contracts.deltas import DELTA, TextStreamed
+from contracts.deltas import TextStreamed
 from contracts.event_log import RejectedMessageError
 from contracts.ids import ChatKey, StreamSeq
 from contracts.streamed_text import (
@@ -20,10 +20,12 @@ from contracts.streamed_text import (
     MissingTextError,
     text_of_call,
 )
+from contracts.subjects import parse
 from services.chassis.jetstream.direct_get import position_of
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.event_log import Commit, Place, decision_of
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.live_channel import decoded_delta
 from services.chassis.nats.connection import flush
 from services.chassis.nats.direct_subscription import DirectSubscription
 from services.transport.delivery.stats import StreamStats
@@ -315,7 +317,9 @@ class ChannelHub:
 
 def _decode(raw: Msg) -> LiveMessage:
     if raw.subject.endswith(".delta"):
-        delta = DELTA.validate_json(raw.data)
+        delta = decoded_delta(parse(raw.subject).key, raw.data)
+        if delta is None:
+            raise RejectedMessageError("the key of its chat is gone")
         return Streamed(delta) if isinstance(delta, TextStreamed) else Progressed(delta)
     return Appended(*decision_of(raw))
 

@@ -16,14 +16,16 @@ from ag2.tools.schemas import ToolSchema
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
-from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from contracts import subjects
+from contracts import encryption, subjects
 from contracts.cache_seed import cache_seed
+from contracts.encryption import app_scope
 from contracts.events.parts import Tokens
 from contracts.events.turn import RUNTIME, ModelResponded
-from contracts.ids import ChatKey
+from contracts.ids import AppId, ChatKey
+from contracts.subjects import untoken
+from services.chassis.nats.unavailable import ServerUnavailableError
 from services.orchestrator.agents.ag2 import codec
 from services.orchestrator.agents.session.call_meter import call_meter_of
 
@@ -34,7 +36,7 @@ T = TypeVar("T")
 TIMEOUT_SECONDS = 2.0
 """How long a call waits for the cache before it goes on without."""
 NO_TOKENS = Tokens(prompt=0, completion=0, total=0)
-_CACHE_ERRORS = (NatsError, OSError, TimeoutError, ValidationError)
+_CACHE_ERRORS = (NatsError, OSError, TimeoutError, ValueError, ServerUnavailableError)
 _COMPLETE = ("stop", "tool_calls")
 """The finish reasons of answers that are complete."""
 
@@ -77,14 +79,27 @@ class ResponseCache:
         responded = codec.responded_of(response, turn=0, call=0, agent=RUNTIME)
         value = responded.model_dump_json().encode()
         if len(value) <= self._max_bytes:
-            await _within_timeout("put", self._bucket.put(cache_key, value))
+            await _within_timeout("put", self._write(cache_key, value))
+
+    async def _write(self, cache_key: str, value: bytes) -> None:
+        scope = scope_of_answer(cache_key)
+        await encryption.ensure(scope)
+        await self._bucket.put(cache_key, encryption.seal_json(scope, cache_key, value))
 
     async def _read(self, cache_key: str) -> ModelResponded | None:
         try:
             entry = await self._bucket.get(cache_key)
         except KeyNotFoundError:
             return None
-        return ModelResponded.model_validate_json(entry.value or b"")
+        scope = scope_of_answer(cache_key)
+        await encryption.load(scope)
+        opened = encryption.open_json(scope, cache_key, entry.value or b"")
+        return None if opened is None else ModelResponded.model_validate_json(opened)
+
+
+def scope_of_answer(cache_key: str) -> ChatKey:
+    """Recorded answers are those of an app: other chats of it get them, too."""
+    return app_scope(AppId(untoken(cache_key.partition(".")[0])))
 
 
 async def _within_timeout(operation: str, work: Awaitable[T]) -> T | None:

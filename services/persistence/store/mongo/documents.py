@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from beanie import Document, init_beanie
-from pydantic import Json, create_model
+from pydantic import TypeAdapter, create_model
 from pymongo import ASCENDING, IndexModel
 from pymongo.asynchronous.database import AsyncDatabase
 
@@ -46,6 +46,7 @@ from services.persistence.store.mongo.client import Record
 STATS_PREFIX = "workflow_stats_"
 STATE_ID = "layout"
 
+_BODY: TypeAdapter[RecordBody] = TypeAdapter(RecordBody)
 SEQ_DIGITS = 10
 """Digits of a `seq` in an `_id`: a chat's documents are in the order of their `_id`."""
 
@@ -218,7 +219,7 @@ class ChatEffect(Document):
     time: datetime
     turn: int
     starts: bool
-    body: Json[RecordBody]
+    body: str
 
     class Settings:
         name = "chat_effects"
@@ -230,8 +231,9 @@ class ChatEffect(Document):
             ),
         )
 
-    def to_record(self) -> EffectRecord:
-        return EffectRecord(seq=self.seq, time=self.time, body=self.body)
+    def to_record(self, body: str) -> EffectRecord:
+        """The record with this opened body. Raises pydantic.ValidationError."""
+        return EffectRecord(seq=self.seq, time=self.time, body=_BODY.validate_json(body))
 
     def to_start(self) -> EffectStart:
         return EffectStart(ChatKey(self.app_id, self.chat_id), self.seq, self.time, self.turn)

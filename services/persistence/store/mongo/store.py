@@ -13,6 +13,7 @@ from beanie.odm.queries.find import FindMany
 from pydantic import BaseModel, Field, ValidationError
 from pymongo.asynchronous.database import AsyncDatabase
 
+from contracts import encryption
 from contracts.catalogue import ChatStatus
 from contracts.chat_pages import ChatCursor
 from contracts.chat_snapshot import NO_TOTALS, ChatTotals
@@ -83,11 +84,24 @@ from services.persistence.store.mongo.documents import (
     within,
 )
 from services.persistence.store.mongo.migration import has_older_collections, move_older_documents
+from services.persistence.store.mongo.sealing import (
+    opened_effect,
+    opened_message,
+    opened_session,
+    seal_effect,
+    seal_message,
+    seal_session,
+    sealed,
+    with_keys,
+)
+from services.persistence.store.word_search import has_words
 
 log = logging.getLogger(__name__)
 
 FIRST_SINCE = EPOCH + timedelta(milliseconds=1)
 """The first time that IS_WAITING includes."""
+SEARCHED_MESSAGES = 200
+"""The newest messages of a chat that are searched where they are encrypted."""
 MESSAGES_AT_ONCE = 50
 """Each may have some hundred thousand bytes."""
 MAX_BOUND_STATS = 256
@@ -182,16 +196,18 @@ class MongoStore:
         self, events: Sequence[ArchivedEvent], updates: Sequence[ProjectionUpdate]
     ) -> None:
         # Messages first: a session at n promises the events and messages up to n.
-        messages = [message_record(one) for update in updates for one in update.messages]
+        messages = await sealed(
+            (message_record(one) for update in updates for one in update.messages), seal_message
+        )
+        effects = await sealed(
+            (effect_record(one) for update in updates for one in update.effects), seal_effect
+        )
         await asyncio.gather(
             self.archive(events),
             insert_missing(self._transcripts, messages),
-            insert_missing(
-                self._effects.get_pymongo_collection(),
-                [effect_record(one) for update in updates for one in update.effects],
-            ),
+            insert_missing(self._effects.get_pymongo_collection(), effects),
         )
-        sessions = [session_record(update.session) for update in updates]
+        sessions = await sealed((session_record(one.session) for one in updates), seal_session)
         await asyncio.gather(
             supersede(self._stored_sessions, sessions),
             self._save_stats([update.stats for update in updates]),
@@ -225,10 +241,10 @@ class MongoStore:
 
     async def replace(self, whole: ProjectionUpdate) -> None:
         session, stats = whole.session, whole.stats
-        messages = [put(message_record(message)) for message in whole.messages]
-        await write(self._transcripts, messages)
-        newest = replace_older(session_record(session), or_same=True)
-        await write(self._stored_sessions, [newest])
+        messages = await sealed(map(message_record, whole.messages), seal_message)
+        await write(self._transcripts, list(map(put, messages)))
+        newest = await sealed([session_record(session)], seal_session)
+        await write(self._stored_sessions, [replace_older(one, or_same=True) for one in newest])
         name = stats_collection_name(stats.app_id, stats.workflow_name)
         await write(self._database[name], [replace_older(stats_record(stats), or_same=True)])
         ids = [ordered_id(session.key, message.seq) for message in whole.messages]
@@ -236,8 +252,8 @@ class MongoStore:
         query = within(chat_range(session.key), {"$nin": ids, "$lt": end})
         with translated_errors():
             await self._messages.find(query).delete()
-        effects = [put(effect_record(effect)) for effect in whole.effects]
-        await write(self._effects.get_pymongo_collection(), effects)
+        effects = await sealed(map(effect_record, whole.effects), seal_effect)
+        await write(self._effects.get_pymongo_collection(), list(map(put, effects)))
         ids = [ordered_id(session.key, effect.record.seq) for effect in whole.effects]
         query = within(chat_range(session.key), {"$nin": ids, "$lt": end})
         with translated_errors():
@@ -273,14 +289,15 @@ class MongoStore:
         ids = [chat_record_id(key.app, key.chat) for key in keys]
         query = {"_id": {"$in": ids}, "app_id": {"$in": list({key.app for key in keys})}}
         found: dict[ChatKey, Session] = {}
-        async for document in readable(self._sessions.find(query)):
-            session = document.to_session()
+        async for document in with_keys(readable(self._sessions.find(query))):
+            session = opened_session(document)
             found[session.key] = session
         return found
 
     async def all_sessions(self) -> AsyncIterator[Session]:
-        async for document in readable(self._sessions.find({}, batch_size=PAGE).sort("_id")):
-            yield document.to_session()
+        found = self._sessions.find({}, batch_size=PAGE).sort("_id")
+        async for document in with_keys(readable(found)):
+            yield opened_session(document)
 
     async def waiting(
         self,
@@ -300,7 +317,7 @@ class MongoStore:
                 {"waiting_since": after.since, "_id": {"$gt": place}},
             ]
         chats = self._sessions.find(query).sort("waiting_since", "_id").limit(limit)
-        return [document.to_session() async for document in readable(chats)]
+        return [opened_session(document) async for document in with_keys(readable(chats))]
 
     async def chats(
         self, wanted: ChatFilter, after: ChatCursor | None, limit: int
@@ -313,7 +330,7 @@ class MongoStore:
                 {"last_updated_at": after.updated_at, "_id": {"$lt": place}},
             ]
         chats = self._sessions.find(query).sort("-last_updated_at", "-_id").limit(limit)
-        return [document.to_session() async for document in readable(chats)]
+        return [opened_session(document) async for document in with_keys(readable(chats))]
 
     async def newest_with_words(
         self,
@@ -322,10 +339,28 @@ class MongoStore:
         agents: Collection[AgentName],
         dropped: Sequence[DroppedRange] = (),
     ) -> str | None:
+        if encryption.is_on():
+            return await self._newest_opened_with_words(key, words, agents, dropped)
         query = {**chat_range(key), **shown_with_words(words, agents, dropped)}
         found = self._messages.find(query, projection_model=_Content).sort("-_id").limit(1)
         with translated_errors():
             return next((one.content for one in await found.to_list()), None)
+
+    async def _newest_opened_with_words(
+        self,
+        key: ChatKey,
+        words: Sequence[str],
+        agents: Collection[AgentName],
+        dropped: Sequence[DroppedRange],
+    ) -> str | None:
+        """The same where the database cannot search: the newest messages are opened one by one."""
+        query = {**chat_range(key), **shown_with_words([], agents, dropped)}
+        newest = self._messages.find(query).sort("-_id").limit(SEARCHED_MESSAGES)
+        async for document in with_keys(readable(newest)):
+            text = opened_message(document).content or ""
+            if has_words(text, words):
+                return text
+        return None
 
     async def erasable(self, before: datetime, limit: int) -> list[ChatKey]:
         query = {"erasable_at": {"$gt": EPOCH, "$lt": before}}
@@ -341,7 +376,7 @@ class MongoStore:
         while True:
             place = chat_range(key, first)
             query = self._messages.find(place).sort("_id").limit(MESSAGES_AT_ONCE)
-            found = [document.to_message() async for document in readable(query)]
+            found = [opened_message(document) async for document in with_keys(readable(query))]
             for message in found:
                 yield message
             if not found:
@@ -375,7 +410,8 @@ class MongoStore:
         if turns is not None:
             query["turn"] = {"$in": list(turns)}
         found = self._effects.find(query, batch_size=PAGE).sort("_id")
-        return [document.to_record() async for document in readable(found)]
+        documents = [document async for document in with_keys(readable(found))]
+        return [one for one in map(opened_effect, documents) if one is not None]
 
     async def stats(self, key: ChatKey, workflow: WorkflowName) -> ChatStats | None:
         documents = await self._stats_documents(key.app, workflow)
