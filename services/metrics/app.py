@@ -50,12 +50,13 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     probes.registry.register(streams)
     pages = Pages(state, tenants, now, settings.metrics_stalled_seconds)
     broker = build_broker(settings, SERVICE)
+    without_keys = settings.model_copy(update={"encryption_keys": None})  # it reads numbers only
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with (
             exported_traces(settings, SERVICE, probes.registry),
-            connected(broker, settings, probes, NEEDS) as gateway,
+            connected(broker, without_keys, probes, NEEDS) as gateway,
         ):
             bucket = await retry_until_available(
                 partial(gateway.key_values.bucket, subjects.PERF), "bucket perf"

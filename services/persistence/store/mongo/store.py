@@ -481,7 +481,7 @@ class MongoStore:
         if after is not None:
             query["_id"] = {"$gt": chat_record_id(key.app, after)}
         found = self._sessions.find(query, batch_size=PAGE).sort("_id").limit(limit)
-        return [document.to_session() async for document in readable(found)]
+        return [opened_session(document) async for document in with_keys(readable(found))]
 
     async def state(self) -> DatabaseState:
         """What the database holds, at small cost."""
