@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks import (
     append,
     deltas,
+    encryption,
     live,
     long_chat,
     memory,
@@ -56,6 +57,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "sockets": sockets.measure,
     "memory": memory.measure,
     "rest": rest.measure,
+    "encryption": encryption.measure,
 }
 
 

@@ -110,7 +110,7 @@ async def _compare(case: Case, gateway: JetStreamGateway, runner: Runner) -> lis
         opened = [await _opened(case, runner) for _ in range(TURNS)]
         runs.append(await cost([_run(runner, chat) for chat in opened]))
         _check(case, opened)
-        handled = [_handled(case, gateway, runner) for _ in range(TURNS)]
+        handled = [handled(case, gateway, runner) for _ in range(TURNS)]
         whole.append(await cost(handled))
     name = f"turn, {case.name}"
     return [
@@ -139,7 +139,8 @@ def _run(runner: Runner, chat: ChatLog) -> Deed:
     return lambda: runner.run(chat, takeover=False)
 
 
-def _handled(case: Case, gateway: JetStreamGateway, runner: Runner) -> Deed:
+def handled(case: Case, gateway: JetStreamGateway, runner: Runner) -> Deed:
+    """A whole chat of one turn, from its command on."""
     command = _start(case, chats.new_chat())
     message = Msg(
         gateway.nc,
