@@ -57,7 +57,15 @@ async def _turns(gateway: JetStreamGateway) -> Figure:
             rates[encrypts].append(TURNS / (perf_counter() - began))
     encryption.use(None)
     note = "a chat of one turn each, its key included; the floor is the same without encryption"
-    return Figure("encryption: turns", "turns/s", rates[True], rates[False], AIM, True, note)
+    return Figure(
+        "encryption: turns",
+        "turns/s",
+        rates[True],
+        rates[False],
+        AIM,
+        more_is_better=True,
+        note=note,
+    )
 
 
 async def _erasures(gateway: JetStreamGateway) -> Figure:
