@@ -27,10 +27,10 @@ from services.persistence.store.mongo.client import build_client
 from services.persistence.store.mongo.documents import ArchivedMessage, chat_range
 from services.persistence.store.mongo.store import MongoStore, open_store
 
-REPETITIONS = 7
+REPETITIONS = 5
 TURNS = 24
-ERASED = 12
-EVENTS = 300
+ERASED = 4
+EVENTS = 100
 AIM = Aim(ratio=1.25)
 ERASE_AIM = Aim(ratio=6)
 KEYS = {"KEYS": f"k1 {base64.b64encode(bytes(32)).decode()}"}
