@@ -3,10 +3,10 @@
 Every reader of the log folds its chats with `fold`, and adds fields of its own by a subclass.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Generic, Self, TypedDict, TypeVar
+from typing import Any, Generic, Self, TypedDict, TypeVar, cast
 
 from contracts.catalogue import ChatStatus
 from contracts.chat_list import MAX_TITLE_CHARS
@@ -238,7 +238,7 @@ class SnapshotChanges(TypedDict, total=False):
     last_updated_at: datetime
     last_seq: Seq
     user_id: UserId | None
-    origin: Segment
+    origin: Segment | None
     segments: tuple[Segment, ...]
     cache_seed: int | None
     client_request_id: str | None
@@ -456,23 +456,20 @@ def _ended(status: ChatStatus, reason: str, time: datetime) -> SnapshotChanges:
     }
 
 
+_DEFAULTS: Mapping[str, Any] = {
+    field.name: field.default for field in fields(ChatSnapshot) if field.default is not MISSING
+}
+
+
 def _erased(event: ChatErased) -> SnapshotChanges:
-    """Everything but the ids and the numbers, whatever the snapshot had before."""
-    return {
+    """Nothing but the ids and the numbers, whatever the snapshot had before."""
+    made = {
+        **_DEFAULTS,
         **_ended(event.status, ERASED, to_milliseconds(event.ended_at)),
         "created_at": to_milliseconds(event.created_at),
-        "user_id": None,
-        "cache_seed": None,
-        "client_request_id": None,
-        "title": "",
-        "is_archived": False,
-        "deleted_at": None,
-        "erasable_at": None,
-        "last_artifact": None,
-        "turn_seq": None,
-        "dropped": (),
         "totals": totals_of_erased(event),
     }
+    return cast(SnapshotChanges, made)
 
 
 def totals_of_erased(event: ChatErased) -> ChatTotals:

@@ -103,6 +103,18 @@ def test_members_that_need_a_place_get_one_of_their_type() -> None:
     assert encryption.placeholders(EVENT_TYPES["human.answered"])["text"] == ERASED_TEXT
 
 
+@pytest.mark.parametrize("kind", EVENT_TYPES)
+def test_every_type_of_event_can_be_read_without_what_is_sealed(kind: str) -> None:
+    """Also of those members that need a value: a new type needs PLAIN_FIELDS or a placeholder."""
+    model = EVENT_TYPES[kind]
+    sealed = {
+        name
+        for name, field in model.model_fields.items()
+        if field.is_required() and name in encryption.split_body(kind, {name: None})[1]
+    }
+    assert sealed <= encryption.placeholders(model).keys()
+
+
 def test_a_ciphertext_is_of_no_use_at_another_place(ciphers: ReversedText) -> None:
     plain = codec.decode(Path("contracts/examples/human.answered.v1.json").read_bytes())
     stored = codec.encode(plain)

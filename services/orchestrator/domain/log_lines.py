@@ -6,6 +6,7 @@ No line quotes what a user, a model or a tool has said; a business event's messa
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from contracts import encryption
 from contracts.events import Event
 from contracts.events.business import BusinessLogged, Level
 from contracts.events.chat import (
@@ -68,7 +69,9 @@ def _line(event: Event, workflow: str) -> LogLine | None:
         case QuestionExpired():
             return _info("question expired", question=event.question_id)
         case BusinessLogged():
-            fields: dict[str, object] = {"event": event.log_event_type, "text": event.message}
+            fields: dict[str, object] = {"event": event.log_event_type}
+            if not encryption.is_on():  # a log is no place for what is encrypted elsewhere
+                fields["text"] = event.message
             return LogLine(event.level, "business event", fields)
         case _:
             return None
