@@ -311,6 +311,7 @@ class EventLog:
         self, origin: ChatKey, after: Place, last: Seq
     ) -> AsyncGenerator[Commit, None]:
         """A chat's own messages after a place, up to event `last`."""
+        await encryption.load(origin)
         subject, before = subjects.events_of(origin), after.head.seq
         newest = await self._reader.last(subjects.EVENTS, subject)
         if newest is None:
@@ -468,6 +469,7 @@ class EventLog:
         It takes a few small reads, whatever the length of the chat, and does not read the chain up to
         it: whoever relies on it names its digest. Raises NatsUnavailableError.
         """
+        await encryption.load(key)
         newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
         found = None if newest is None else _decoded(newest)
         if newest is None or found is None or seq > found.head.seq:

@@ -106,6 +106,7 @@ class KeyRing:
         key = self._known.get(scope)
         if key is None:
             raise KeyNotLoadedError(f"the key of {scope.app}/{scope.chat} is not loaded")
+        self._known.move_to_end(scope)
         nonce = os.urandom(NONCE_BYTES)
         sealed = key.cipher.encrypt(nonce, data, _bound(scope, place))
         return f"{key.id}.{base64.b64encode(nonce + sealed).decode()}"
@@ -116,6 +117,7 @@ class KeyRing:
         id_, _, text = sealed.partition(".")
         if key is None or key.id != id_:
             return None
+        self._known.move_to_end(scope)
         data = base64.b64decode(text)
         try:
             return key.cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], _bound(scope, place))
