@@ -180,8 +180,6 @@ def placeholders(model: type[BaseModel] | None) -> dict[str, Any]:
                 found[name] = ERASED_TEXT
             elif kind in _EMPTY:
                 found[name] = _EMPTY[kind]
-            elif isinstance(kind, type) and issubclass(kind, BaseModel):
-                found[name] = placeholders(kind)
     return found
 
 
