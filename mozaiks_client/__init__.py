@@ -3,7 +3,7 @@
 from mozaiks_client.chat import Chat, EffectsPage
 from mozaiks_client.chat_list import ListedChat
 from mozaiks_client.client import Client
-from mozaiks_client.errors import ApiError, ServiceUnavailableError
+from mozaiks_client.errors import ApiError, RewindRefusedError, ServiceUnavailableError
 from mozaiks_client.frames import Frame, Page, UnknownData
 from mozaiks_client.inbox import AnswerLink, InboxQuestion
 
@@ -17,6 +17,7 @@ __all__ = [
     "InboxQuestion",
     "ListedChat",
     "Page",
+    "RewindRefusedError",
     "ServiceUnavailableError",
     "UnknownData",
 ]

@@ -1,4 +1,4 @@
-"""One chat: send, answer, upload, stop, cancel, and stream what happens from any cursor on."""
+"""One chat: send, answer, retry, edit, rewind, upload, stop, cancel, and stream what happens from any cursor on."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from websockets.typing import Subprotocol
 
 from contracts.ids import new_message_id
 from contracts.wire.frames import ErrorData
-from mozaiks_client.errors import ApiError
+from mozaiks_client.errors import ApiError, RewindRefusedError
 from mozaiks_client.frames import Frame, Page, parse, parse_all
 from mozaiks_client.http import Requests, Token, bearer, quoted
 from mozaiks_client.position import Position
@@ -119,6 +119,49 @@ class Chat:
         """End the chat. Raises ApiError (409 where it has ended), ServiceUnavailableError."""
         path = f"{self._path}/cancel"
         await self._requests.send("POST", path, json={"user_id": self._user, "reason": reason})
+
+    async def retry(self, *, confirm: bool = False, seen_seq: int | None = None) -> int | None:
+        """Run the last turn of an agent again, also after a failure or the end of the chat.
+
+        Returns the position of `chat.rewound`, None where it is not known yet. `seen_seq` is the last
+        event that the user has seen: after another one nothing happens, and the request may be
+        repeated. Raises RewindRefusedError, whose `effects` need `confirm`, ApiError,
+        ServiceUnavailableError.
+        """
+        return await self._rewind("retry", seen_seq, confirm=confirm)
+
+    async def edit(
+        self, message_seq: int, message: str, *, confirm: bool = False, seen_seq: int | None = None
+    ) -> int | None:
+        """Replace the user's message whose `chat.text` frame has this `seq`; agents answer the new text.
+
+        What came after it does not count any more. As `retry`.
+        """
+        named: dict[str, Any] = {"message_seq": message_seq, "message": message}
+        return await self._rewind("edit", seen_seq, confirm=confirm, **named)
+
+    async def rewind(
+        self, to_seq: int, *, confirm: bool = False, seen_seq: int | None = None
+    ) -> int | None:
+        """Go back to event `to_seq`, after which the chat waited for the user or had ended.
+
+        As `retry`, but nothing runs until the user says something.
+        """
+        return await self._rewind("rewind", seen_seq, confirm=confirm, to_seq=to_seq)
+
+    async def _rewind(self, what: str, seen_seq: int | None, **named: Any) -> int | None:
+        body = {"user_id": self._user, "seen_seq": seen_seq, **named}
+        path, repeatable = f"{self._path}/{what}", seen_seq is not None
+        try:
+            answer = await self._requests.send("POST", path, json=body, repeatable=repeatable)
+        except ApiError as refused:
+            match refused.body:
+                case {"code": str(code), "effects": list(effects)}:
+                    raise RewindRefusedError(refused, code, effects) from refused
+                case _:
+                    raise
+        seq: int | None = answer.json()["seq"]
+        return seq
 
     async def fork(
         self,
@@ -273,7 +316,10 @@ class Chat:
     async def stream(
         self, after: int = 0, *, tail: int | None = None, events: bool = False
     ) -> AsyncGenerator[Frame, None]:
-        """Every frame past event `after`, once and in order, until the chat has ended.
+        """Every frame past event `after`, once and in order, until the chat has ended or failed.
+
+        After a `chat.rewound` frame, what the frames of the events after its `to_seq` have shown does
+        not count any more; a stream from the start has no such frames.
 
         With `tail` only those of the newest `tail` events, at most 500, and since the oldest open
         question; they come after a `chat.history` frame, which says what came before.

@@ -90,7 +90,19 @@ class Requests:
         answer = await self._http.request(method, path, headers=headers, **parts)
         if answer.is_success:
             return answer
-        raise ApiError(_detail(answer), status=answer.status_code, retry_after=_retry_after(answer))
+        raise ApiError(
+            _detail(answer),
+            status=answer.status_code,
+            retry_after=_retry_after(answer),
+            body=_body(answer),
+        )
+
+
+def _body(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return None
 
 
 def _detail(answer: httpx.Response) -> str:
