@@ -7,9 +7,10 @@ const HOW_TO_SIGN_IN = "Open the console with #access_token=... behind its addre
 
 /** The server said no: `detail` is its sentence. */
 export class RefusalError extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, code = null) {
     super(detail);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -62,6 +63,14 @@ export const earlier = ({ app, chat }, user, before, limit, whole) =>
 export const stop = ({ app, chat }, user, turn) =>
   ask("POST", ["api", "chats", app, chat, "stop"], { user_id: user, ...(turn ? { turn } : {}) });
 
+/** What the agents did after `seen`, the last event that the person saw, is not undone: then `confirm` is asked for. */
+export const retry = ({ app, chat }, user, seen, confirm) =>
+  ask("POST", ["api", "chats", app, chat, "retry"], { user_id: user, seen_seq: seen, confirm });
+
+export const edit = ({ app, chat }, user, seen, confirm, seq, message) =>
+  ask("POST", ["api", "chats", app, chat, "edit"],
+    { user_id: user, seen_seq: seen, confirm, message_seq: seq, message });
+
 export const cancel = ({ app, chat }, user) =>
   ask("POST", ["api", "chats", app, chat, "cancel"], { user_id: user, reason: "cancelled in the console" });
 
@@ -76,7 +85,7 @@ async function ask(method, path, body, query) {
   });
   const answered = await response.json().catch(() => null);
   if (response.ok) return answered;
-  throw new RefusalError(response.status, sentence(answered?.detail, response.status));
+  throw new RefusalError(response.status, sentence(answered?.detail, response.status), answered?.code);
 }
 
 async function reached(url, request) {

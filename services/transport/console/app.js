@@ -40,6 +40,8 @@ const view = new View({
   respond: api.respond,
   stop: () => api.stop(place, user.value, state.turn),
   cancel: () => api.cancel(place, user.value),
+  retry: () => confirmed((confirm) => api.retry(place, user.value, undefined, confirm)),
+  edit: (seq, text) => confirmed((confirm) => api.edit(place, user.value, undefined, confirm, seq, text)),
   complain: (message) => hear({ type: "chat.error", data: { message } }),
   reconnect: () => connection?.now(),
   rename: (chat, title) => changeList(api.rename, chat, title),
@@ -48,6 +50,16 @@ const view = new View({
   showEarlier,
   beginAgain: () => begin(place.workflow).catch(({ message }) => hear({ type: "chat.error", data: { message } })),
 });
+
+/** What cannot be undone is named by the server; the person decides. */
+async function confirmed(deed) {
+  try {
+    return await deed(false);
+  } catch (error) {
+    if (error.code !== "CONFIRMATION_REQUIRED" || !window.confirm(`This ${error.message.replace(/^confirm: /, "").replace(/; send it again.*$/, "")}. Go on?`)) throw error;
+    return deed(true);
+  }
+}
 
 function keptField(name, usual) {
   const field = document.getElementById(name);
@@ -111,9 +123,17 @@ function connect() {
 function hear(frame) {
   const before = state;
   state = fold(state, frame);
+  if (state.stale) return readAnew();
   if (mustAskAgain(state) && state.gap !== before.gap) connection.again();
   if (state.ready && state.end !== before.end) refreshChats();
   draw();
+}
+
+/** The chat went back too far for what is here: it is read from the server once more. */
+function readAnew() {
+  connection?.stop();
+  state = EMPTY;
+  connect();
 }
 
 /** Once per painted frame, however many tokens arrived meanwhile. */

@@ -41,12 +41,24 @@ function voiced(name, entry, ...children) {
   return node;
 }
 
-function drawnText(entry) {
+/** A message of the person can be said in other words: what came after it is dropped. */
+function editButton(entry, deeds) {
+  const seq = Number(entry.id.replace(/^user@/, ""));
+  const button = el("button.edit", { type: "button", "data-testid": "edit" }, "Edit");
+  button.addEventListener("click", async () => {
+    const text = window.prompt("Your message", entry.text)?.trim();
+    if (!text || text === entry.text) return;
+    await deeds.edit(seq, text).catch(({ message }) => deeds.complain(message));
+  });
+  return button;
+}
+
+function drawnText(entry, deeds) {
   const words = el("div.words");
   const mark = el("p.mark", { "data-testid": "mark" });
   const node = entry.agent === "user"
     ? el("article.entry.bubble.own", { "data-agent": "user" }, el("div.said", {}, words,
-      el("time", { datetime: entry.time }, clock(entry.time)), mark))
+      el("time", { datetime: entry.time }, clock(entry.time)), editButton(entry, deeds), mark))
     : voiced("article.entry.bubble", entry, words, mark);
   node.dataset.testid = "bubble";
   const time = node.querySelector("time");

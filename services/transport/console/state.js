@@ -33,6 +33,7 @@ export const EMPTY = Object.freeze({
   closed: { turn: 0, call: -1 },
   tokens: 0,
   end: null,
+  stale: false, // the chat went back, and too much is here to tell what is left of it
 });
 
 /** One event makes several frames: each is taken once, and none of an earlier event's. */
@@ -66,6 +67,12 @@ export function statusOf(state) {
     return "waiting";
   }
   return state.speaker === "user" ? "your_turn" : "running";
+}
+
+/** Whether the last turn can be run again: an agent has said or done something, and nothing is running. */
+export function canRetry(state) {
+  if (statusOf(state) === "loading" || statusOf(state) === "running") return false;
+  return state.entries.some(({ kind, agent }) => kind === "error" || (agent && agent !== "user"));
 }
 
 export function openQuestion(state) {
@@ -176,7 +183,20 @@ const TELLERS = {
   "chat.budget": onNote,
   "chat.error": onError,
   "chat.run_complete": onEnd,
+  "chat.rewound": onRewound,
 };
+
+/** What counts whatever was rewound: tokens, files, and the log of events. */
+const KEPT_IN_REWINDS = new Set(["chat.usage_delta", "chat.attachment_uploaded", "chat.event", "chat.rewound"]);
+
+/** The chat went back: what the events between have shown is told as if they had never been. */
+function onRewound(state, { to_seq }, { seq }) {
+  if (state.frames === null) return { ...state, stale: true };
+  const left = state.frames.filter((frame) =>
+    !(frame.seq > to_seq && frame.seq < seq) || KEPT_IN_REWINDS.has(frame.type));
+  const { ready, first, heard, seq: newest } = state;
+  return { ...left.reduce(again, beginningAt(EMPTY, first)), ready, heard, seq: newest };
+}
 
 function onEvent(state, _, { seq, data }) {
   const events = [...state.events, data].slice(-EVENTS_KEPT);
@@ -209,7 +229,8 @@ function onText(state, { agent, role, content, turn, call, seq, timestamp, inter
   if (role === "user" || agent === "user") {
     const waits = while_running ? { waits: true, mark: WAITS[while_running] } : {};
     const said = { id: `user@${seq}`, kind: "text", agent: "user", text: content, time: timestamp, ...waits };
-    return added({ ...state, speaker: state.speaker === "user" ? "" : state.speaker }, said);
+    const end = state.end?.resumable ? null : state.end;
+    return added({ ...state, end, speaker: state.speaker === "user" ? "" : state.speaker }, said);
   }
   const id = Number.isInteger(turn) ? textId({ turn, call }) : `text@${seq}`;
   const said = { id, kind: "text", agent, text: content, time: timestamp };
@@ -388,8 +409,9 @@ function lastFault(state) {
   return last?.kind === "error" ? last.message : null;
 }
 
-function onEnd(state, { status, reason, duration_sec, total_tokens, seq, timestamp }) {
+function onEnd(state, { status, reason, resumable, duration_sec, total_tokens, seq, timestamp }) {
   const end = {
+    resumable: resumable === true,
     status: ENDS[status] ?? "completed", reason: reason ?? "",
     seconds: duration_sec ?? null, tokens: total_tokens ?? state.tokens,
   };

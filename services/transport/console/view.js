@@ -5,7 +5,7 @@ import { Conversation } from "./conversation.js";
 import { say } from "./elements.js";
 import { EventPanel } from "./events.js";
 import { Sidebar } from "./sidebar.js";
-import { openQuestion, statusOf, thinker } from "./state.js";
+import { canRetry, openQuestion, statusOf, thinker } from "./state.js";
 
 const CHAT_WORDS = {
   loading: "Loading", running: "Working", waiting: "Waiting for you", your_turn: "Your turn",
@@ -34,6 +34,7 @@ export class View {
       follow: at("follow"), filters: document.getElementsByName("category"),
     });
     this.#sidebar = new Sidebar({ parts: sidebarParts(), deeds });
+    at("retry").addEventListener("click", () => this.#retry(deeds));
     at("cancel").addEventListener("click", () => this.#cancel(deeds));
     at("stop").addEventListener("click", () => this.#stop(deeds));
     at("status").addEventListener("click", deeds.reconnect);
@@ -63,9 +64,11 @@ export class View {
     const status = statusOf(state);
     this.#conversation.show(state, thinker(state), earlier);
     this.#events.show(state);
-    this.#composer.show({ closed: ENDED.includes(status), placeholder: placeholderFor(state, status) });
+    const closed = ENDED.includes(status) && !state.end?.resumable;
+    this.#composer.show({ closed, placeholder: placeholderFor(state, status) });
     showHeader(state, status, title);
     showStop(status);
+    at("retry").hidden = !canRetry(state);
     at("demo").hidden = !card?.demo;
     say(at("intro"), card?.initial_message_to_user ?? "");
     at("intro").hidden = !card?.initial_message_to_user || state.first > 1;
@@ -96,6 +99,17 @@ export class View {
       deeds.complain(error.message);
       ready(button);
     }
+  }
+
+  async #retry(deeds) {
+    const button = at("retry");
+    button.disabled = true;
+    try {
+      await deeds.retry();
+    } catch (error) {
+      deeds.complain(error.message);
+    }
+    button.disabled = false;
   }
 
   async #cancel(deeds) {
@@ -161,6 +175,7 @@ function ready(button) {
 }
 
 function placeholderFor(state, status) {
+  if (state.end?.resumable) return "Write a message, or retry";
   if (ENDED.includes(status)) return "This chat has ended";
   const question = openQuestion(state);
   if (question) return `Answer ${question.agent}`;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  cursor, EMPTY, ENTRIES_KEPT, EVENTS_KEPT, fold, hasEarlier, mayAnswer, mustAskAgain, openQuestion, statusOf, thinker, withEarlier,
+  canRetry, cursor, EMPTY, ENTRIES_KEPT, EVENTS_KEPT, fold, hasEarlier, mayAnswer, mustAskAgain, openQuestion, statusOf, thinker, withEarlier,
 } from "../../../services/transport/console/state.js";
 import {
   answered, asked, boundary, chunk, completed, event, frame, history, meta, progressed, requested, responded, returned, speaker,
@@ -381,4 +381,39 @@ test("a question that expires is closed", () => {
   const state = told([...started(1), ...asked(2, "q"), event(3, "human.question_expired"),
     frame(3, "chat.input_timeout", { request_id: "q", input_request_id: "q" })]);
   assert.equal(openQuestion(state), null);
+});
+
+const TALK = [
+  ...started(1), ...userSays(2, "Hi"), ...speaker(3, "Planner"), ...responded(4, { text: "Hello." }),
+  ...speaker(5, "user"),
+];
+const rewound = (seq, to_seq) => [event(seq, "chat.rewound"), frame(seq, "chat.rewound", { to_seq, kind: "retry" })];
+
+test("what was rewound is not shown any more, and the tokens stay", () => {
+  const used = told([event(6, "turn.usage_recorded"), frame(6, "chat.usage_delta", { total_tokens: 7 })], told(TALK));
+  const state = told([...rewound(7, 2), ...speaker(8, "Planner")], used);
+  assert.deepEqual(textsOf(state), ["Hi"]);
+  assert.equal(state.tokens, 7);
+  assert.equal(state.seq, 8);
+  assert.equal(state.eventCount, 8);
+  assert.deepEqual(textsOf(told(responded(9, { turn: 3, text: "Hello again." }), state)), ["Hi", "Hello again."]);
+});
+
+test("a page with too much to tell what is left is to be read anew", () => {
+  assert.equal(told(rewound(6, 2), { ...told(TALK), frames: null }).stale, true);
+});
+
+test("a failed chat goes on with a message, and can be retried", () => {
+  const failure = frame(6, "chat.run_complete", { status: 2, reason: "No quota.", resumable: true });
+  const failed = told([event(6, "chat.failed"), failure], told(TALK));
+  assert.deepEqual([statusOf(failed), canRetry(failed)], ["failed", true]);
+  assert.equal(told(userSays(7, "And now?"), failed).end, null);
+  const over = told([event(6, "chat.failed"), frame(6, "chat.run_complete", { status: 2 })], told(TALK));
+  assert.equal(told(userSays(7, "And now?"), over).end.status, "failed");
+});
+
+test("there is nothing to retry before an agent has spoken, or while one does", () => {
+  assert.equal(canRetry(told([...started(1), ...speaker(2, "user")])), false);
+  assert.equal(canRetry(told(TALK.slice(0, 6))), false);
+  assert.equal(canRetry(told(TALK)), true);
 });
