@@ -33,9 +33,14 @@ OTHER = ChatKey(AppId("other"), ChatId("2"))
 async def test_what_is_appended_is_stored_and_listed(
     gateway: JetStreamGateway, settings: Settings, mongo_store: MongoStore
 ) -> None:
-    async with running(settings):
+    async with running(settings) as probes:
         await append(gateway, decisions_of(interview()))
         await until(lambda: is_published(gateway, KEY, 18))
+    measured = probes.registry.get_sample_value
+    assert (measured("mozaiks_projection_lag_seconds_count") or 0) >= 1
+    assert (measured("mozaiks_projection_duration_seconds_count") or 0) >= 1
+    found = {"command": "find", "outcome": "ok"}
+    assert (measured("mozaiks_mongodb_command_duration_seconds_count", found) or 0) >= 1
     whole = advance(None, archived_events(decisions_of(interview())))
     assert whole is not None
     assert await mongo_store.sessions([KEY]) == {KEY: whole.session}

@@ -17,6 +17,7 @@ from infra.child_process import Child
 from infra.ports import LOOPBACK, answers, free_port
 from infra.prometheus import Prometheus
 from tests.disks import SmallDisk, small_disk
+from tests.promtool import complaints
 from tests.system.model_stub import ModelStub, generator_script
 from tests.system.product import Product
 from tests.system.stage import (
@@ -157,6 +158,7 @@ async def test_a_stalled_chat_a_deaf_transport_and_a_full_disk_fire_their_alerts
             async with bus_at(product.nats_url) as gateway:
                 await order_start(gateway, key)
                 await alerts.until("MozaiksStalledChats", app=key.app, workflow="Generator")
+                await check_pages(prometheus, product)
 
                 product.send_signal("nats-server", signal.SIGSTOP)
                 try:
@@ -175,3 +177,21 @@ async def test_a_stalled_chat_a_deaf_transport_and_a_full_disk_fire_their_alerts
         finally:
             go_on.set()
     assert not product.violations
+
+
+async def check_pages(programs: Prometheus, product: Product) -> None:
+    """Prometheus has no complaint about a page, and without the token none names the tenant."""
+    log = "/metrics/prometheus"
+    async with httpx.AsyncClient(timeout=20) as client:
+        for name, port in product.ports.items():
+            address = f"http://{LOOPBACK}:{port}"
+            paths = ["/metrics", *([log] if name in ("metrics", "transport") else [])]
+            for path in paths:
+                open_to_all = await client.get(f"{address}{path}")
+                assert open_to_all.status_code == (401 if path == log else 200)
+                assert "acme.corp" not in open_to_all.text
+                headers = {"authorization": f"Bearer {TOKEN}"}
+                page = (await client.get(f"{address}{path}", headers=headers)).content
+                assert (b"acme.corp" in page) is (path == log)
+                said = await asyncio.to_thread(complaints, programs, page)
+                assert not said, (name, path, said)

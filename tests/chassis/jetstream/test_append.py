@@ -113,10 +113,22 @@ async def test_a_stale_append_is_rejected_with_nothing_stored_or_published(
 
 async def test_an_append_after_a_future_position_is_rejected(chat: Chat) -> None:
     reached = await chat.append(said("first"))
+    before = appends(chat)
     ahead = decided(chat.key, said("ahead"), after=chat.place.head)
     with pytest.raises(PositionConflictError):
         await chat.gateway.events.append(ahead, after=StreamSeq(reached + 1000))
     assert seqs(await chat.stored()) == [1]
+    assert appends(chat) == {**before, "conflict": before["conflict"] + 1}
+
+
+def appends(chat: Chat) -> dict[str, float]:
+    """How many appends there were with each outcome."""
+    registry = chat.gateway.metrics.registry
+    name = "mozaiks_append_duration_seconds_count"
+    return {
+        outcome: registry.get_sample_value(name, {"outcome": outcome}) or 0.0
+        for outcome in ("stored", "conflict", "unavailable", "failed")
+    }
 
 
 async def test_of_many_simultaneous_appends_one_wins_and_nothing_interleaves(

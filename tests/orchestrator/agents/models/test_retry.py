@@ -6,9 +6,11 @@ from datetime import timedelta
 from email.utils import format_datetime
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from contracts.events.turn import ModelRequested, ModelResponded, UsageRecorded
 from services.orchestrator.agents.models.errors import RATE_LIMITED, retry_after_seconds
+from services.orchestrator.agents.models.metrics import ModelMetrics
 from services.orchestrator.agents.models.retry import MAX_BACKOFF_SECONDS, RetryPolicy, retry_delay
 from services.orchestrator.domain.turn_steps import Completed, Failed
 from tests.orchestrator.agents.provider_stub import ANSWER, ErrorReply, ProviderStub, StreamedReply
@@ -25,6 +27,25 @@ async def test_a_retryable_failure_is_retried() -> None:
     assert len(journal.of(ModelRequested)) == 1
     codes = [(code, attempt, attempts) for code, _, attempt, attempts in journal.waits]
     assert codes == [("MODEL_RATE_LIMITED", 2, 3), ("MODEL_FAILED", 3, 3)]
+
+
+async def test_each_request_of_a_call_that_is_retried_is_measured() -> None:
+    registry = CollectorRegistry()
+    policy = replace(POLICY, metrics=ModelMetrics(registry))
+    with ProviderStub(ErrorReply(429), ANSWER).running() as stub:
+        await run_turn(stub, policy)
+    model = {
+        "gen_ai_operation_name": "chat",
+        "gen_ai_provider_name": "openai",
+        "gen_ai_request_model": PROVIDER.model,
+    }
+    duration = "gen_ai_client_operation_duration_seconds_count"
+    for error in ("", "MODEL_RATE_LIMITED"):
+        assert registry.get_sample_value(duration, {**model, "error_type": error}) == 1
+    first_chunk = "gen_ai_client_operation_time_to_first_chunk_seconds_count"
+    assert registry.get_sample_value(first_chunk, model) == 1
+    retried = {"provider": "openai", "model": PROVIDER.model, "reason": "MODEL_RATE_LIMITED"}
+    assert registry.get_sample_value("mozaiks_model_retries_total", retried) == 1
 
 
 @pytest.mark.parametrize(
