@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import (
     append,
+    budgets,
     deltas,
     encryption,
     live,
@@ -47,6 +48,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "open_chat": open_chat.measure,
     "turn": turn.measure,
     "tracing": tracing.measure,
+    "budgets": budgets.measure,
     "model_client": model_client.measure,
     "projection": projection.measure,
     "long_chat": long_chat.measure,

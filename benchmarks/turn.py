@@ -84,7 +84,7 @@ def one_tool(name: str) -> Case:
     return Case(name, TestConfig(asked, ANSWER), 12, (estimate_effort,))
 
 
-def _cases() -> list[Case]:
+def cases_of_turns() -> list[Case]:
     words = DemoScript(lines=[DemoReply(say="blueprint " * WORDS)], loop=True)
     return [
         Case("text", TestConfig(ANSWER), 8),
@@ -94,7 +94,7 @@ def _cases() -> list[Case]:
 
 
 async def measure(server: NatsServer) -> list[Figure]:
-    cases = _cases()
+    cases = cases_of_turns()
     async with stage.gateway(server) as gateway:
         runner = build_runner(gateway, cases)
         return [figure for case in cases for figure in await _compare(case, gateway, runner)]
@@ -107,9 +107,9 @@ async def _compare(case: Case, gateway: JetStreamGateway, runner: Runner) -> lis
     agent = case.agent()
     for _ in range(REPETITIONS):
         bare.append(await cost([_ask(agent)] * TURNS))
-        opened = [await _opened(case, runner) for _ in range(TURNS)]
-        runs.append(await cost([_run(runner, chat) for chat in opened]))
-        _check(case, opened)
+        waiting = [await opened(case, runner) for _ in range(TURNS)]
+        runs.append(await cost([run(runner, chat) for chat in waiting]))
+        _check(case, waiting)
         handled = [handled(case, gateway, runner) for _ in range(TURNS)]
         whole.append(await cost(handled))
     name = f"turn, {case.name}"
@@ -135,7 +135,7 @@ def _ask(agent: Ag2Agent) -> Deed:
     return lambda: agent.ask(QUESTION)
 
 
-def _run(runner: Runner, chat: ChatLog) -> Deed:
+def run(runner: Runner, chat: ChatLog) -> Deed:
     return lambda: runner.run(chat, takeover=False)
 
 
@@ -152,7 +152,7 @@ def handled(case: Case, gateway: JetStreamGateway, runner: Runner) -> Deed:
     )
 
 
-async def _opened(case: Case, runner: Runner) -> ChatLog:
+async def opened(case: Case, runner: Runner) -> ChatLog:
     """A chat that waits for its agent."""
     command = _start(case, chats.new_chat())
     chat = runner.open(command.key, command.command_id, next_sequence(), attempt=1)
@@ -200,7 +200,7 @@ class FixedWorkflows:
         return None if name is None else self.runnable.get(name)
 
 
-def _runnable(case: Case) -> RunnableWorkflow:
+def runnable(case: Case) -> RunnableWorkflow:
     agent = Agent(chats.AGENT, PROMPT, after_work=USER)
     workflow = Workflow(
         name=case.workflow,
@@ -218,7 +218,7 @@ def _runnable(case: Case) -> RunnableWorkflow:
 def build_runner(gateway: JetStreamGateway, cases: Sequence[Case]) -> Runner:
     return Runner(
         gateway=gateway,
-        workflows=FixedWorkflows({case.workflow: _runnable(case) for case in cases}),
+        workflows=FixedWorkflows({case.workflow: runnable(case) for case in cases}),
         clock=chats.clock,
         process="bench",
     )

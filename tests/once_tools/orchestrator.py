@@ -13,6 +13,7 @@ from contracts.events.turn import ToolDispatched, ToolReturned
 from contracts.ids import StreamSeq
 from services.chassis.jetstream.event_log import EventLog
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.metrics import ProcessMetrics
 from services.chassis.process import broker as chassis_broker
 from services.chassis.process.server import serve
 from services.orchestrator.app import build_app
@@ -36,9 +37,9 @@ def _run(environment: Mapping[str, str]) -> None:
 class PlannedGateway(JetStreamGateway):
     """A gateway whose log stands still at the points of chats' plans."""
 
-    def __init__(self, nc: Client) -> None:
-        super().__init__(nc)
-        self.events = PlannedLog(nc, self.storage)
+    def __init__(self, nc: Client, metrics: ProcessMetrics | None = None) -> None:
+        super().__init__(nc, metrics)
+        self.events = PlannedLog(nc, self.storage, self.metrics)
 
 
 class PlannedLog(EventLog):
@@ -46,9 +47,9 @@ class PlannedLog(EventLog):
 
     async def append(self, decision: Decision, *, after: StreamSeq) -> StreamSeq:
         kind = _kind_of(decision)
-        await _stand_still(decision.key.chat, f"before {kind}")
+        await stand_still(decision.key.chat, f"before {kind}")
         reached = await super().append(decision, after=after)
-        await _stand_still(decision.key.chat, f"after {kind}")
+        await stand_still(decision.key.chat, f"after {kind}")
         return reached
 
 
@@ -64,7 +65,8 @@ def _kind_of(decision: Decision) -> str | None:
     return None
 
 
-async def _stand_still(chat: str, point: str) -> None:
+async def stand_still(chat: str, point: str) -> None:
+    """Wait to be killed, if the plan of the chat names this point."""
     folder = Path(os.environ["ONCE_TOOLS_FOLDER"])
     plan = folder / f"{chat}.plan"
     if plan.exists() and plan.read_text() == point:

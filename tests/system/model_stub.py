@@ -12,7 +12,8 @@ from tests.strict_provider import refusals
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
-"""What the assistant says: {"content": str, "tool_calls": [(name, arguments), ...]}."""
+"""What the assistant says: {"content": str, "tool_calls": [(name, arguments), ...]}; `usage`, if any."""
+_USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
 class ModelStub:
@@ -102,7 +103,7 @@ def _chunks(answer: Answer) -> Iterator[Answer]:
     if calls:
         yield _chunk({"tool_calls": calls})
     yield _chunk({}, finish="tool_calls" if calls else "stop")
-    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    usage = answer.get("usage") or _USAGE
     yield {**_chunk({}), "choices": [], "usage": usage}
 
 

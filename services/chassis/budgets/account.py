@@ -20,8 +20,8 @@ from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.publish import publish
 from services.chassis.tasks import cancel_and_wait
 
-BALANCE_EVERY = 64
-"""A message with a balance comes after so many without: so many are read to open an account."""
+BALANCE_EVERY = 128
+"""Entries after which a message has the balance, too: so many are read to open an account."""
 MAX_TOGETHER = 128
 """Decisions that one message has at most."""
 OUTAGE_SECONDS = 30.0
@@ -56,12 +56,15 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A balance, the message that it was read up to, and the newest message with a balance."""
+    """A balance, the message that it was read up to, and the newest message with a balance.
+
+    `entries` are those since that one.
+    """
 
     balance: Balance = EMPTY
     position: StreamSeq = BEFORE_FIRST
     since: StreamSeq = BEFORE_FIRST
-    pages: int = 0
+    entries: int = 0
 
 
 class LedgerAccount:
@@ -155,7 +158,8 @@ class LedgerAccount:
         """Whether the entries are stored; not if the account has moved on. Raises NatsUnavailableError."""
         known = self._known
         balance = known.balance.after(entries)
-        has_balance = known.pages % BALANCE_EVERY == 0 or known.since == BEFORE_FIRST
+        since = known.entries + len(entries)
+        has_balance = since > BALANCE_EVERY or known.since == BEFORE_FIRST
         page = Page(
             page_id=new_message_id(),
             entries=tuple(entries),
@@ -165,8 +169,11 @@ class LedgerAccount:
         position = await self._store(page.model_dump_json().encode(), known.position)
         if position is None:
             return False
-        since = position if has_balance else known.since
-        self._known = _Known(balance, position, since, 1 if has_balance else known.pages + 1)
+        self._known = (
+            _Known(balance, position, position)
+            if has_balance
+            else _Known(balance, position, known.since, since)
+        )
         return True
 
     async def _store(self, data: bytes, after: StreamSeq) -> StreamSeq | None:
@@ -201,7 +208,7 @@ class LedgerAccount:
             return
         page = _page(newest)
         if page.balance is not None:
-            self._known = _Known(page.balance, newest.position, newest.position, 1)
+            self._known = _Known(page.balance, newest.position, newest.position)
             return
         known = self._known
         if known.position < (page.since or 0) or newest.position < known.position:
@@ -217,9 +224,9 @@ class LedgerAccount:
 def _after(known: _Known, message: RawMessage) -> _Known:
     page = _page(message)
     if page.balance is not None:
-        return _Known(page.balance, message.position, message.position, 1)
+        return _Known(page.balance, message.position, message.position)
     balance = known.balance.after(page.entries)
-    return _Known(balance, message.position, known.since, known.pages + 1)
+    return _Known(balance, message.position, known.since, known.entries + len(page.entries))
 
 
 def _page(message: RawMessage) -> Page:

@@ -216,21 +216,30 @@ class ChatBudget:
         answer_tokens: int,
         least: int,
     ) -> None:
-        number = self._number
+        """Hold in all accounts at once; one that refuses ends the call, and the others are settled."""
+        wanted = Held(
+            time=self._budgets.clock(),
+            holder=self._holder,
+            call=self._number,
+            runner=self._log.delivery.runner,
+            amounts=call.amounts(answer_tokens),
+            prompt_tokens=call.prompt_tokens,
+            model=call.model,
+        )
+        answers = await asyncio.gather(
+            *(self._granted(account, limits, wanted, call, least) for account, limits in accounts),
+            return_exceptions=True,
+        )
         warnings: list[tuple[Account, Status]] = []
-        for account, limits in accounts:
-            wanted = Held(
-                time=self._budgets.clock(),
-                holder=self._holder,
-                call=number,
-                runner=self._log.delivery.runner,
-                amounts=call.amounts(answer_tokens),
-                prompt_tokens=call.prompt_tokens,
-                model=call.model,
-            )
-            granted = await self._granted(account, limits, wanted, call, least)
-            self._held[account] = granted.entry
-            warnings += [(account, status) for status in granted.warnings]
+        errors: list[BaseException] = []
+        for (account, _), answer in zip(accounts, answers, strict=True):
+            if isinstance(answer, BaseException):
+                errors.append(answer)
+                continue
+            self._held[account] = answer.entry
+            warnings += [(account, status) for status in answer.warnings]
+        if errors:
+            raise errors[0]
         self._enough_for = self._enough(call, answer_tokens)
         if warnings:
             await self._warn(warnings)
@@ -292,8 +301,10 @@ class ChatBudget:
         await self._budgets.ledgers.decide(account, decide)
 
     async def _settle(self, held: dict[Account, Held]) -> None:
-        for account, entry in held.items():
-            await self._budgets.ledgers.decide(account, partial(self._end, entry))
+        ledgers = self._budgets.ledgers
+        await asyncio.gather(
+            *(ledgers.decide(account, partial(self._end, one)) for account, one in held.items())
+        )
 
     def _end(self, held: Held, balance: Balance) -> Decided[None]:
         """The end of an own hold; nothing where somebody else has ended or resumed it."""
