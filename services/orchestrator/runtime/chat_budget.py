@@ -136,7 +136,12 @@ class ChatBudget:
             return
         if call.is_unpriced:
             self._refuse_unpriced(call, accounts)
-        await self._hold(call, accounts, call.first_answer_tokens, least=1)
+        try:
+            await self._hold(call, accounts, call.first_answer_tokens, least=1)
+        except BudgetUsedUpError:
+            self.settle()  # what other accounts have granted: the call is not made
+            await self._settled()
+            raise
 
     async def streamed(self, chars: int) -> None:
         """See CallBudget."""

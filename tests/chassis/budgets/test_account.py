@@ -25,11 +25,13 @@ def account() -> Account:
     return Account(AppId(f"app {new_message_id()}"), "user", "ana@example.com")
 
 
-def holding(holder: str, tokens: int) -> Callable[[Balance], Decided[Granted | Refused | Occupied]]:
+def holding(
+    holder: str, tokens: int, limit: Limit = LIMIT
+) -> Callable[[Balance], Decided[Granted | Refused | Occupied]]:
     wanted = Held(time=NOON, holder=holder, call="0", runner="r", amounts={"tokens": tokens})
 
     def decide(balance: Balance) -> Decided[Granted | Refused | Occupied]:
-        answer = hold(balance, [LIMIT], wanted, {"tokens": tokens})
+        answer = hold(balance, [limit], wanted, {"tokens": tokens})
         return Decided([answer.entry] if isinstance(answer, Granted) else [], answer)
 
     return decide
@@ -78,7 +80,7 @@ async def test_a_new_process_reads_the_same_balance_wherever_the_ledger_stands(
 ) -> None:
     ledgers, mine = BudgetLedgers(gateway), account()
     for number in range(BALANCE_EVERY + 3):
-        await ledgers.decide(mine, holding("c", 5))
+        await ledgers.decide(mine, holding("c", 5, LIMIT.model_copy(update={"hard": 1e6})))
         await ledgers.decide(mine, settling("c", 1))
         if number in (0, 1, BALANCE_EVERY // 2, BALANCE_EVERY - 1, BALANCE_EVERY):
             fresh = await BudgetLedgers(gateway).read(mine)

@@ -170,6 +170,19 @@ async def test_a_chat_without_room_waits_and_goes_on_by_a_message_once_there_is_
     assert await shop.used() == 84
 
 
+async def test_a_call_that_one_account_refuses_is_released_in_the_others(
+    gateway: JetStreamGateway,
+) -> None:
+    shop = Shop(gateway, [tokens(10_000), tokens(0, scope="user")])
+    user, model = shop.user(), PacedModel(WORDS)
+    await deliver(shop.process(model), user.start_chat("Go."))
+    facts = await history(gateway, user.key)
+    assert (model.requests, usage(facts)) == ([], [])
+    balance = await shop.balance()
+    assert (balance.holds, balance.windows) == ({}, {})
+    assert replay(facts).waits_for_user
+
+
 async def test_a_soft_limit_warns_once_and_the_chat_goes_on(gateway: JetStreamGateway) -> None:
     shop = Shop(gateway, [tokens(None, 10, scope="user", period="day")])
     user = shop.user()
