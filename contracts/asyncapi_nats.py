@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from contracts import commands, subjects
 from contracts.business_events import Milestone, RuntimeBusinessEvent
-from contracts.chat_pages import ChatsFound, ChatsRequested
+from contracts.chat_pages import ChatIdsFound, ChatIdsRequested, ChatsFound, ChatsRequested
 from contracts.deltas import Delta
 from contracts.events import EVENT_TYPES, Event
 from contracts.lookups import (
@@ -116,6 +116,14 @@ _CHANNELS: dict[str, tuple[str, str]] = {
         "mozaiks.found.forks.{app}.{chat}.{request}",
         "Pages of forks, in stream LOOKUPS, for a minute.",
     ),
+    "chat_id_queries": (
+        "mozaiks.query.chat_ids.{app}.{request}",
+        "Requests for the ids of an app's chats, in stream LOOKUPS, for a minute.",
+    ),
+    "chat_id_answers": (
+        "mozaiks.found.chat_ids.{app}.{request}",
+        "Ids of chats, in stream LOOKUPS, for a minute.",
+    ),
     "inbox": (
         "mozaiks.inbox.{app}",
         (
@@ -201,6 +209,8 @@ LOOKUPS: dict[str, type[BaseModel]] = {
     "chat_answers": ChatsFound,
     "forks_queries": ForksRequested,
     "forks_answers": ForksFound,
+    "chat_id_queries": ChatIdsRequested,
+    "chat_id_answers": ChatIdsFound,
 }
 """The message of each channel of lookups."""
 PEERS: tuple[type[BaseModel], ...] = (PeerAnnounced, PeerHoldings)
@@ -342,6 +352,8 @@ def _operations() -> dict[str, Any]:
         "answerInbox": operation("send", "inbox_answers", "Answered by persistence."),
         "queryChats": operation("send", "chat_queries", "Requested by the transport."),
         "answerChats": operation("send", "chat_answers", "Answered by persistence."),
+        "queryChatIds": operation("send", "chat_id_queries", "Requested by the transport."),
+        "answerChatIds": operation("send", "chat_id_answers", "Answered by persistence."),
         "announceInbox": operation("send", "inbox", "Published by persistence."),
         "showLive": operation("send", "live", "Republished by JetStream itself."),
         "announcePeer": operation("send", "peers", "Published by each orchestrator, and answered."),

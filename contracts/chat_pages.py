@@ -12,6 +12,8 @@ from contracts.lookup_base import EPOCH, LookupAnswer, LookupRequest
 
 MAX_CHATS = 100
 """Chats in one answer."""
+MAX_CHAT_IDS = 1000
+"""Ids of chats in one answer."""
 MAX_WORKFLOWS = 50
 """Names of workflows in one request."""
 MAX_SEARCH_CHARS = 100
@@ -89,3 +91,29 @@ class ChatCursor(BaseModel):
         milliseconds, _, chat = text.partition(".")
         updated_at = EPOCH + timedelta(milliseconds=int(milliseconds))
         return cls(updated_at=updated_at, chat_id=ChatId(subjects.untoken(chat)))
+
+
+class ChatIdsRequested(LookupRequest):
+    """The ids of an app's chats, of one user or of all, deleted ones included, in the order of ids.
+
+    `after` is the last id of the page before.
+    """
+
+    app_id: AppId
+    user_id: UserId | None = None
+    after: ChatId | None = None
+    limit: int = Field(default=500, ge=1, le=MAX_CHAT_IDS)
+
+    @property
+    def subject(self) -> str:
+        return subjects.chat_ids_query(self.app_id, self.request_id)
+
+    @property
+    def answer_subject(self) -> str:
+        return subjects.query_answer(self.subject)
+
+
+class ChatIdsFound(LookupAnswer):
+    """As many ids as were asked for, where there are more."""
+
+    chat_ids: list[ChatId] = []

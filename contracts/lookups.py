@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts import subjects
 from contracts.catalogue import ChatStatus
-from contracts.chat_pages import ChatsRequested
+from contracts.chat_pages import ChatIdsRequested, ChatsRequested
 from contracts.chat_snapshot import ChatSnapshot, OpenQuestion
 from contracts.effects import CallEffect
 from contracts.envelope import Instant
@@ -329,6 +329,7 @@ Query = (
     | AppEffectsRequested
     | ChatsRequested
     | ForksRequested
+    | ChatIdsRequested
 )
 """What is asked of persistence's own read models."""
 

@@ -235,6 +235,11 @@ def chats_query(app: AppId, request: str) -> str:
     return f"mozaiks.query.chats.{token(app, 'app_id')}.{request}"
 
 
+def chat_ids_query(app: AppId, request: str) -> str:
+    """Subject of a request for the ids of the chats of an app."""
+    return f"mozaiks.query.chat_ids.{token(app, 'app_id')}.{request}"
+
+
 def inbox_query(app: AppId, request: str) -> str:
     """Subject of a request for a page of an inbox of an app."""
     return f"mozaiks.query.inbox.{token(app, 'app_id')}.{request}"

@@ -3,7 +3,13 @@
 from mozaiks_client.chat import Chat, EffectsPage
 from mozaiks_client.chat_list import ListedChat
 from mozaiks_client.client import Client
-from mozaiks_client.errors import ApiError, RewindRefusedError, ServiceUnavailableError
+from mozaiks_client.errors import (
+    ApiError,
+    DamagedExportError,
+    RewindRefusedError,
+    ServiceUnavailableError,
+)
+from mozaiks_client.export import ExportedChat
 from mozaiks_client.frames import Frame, Page, UnknownData
 from mozaiks_client.inbox import AnswerLink, InboxQuestion
 
@@ -12,7 +18,9 @@ __all__ = [
     "ApiError",
     "Chat",
     "Client",
+    "DamagedExportError",
     "EffectsPage",
+    "ExportedChat",
     "Frame",
     "InboxQuestion",
     "ListedChat",

@@ -233,14 +233,13 @@ class Chat:
         """Put the chat into the lists again. Raises ApiError, ServiceUnavailableError."""
         await self._change("unarchive")
 
-    async def delete(self) -> None:
+    async def delete(self, *, with_forks: bool = False) -> None:
         """Stop and hide the chat, which is erased after a time of grace.
 
-        Raises ApiError, ServiceUnavailableError.
+        Raises ApiError (409 where forks go on from it, without `with_forks`), ServiceUnavailableError.
         """
-        await self._requests.send(
-            "DELETE", self._path, params={"user_id": self._user}, repeatable=True
-        )
+        query = {"user_id": self._user, "with_forks": int(with_forks)}
+        await self._requests.send("DELETE", self._path, params=query, repeatable=True)
 
     async def undelete(self) -> None:
         """Take the deletion back, as long as the chat is not erased.

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from contracts.ids import new_message_id
 from mozaiks_client.chat import Chat, Pauses
 from mozaiks_client.chat_list import ListedChat
 from mozaiks_client.errors import ApiError, ServiceUnavailableError
+from mozaiks_client.export import ExportedChat, verified
 from mozaiks_client.http import Requests, Token, quoted
 from mozaiks_client.inbox import AnswerLink, InboxQuestion, questions_of
 
@@ -111,6 +113,19 @@ class Client:
             if page["next"] is None:
                 return
             query["cursor"] = page["next"]
+
+    async def export(
+        self, path: Path, *, user: str | None = None, chat_id: str | None = None
+    ) -> list[ExportedChat]:
+        """Write the chats of the app, of a user, or one chat, to a .tar file, and verify it.
+
+        Needs a token of an operator or of the app's back end. Raises ApiError,
+        ServiceUnavailableError, DamagedExportError, OSError.
+        """
+        query = {name: value for name, value in (("user_id", user), ("chat_id", chat_id)) if value}
+        with path.open("wb") as file:
+            await self._requests.save(f"/api/exports/{quoted(self.app)}", query, file)
+        return await asyncio.to_thread(verified, path)
 
     async def inbox(
         self, *, roles: Sequence[str] = (), limit: int = 50

@@ -56,3 +56,7 @@ class ServiceUnavailableError(Exception):
 
     A message that was sent may have been stored: read the chat before sending it again.
     """
+
+
+class DamagedExportError(Exception):
+    """An export is not whole: what is wrong with it, a line each."""

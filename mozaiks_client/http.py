@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import httpx
@@ -83,6 +83,28 @@ class Requests:
                     yield line
         except httpx.HTTPError as away:
             raise ServiceUnavailableError(f"the stream ended: {away!r}") from away
+
+    async def save(self, path: str, params: Mapping[str, Any], file: IO[bytes]) -> None:
+        """Write the content of a response to a file, as it comes.
+
+        Raises ApiError where the transport refuses it, ServiceUnavailableError where it breaks off.
+        """
+        token = await bearer(self._token)
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        timeout = httpx.Timeout(self._timeout, read=SILENT_SECONDS)
+        try:
+            async with self._http.stream(
+                "GET", path, params=dict(params), headers=headers, timeout=timeout
+            ) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise ApiError(
+                        _detail(answer), status=answer.status_code, retry_after=_retry_after(answer)
+                    )
+                async for block in answer.aiter_bytes():
+                    file.write(block)
+        except httpx.HTTPError as away:
+            raise ServiceUnavailableError(f"the download ended: {away!r}") from away
 
     async def _once(self, method: str, path: str, parts: dict[str, Any]) -> httpx.Response:
         token = await bearer(self._token)

@@ -9,7 +9,7 @@ from faststream import StreamMessage
 from nats.aio.msg import Msg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from contracts.chat_pages import ChatsRequested
+from contracts.chat_pages import ChatIdsFound, ChatIdsRequested, ChatsRequested
 from contracts.chat_snapshot import ChatSnapshot
 from contracts.codec import describe
 from contracts.effects import CallEffect, effects_of, marked
@@ -115,6 +115,9 @@ class QueryResponder:
                 return await list_chats(self._store, query)
             case ForksRequested():
                 return await self._forks(query)
+            case ChatIdsRequested(app_id=app, user_id=user, after=after, limit=limit):
+                ids = await self._store.chat_ids(app, user, after, limit)
+                return ChatIdsFound(request_id=query.request_id, chat_ids=ids)
             case _:
                 assert_never(query)
 
@@ -302,6 +305,7 @@ _KINDS: dict[str, type[Query]] = {
     "app_effects": AppEffectsRequested,
     "chats": ChatsRequested,
     "forks": ForksRequested,
+    "chat_ids": ChatIdsRequested,
 }
 
 

@@ -99,7 +99,9 @@ class RequestContext:
 
     @property
     def chat_list(self) -> ChatListService:
-        return ChatListService(self.chats, self.services.settings.deleted_chat_grace_days)
+        return ChatListService(
+            self.chats, self.read_models, self.services.settings.deleted_chat_grace_days
+        )
 
     @property
     def forks(self) -> ChatForks:

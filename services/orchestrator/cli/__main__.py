@@ -4,6 +4,7 @@ import typer
 
 from services.orchestrator.cli import (
     chat_commands,
+    export_commands,
     import_command,
     operator_commands,
     replay_command,
@@ -25,6 +26,7 @@ for commands in (
     chat_commands,
     replay_command,
     operator_commands,
+    export_commands,
 ):
     app.add_typer(commands.app)
 

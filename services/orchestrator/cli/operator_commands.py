@@ -6,6 +6,7 @@ are `python -m services.persistence.verify`, for example. `mozaiks` declares the
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -217,3 +218,17 @@ def erase(
     """Erase a chat, all chats of a user, or all of an app; their numbers are kept."""
     del app_id, user, chat, with_forks, prove, find, logs, yes
     _become(ctx, "services.persistence.erase")
+
+
+@app.command("import-chats", cls=ServiceCommand, rich_help_panel=_PANEL)
+def import_chats(
+    ctx: typer.Context,
+    export: Annotated[Path, typer.Argument(help="A .tar file of `mozaiks export`, or its folder.")],
+) -> None:
+    """Import the chats of an export into this installation: the same events, values and files.
+
+    A chat that is here already goes on where it is behind; one with other events is refused. Run again,
+    it changes nothing.
+    """
+    del export
+    _become(ctx, "services.persistence.import_chats")

@@ -301,6 +301,11 @@ class Store(Protocol):
     ) -> list[Session]:
         """A user's chats, the one that changed last first, from the one after a cursor on."""
 
+    async def chat_ids(
+        self, app: AppId, user: UserId | None, after: ChatId | None, limit: int
+    ) -> list[ChatId]:
+        """The ids of an app's chats, of one user or of all, in the order of ids, after one of them."""
+
     async def newest_with_words(
         self,
         key: ChatKey,

@@ -203,6 +203,16 @@ class MemoryStore:
             :limit
         ]
 
+    async def chat_ids(
+        self, app: AppId, user: UserId | None, after: ChatId | None, limit: int
+    ) -> list[ChatId]:
+        found = sorted(
+            (token(key.chat), key.chat)
+            for key, session in self._sessions.items()
+            if key.app == app and user in (None, session.user_id)
+        )
+        return [chat for name, chat in found if after is None or name > token(after)][:limit]
+
     async def newest_with_words(
         self,
         key: ChatKey,

@@ -9,8 +9,11 @@ from contracts.commands import (
     UnarchiveChat,
     UndeleteChat,
 )
-from contracts.ids import AppId, ChatId, CommandId, UserId, new_command_id
+from contracts.ids import AppId, ChatId, ChatKey, CommandId, UserId, new_command_id
+from contracts.lookups import MAX_FORKS
+from services.transport.chats.read_models import ReadModels
 from services.transport.chats.service import ChatService
+from services.transport.errors import ApiError
 from services.transport.protocol.chat_projection import ChatView
 
 SECONDS_PER_DAY = 24 * 3600
@@ -23,8 +26,9 @@ class ChatListService:
     changes nothing.
     """
 
-    def __init__(self, chats: ChatService, grace_days: float) -> None:
+    def __init__(self, chats: ChatService, read_models: ReadModels, grace_days: float) -> None:
         self._chats = chats
+        self._read_models = read_models
         self._grace_seconds = round(grace_days * SECONDS_PER_DAY)
 
     async def rename(self, view: ChatView, title: str) -> None:
@@ -34,10 +38,31 @@ class ChatListService:
         kind = ArchiveChat if archived else UnarchiveChat
         await self._chats.send_command(kind(**_of(view)))
 
-    async def delete(self, view: ChatView) -> None:
+    async def delete(self, view: ChatView, *, with_forks: bool = False) -> None:
+        """Raises ApiError (CHAT_HAS_FORKS) too, where forks read events of the chat and are to stay."""
         if view.deleted_at is not None:
             return
-        await self._chats.send_command(DeleteChat(**_of(view), grace_seconds=self._grace_seconds))
+        forks = await self._living_forks(view)
+        if forks and not with_forks:
+            problem = f"forks go on from this chat ({forks[0].key.chat}, ...): delete them, too, by `with_forks`"
+            raise ApiError("CHAT_HAS_FORKS", "chat_id", problem)
+        for one in (*forks, view):
+            command = DeleteChat(**_of(one), grace_seconds=self._grace_seconds)
+            await self._chats.send_command(command)
+
+    async def _living_forks(self, view: ChatView) -> list[ChatView]:
+        """The forks that are not deleted, as far as persistence knows them."""
+        found: list[ChatView] = []
+        cursor: ChatId | None = None
+        while True:
+            page = await self._read_models.forks(view.key, cursor, MAX_FORKS)
+            for fork in page.forks:
+                key = ChatKey(view.key.app, fork.chat_id)
+                one = await self._chats.find(key, deleted=True, tail=1)
+                found += [one] if one.deleted_at is None else []
+            if page.next is None:
+                return found
+            cursor = page.next
 
     async def undelete(self, view: ChatView) -> None:
         if view.deleted_at is not None:

@@ -6,8 +6,17 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TypeVar
 
-from contracts.chat_pages import ChatsFound, ChatsRequested
-from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, WorkflowName, new_message_id
+from contracts.chat_pages import ChatIdsFound, ChatIdsRequested, ChatsFound, ChatsRequested
+from contracts.ids import (
+    AgentName,
+    AppId,
+    ChatId,
+    ChatKey,
+    Seq,
+    UserId,
+    WorkflowName,
+    new_message_id,
+)
 from contracts.lookups import (
     AppEffectsRequested,
     ChatEffectsRequested,
@@ -127,6 +136,11 @@ class ReadModels:
     async def chats(self, query: ChatsRequested) -> ChatsFound:
         """A page of a user's chats."""
         return await self._ask(query, ChatsFound)
+
+    async def chat_ids(self, app: AppId, user: UserId | None, after: ChatId | None) -> list[ChatId]:
+        """Ids of an app's chats after one of them; none at the end."""
+        query = ChatIdsRequested(request_id=new_message_id(), app_id=app, user_id=user, after=after)
+        return (await self._ask(query, ChatIdsFound)).chat_ids
 
     async def _ask(self, query: Query, kind: type[Answer]) -> Answer:
         try:

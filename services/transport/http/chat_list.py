@@ -27,6 +27,7 @@ from services.transport.http.parameters import (
     UserChatLimitQuery,
     UserIdPath,
     UserIdQuery,
+    WithForksQuery,
     WorkflowNamesQuery,
 )
 from services.transport.path_segments import chat_key, decode_segment
@@ -134,18 +135,20 @@ async def unarchive_chat(
 @delete(
     "/api/chats/{app_id:str}/{chat_id:str}",
     status_code=200,
-    **documented(TAG, "Delete a chat", 400, 404),
+    **documented(TAG, "Delete a chat", 400, 404, 409),
 )
 async def delete_chat(
     context: NamedDependency[RequestContext],
     app_id: AppIdPath,
     chat_id: ChatIdPath,
     user_id: UserIdQuery,
+    with_forks: WithForksQuery = 0,
 ) -> ListChangeAccepted:
     """The running answer is stopped, and the chat is hidden. After DELETED_CHAT_GRACE_DAYS it may be
-    erased; until then it can be undeleted. A deleted chat stays deleted."""
+    erased; until then it can be undeleted. A deleted chat stays deleted. One from which forks go on is
+    deleted with all of them, or not (409)."""
     view = await context.chats.find(chat_key(app_id, chat_id), user=user_id, deleted=True)
-    await context.chat_list.delete(view)
+    await context.chat_list.delete(view, with_forks=with_forks == 1)
     return ListChangeAccepted()
 
 

@@ -300,6 +300,7 @@ def _meta(view: ChatView) -> ChatMeta:
         status=STATUS_NUMBER[view.status],
         chat_status=view.status,
         last_sequence=view.last_seq,
+        last_digest=view.place.head.digest,
         created_at=view.created_at,
         last_updated_at=view.last_updated_at,
         last_artifact=session_frames.last_artifact(view),

@@ -101,6 +101,14 @@ OptionalUserIdQuery = Annotated[
         examples=[Example(value="ana")],
     ),
 ]
+WithForksQuery = Annotated[
+    Literal[0, 1],
+    QueryParameter(
+        name="with_forks",
+        description="1 deletes the forks of the chat, too.",
+        examples=[Example(value=0)],
+    ),
+]
 StoredPathQuery = Annotated[
     str,
     QueryParameter(

@@ -409,6 +409,7 @@ def test_a_command_of_a_service_has_the_options_of_its_program() -> None:
 PROGRAMS = {
     "audit": "services.orchestrator.audit",
     "verify": "services.persistence.verify",
+    "import-chats": "services.persistence.import_chats",
     "dead-letters list": "services.chassis.dead_letters list",
     "dead-letters redrive": "services.chassis.dead_letters redrive",
     "dead-letters drop": "services.chassis.dead_letters drop",

@@ -216,3 +216,17 @@ async def test_deleted_chats_are_due_for_erasure_after_their_grace_the_oldest_fi
     soon = first.erasable_at + timedelta(seconds=30)
     assert {key.chat for key in await store.erasable(soon, 10)} == {"a", "d"}
     assert await store.erasable(first.erasable_at, 10) == []
+
+
+async def test_the_ids_of_an_apps_chats_are_listed_page_by_page(store: Store) -> None:
+    for name in ("a", "b ü", "c", "d"):
+        await keep(store, name, *([DELETED] if name == "c" else []))
+    await keep(store, "of bob", user=UserId("bob"))
+    await keep(store, "elsewhere", app=OTHER)
+    found, after = list[ChatId](), None
+    while ids := await store.chat_ids(ACME, None, after, 2):
+        found += ids
+        after = ids[-1]
+    assert sorted(found) == ["a", "b ü", "c", "d", "of bob"]
+    assert await store.chat_ids(ACME, UserId("bob"), None, 10) == ["of bob"]
+    assert await store.chat_ids(AppId("acme"), None, None, 10) == []

@@ -8,9 +8,12 @@ import pytest
 from contracts import subjects
 from contracts.catalogue import ChatSummary
 from contracts.commands import ArchiveChat, DeleteChat, RenameChat, UnarchiveChat, UndeleteChat
+from contracts.events.chat import ChatForked, Segment
 from contracts.events.chat_list import ChatDeleted, ChatUndeleted
 from contracts.ids import ChatId, Seq
+from services.chassis.jetstream.event_log import START, Place
 from services.chassis.jetstream.gateway import JetStreamGateway
+from tests.transport.persistence import Persistence, answering
 from tests.transport.story import (
     ANA,
     NOON,
@@ -23,10 +26,16 @@ from tests.transport.story import (
     last_command,
 )
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("persistence")]
 
 OWNER = {"user_id": ANA}
 DELETED = ChatDeleted(user_id=ANA, grace_seconds=60)
+
+
+@pytest.fixture
+async def persistence(gateway: JetStreamGateway) -> AsyncIterator[Persistence]:
+    async with answering(gateway) as persistence:
+        yield persistence
 
 
 @pytest.fixture
@@ -100,6 +109,39 @@ async def test_a_deleted_chat_can_be_undeleted_and_deleting_it_again_changes_not
     assert isinstance(await last_command(gateway, chat.key), UndeleteChat)
     await chat.append(ChatUndeleted(user_id=ANA))
     assert (await http.post(f"{path(chat)}/cancel", json=OWNER)).status_code == 200
+
+
+async def forked(gateway: JetStreamGateway, origin: Chat) -> Chat:
+    """A chat that goes on from the end of another one."""
+    head = origin.place.head
+    fork = Chat(gateway, place=Place(START.position, head))
+    began = ChatForked(
+        user_id=ANA,
+        origin=origin.key.chat,
+        seq=head.seq,
+        segments=[Segment(chat_id=origin.key.chat, last=head.seq)],
+    )
+    await fork.append(began)
+    return fork
+
+
+async def test_a_chat_with_living_forks_is_deleted_with_them_or_not(
+    http: httpx.AsyncClient, gateway: JetStreamGateway, persistence: Persistence, chat: Chat
+) -> None:
+    await chat.append(STARTED, SELECTED, YOUR_TURN)
+    fork, gone = await forked(gateway, chat), await forked(gateway, chat)
+    await gone.append(DELETED)
+    for one in (chat, fork, gone):
+        await persistence.project(one)
+    refused = await http.delete(path(chat), params=OWNER)
+    assert refused.status_code == 409
+    assert fork.key.chat in refused.json()["detail"]
+    accepted = await http.delete(path(chat), params={**OWNER, "with_forks": 1})
+    assert accepted.status_code == 200
+    for one in (chat, fork):
+        assert isinstance(await last_command(gateway, one.key), DeleteChat)
+    await fork.append(DELETED)
+    assert (await http.delete(path(chat), params=OWNER)).status_code == 200
 
 
 async def test_archived_and_deleted_chats_are_not_listed(

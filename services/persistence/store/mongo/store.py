@@ -23,6 +23,7 @@ from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, UserId, Workfl
 from contracts.large_values import LargeValue
 from contracts.lookups import EPOCH, InboxCursor
 from contracts.rewinds import DroppedRange
+from contracts.subjects import token
 from services.persistence.store.interface import (
     PAGE,
     ArchivedEvent,
@@ -331,6 +332,18 @@ class MongoStore:
             ]
         chats = self._sessions.find(query).sort("-last_updated_at", "-_id").limit(limit)
         return [opened_session(document) async for document in with_keys(readable(chats))]
+
+    async def chat_ids(
+        self, app: AppId, user: UserId | None, after: ChatId | None, limit: int
+    ) -> list[ChatId]:
+        # `/` comes after `.`, and is in no token: all ids of the app are in this range.
+        place = {"$gte": f"{token(app)}."} if after is None else {"$gt": chat_record_id(app, after)}
+        query: Record = {"_id": {**place, "$lt": f"{token(app)}/"}, "app_id": app}
+        if user is not None:
+            query["user_id"] = user
+        found = self._sessions.find(query, projection_model=_Key).sort("_id").limit(limit)
+        with translated_errors():
+            return [one.chat_id for one in await found.to_list()]
 
     async def newest_with_words(
         self,

@@ -142,6 +142,11 @@ class ChatMeta(ResponseModel):
     )
     chat_status: ChatStatus = Field(description="The status by name.", examples=["waiting"])
     last_sequence: EventSequence = Field(description="The `seq` of its last event.", examples=[12])
+    last_digest: str = Field(
+        description="The digest of that event (SHA-256 in base64url): an export whose chain ends with it"
+        " lacks nothing.",
+        examples=["TD-K-FcBDvMqWWh3V0vXzVFPdfvlcVrI9AwoOXCQgPk"],
+    )
     created_at: Timestamp = Field(description="When it was started.", examples=[EARLIER])
     last_updated_at: Timestamp = Field(description="When its last event was.", examples=[LATER])
     last_artifact: LastArtifact | None = Field(
