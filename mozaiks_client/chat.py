@@ -238,7 +238,7 @@ class Chat:
 
         Raises ApiError (409 where forks go on from it, without `with_forks`), ServiceUnavailableError.
         """
-        query = {"user_id": self._user, "with_forks": int(with_forks)}
+        query = {"user_id": self._user, "with_forks": with_forks}
         await self._requests.send("DELETE", self._path, params=query, repeatable=True)
 
     async def undelete(self) -> None:

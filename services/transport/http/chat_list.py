@@ -142,13 +142,13 @@ async def delete_chat(
     app_id: AppIdPath,
     chat_id: ChatIdPath,
     user_id: UserIdQuery,
-    with_forks: WithForksQuery = 0,
+    with_forks: WithForksQuery = False,  # noqa: FBT002
 ) -> ListChangeAccepted:
     """The running answer is stopped, and the chat is hidden. After DELETED_CHAT_GRACE_DAYS it may be
     erased; until then it can be undeleted. A deleted chat stays deleted. One from which forks go on is
     deleted with all of them, or not (409)."""
     view = await context.chats.find(chat_key(app_id, chat_id), user=user_id, deleted=True)
-    await context.chat_list.delete(view, with_forks=with_forks == 1)
+    await context.chat_list.delete(view, with_forks=with_forks)
     return ListChangeAccepted()
 
 

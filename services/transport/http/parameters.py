@@ -88,7 +88,7 @@ WithForksQuery = Annotated[
     bool,
     QueryParameter(
         name="with_forks",
-        description="With `chat_id`: the forks that read the chat are erased, too.",
+        description="The forks that read the chat go, too.",
         examples=[Example(value=False)],
     ),
 ]
@@ -99,14 +99,6 @@ OptionalUserIdQuery = Annotated[
         description="The id of the user that it must belong to.",
         schema_extra=_optional(OpenAPIType.STRING),
         examples=[Example(value="ana")],
-    ),
-]
-WithForksQuery = Annotated[
-    Literal[0, 1],
-    QueryParameter(
-        name="with_forks",
-        description="1 deletes the forks of the chat, too.",
-        examples=[Example(value=0)],
     ),
 ]
 StoredPathQuery = Annotated[

@@ -136,7 +136,7 @@ async def test_a_chat_with_living_forks_is_deleted_with_them_or_not(
     refused = await http.delete(path(chat), params=OWNER)
     assert refused.status_code == 409
     assert fork.key.chat in refused.json()["detail"]
-    accepted = await http.delete(path(chat), params={**OWNER, "with_forks": 1})
+    accepted = await http.delete(path(chat), params={**OWNER, "with_forks": True})
     assert accepted.status_code == 200
     for one in (chat, fork):
         assert isinstance(await last_command(gateway, one.key), DeleteChat)
