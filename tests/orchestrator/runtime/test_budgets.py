@@ -13,10 +13,19 @@ from contracts import subjects
 from contracts.budget_ledger import Balance
 from contracts.budgets import Account, AppBudget, Limit
 from contracts.codec import Fact
+from contracts.commands import RewindChat
 from contracts.event_log import Decision
 from contracts.events.budget import BudgetExceeded, BudgetWarned
 from contracts.events.turn import TextInterrupted, ToolReturned, TurnStopped, UsageRecorded
-from contracts.ids import AppId, ChatKey, StreamSeq, WorkflowName, new_chat_id, new_message_id
+from contracts.ids import (
+    AppId,
+    ChatKey,
+    StreamSeq,
+    WorkflowName,
+    new_chat_id,
+    new_command_id,
+    new_message_id,
+)
 from contracts.large_values import LargeValue
 from contracts.prices import PRICES
 from services.chassis.budgets.account import Decided, Result
@@ -38,6 +47,7 @@ from tests.orchestrator.agents.paced_model import PacedModel
 from tests.orchestrator.agents.provider_stub import ANSWER, ErrorReply
 from tests.orchestrator.agents.provider_turn import POLICY
 from tests.orchestrator.chat_harness import ChatUser, deliver, event_types, history, runner
+from tests.orchestrator.runtime.test_forks import fork_of
 from tests.orchestrator.runtime.test_large_values import folder
 from tests.orchestrator.runtime.test_model_calls import newsroom
 from tests.orchestrator.runtime.test_stop import TALK, WORDS, Held, streamed, time_limit
@@ -415,6 +425,45 @@ async def test_a_paused_process_that_wakes_up_late_holds_nothing(
     balance = await shop.balance()
     assert (balance.holds, balance.windows["total"].used) == ({}, {"tokens": 42, "cost": 0})
     assert balance.windows["total"].repeated_calls == 0
+
+
+# -- rewinds and forks --------------------------------------------------------------------------
+
+
+async def test_a_rewind_gives_nothing_back_and_its_next_call_is_counted(
+    gateway: JetStreamGateway,
+) -> None:
+    shop = Shop(gateway, [tokens(10_000)])
+    user, model = shop.user(), PacedModel(WORDS, tokens=(30, 12))
+    await deliver(shop.process(model), user.start_chat("Go."))
+    waits = replay(await history(gateway, user.key)).seq
+    await deliver(shop.process(model), user.send_message("On."))
+    seen = replay(await history(gateway, user.key)).seq
+    rewind = RewindChat(
+        command_id=new_command_id(),
+        app_id=shop.app,
+        chat_id=user.key.chat,
+        user_id=user.user,
+        seen_seq=seen,
+        to_seq=waits,
+    )
+    await deliver(shop.process(model), rewind)
+    assert await shop.used() == 84
+    await deliver(shop.process(model), user.send_message("Else."))
+    facts = await history(gateway, user.key)
+    assert len(usage(facts)) == 3
+    assert await shop.used() == tokens_in(facts) == 126
+
+
+async def test_a_fork_counts_for_the_chat_that_makes_the_calls(gateway: JetStreamGateway) -> None:
+    shop = Shop(gateway, [tokens(10_000, scope="chat")])
+    user, model = shop.user(), PacedModel(WORDS, tokens=(30, 12))
+    await deliver(shop.process(model), user.start_chat("Go."))
+    fork, command = fork_of(user, replay(await history(gateway, user.key)).seq, message="Else.")
+    await deliver(shop.process(model), command)
+    for chat in (user.key.chat, fork.key.chat):
+        balance = await shop.balance("chat", str(chat))
+        assert (balance.used("total", "tokens", NOON), balance.holds) == (42, {})
 
 
 # -- storage ------------------------------------------------------------------------------------
