@@ -34,6 +34,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatRewound,
     ChatStarted,
     UserMessageReceived,
     UserMessageRefused,
@@ -48,6 +49,7 @@ from contracts.events.turn import (
     VariablesChanged,
 )
 from contracts.ids import ChatId, Seq
+from contracts.rewinds import counts
 from contracts.streamed_text import CallId
 from contracts.wire.frames import StoredValueLink
 from services.transport.agui import ids
@@ -133,13 +135,15 @@ class RunMapper:
     ) -> list[MappedEvents]:
         """An event of the history never ends a run: the chat went on after it."""
         fact = stored.fact
-        return [] if fact is None else [self._map_fact(viewer, fact, view)]
+        if fact is None or not _counts(stored, view):
+            return []
+        return [self._map_fact(viewer, fact, view)]
 
     def map_event(
         self, viewer: Viewer, stored: StoredEvent, view: ChatView, /
     ) -> list[MappedEvents]:
         fact = stored.fact
-        if self._finished or fact is None:
+        if self._finished or fact is None or not _counts(stored, view):
             return []
         is_refused = isinstance(fact.event, UserMessageRefused) and bool(
             self._completion_ids & user_action_ids(fact)
@@ -175,12 +179,26 @@ class RunMapper:
         previous, self._state = self._state, apply(self._state, fact)
         self._completion_ids = self._completion_ids - user_action_ids(fact)
         seq = fact.envelope.seq
+        if isinstance(fact.event, ChatRewound):
+            return self._rewound(viewer, fact, view, previous)
         try:
             events = self._events_of(viewer, fact, view, previous)
         except TextReplacedError:
             events = [*self._deltas.end(), *_interruption(fact)]
             return MappedEvents(events, seq, needs_snapshot=True)
         return MappedEvents([*events, *self._step_events(fact, previous)], seq)
+
+    def _rewound(
+        self, viewer: Viewer, fact: Fact, view: ChatView, previous: ThreadState
+    ) -> MappedEvents:
+        """The chat went back: the client gets its state and all its messages anew."""
+        events: Events = [
+            *self._deltas.end(),
+            *_step_finished(previous),
+            *_custom_events(event_to_frames.map_fact(viewer, fact, view)),
+            StateSnapshotEvent(snapshot=dict(self._state.variables)),
+        ]
+        return MappedEvents(events, fact.envelope.seq, needs_snapshot=True)
 
     def _events_of(
         self, viewer: Viewer, fact: Fact, view: ChatView, previous: ThreadState
@@ -278,6 +296,10 @@ class RunMapper:
             outcome=outcome,
             result=result,
         )
+
+
+def _counts(stored: StoredEvent, view: ChatView) -> bool:
+    return counts(view.dropped, stored.envelope.seq, stored.envelope.type)
 
 
 def run_started(run_input: RunInput) -> BaseEvent:

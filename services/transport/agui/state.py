@@ -11,6 +11,7 @@ from contracts.events.chat import (
     ChatCompleted,
     ChatErased,
     ChatFailed,
+    ChatRewound,
     ChatStarted,
     UserMessageReceived,
     UserMessageRefused,
@@ -56,6 +57,8 @@ class ThreadState:
     variables: Mapping[str, Any] = field(default_factory=dict)
     step: AgentName | None = None
     questions: Mapping[QuestionId, Question] = field(default_factory=dict)
+    asked: Mapping[QuestionId, Question] = field(default_factory=dict)
+    """Every question so far: a rewind may open one again."""
     ended: EndEvent | None = None
     stopped: bool = False
     """Whether the user has stopped the last answer."""
@@ -90,10 +93,10 @@ def _apply_event(now: ThreadState, fact: Fact) -> ThreadState:
         case TurnCompleted() | TurnFailed():
             return replace(now, step=None)
         case HumanAsked():
-            return replace(now, questions={**now.questions, event.question_id: event})
+            return _opened(now, event)
         case UiToolRequested():
             shown = event.model_copy(update={"payload": payload_of(fact.envelope, event)})
-            return replace(now, questions={**now.questions, event.question_id: shown})
+            return _opened(now, shown)
         case HumanAnswered() | UiToolAnswered() | QuestionExpired():
             remaining = {
                 name: question
@@ -101,12 +104,35 @@ def _apply_event(now: ThreadState, fact: Fact) -> ThreadState:
                 if name != event.question_id
             }
             return replace(now, questions=remaining)
+        case UserMessageReceived() if isinstance(now.ended, ChatFailed) and now.ended.resumable:
+            return replace(now, ended=None)
+        case ChatRewound():
+            return _rewound(now, event)
         case ChatCompleted() | ChatFailed() | ChatCancelled():
             return replace(now, step=None, questions={}, ended=event)
         case ChatErased():
             return ThreadState(ended=event)
         case _:
             return now
+
+
+def _opened(now: ThreadState, question: Question) -> ThreadState:
+    new = {question.question_id: question}
+    return replace(now, questions={**now.questions, **new}, asked={**now.asked, **new})
+
+
+def _rewound(now: ThreadState, event: ChatRewound) -> ThreadState:
+    restored = event.restored
+    open_ = [one.question.question_id for one in restored.questions]
+    kept = {name: one for name, one in now.variables.items() if name not in restored.removed}
+    return replace(
+        now,
+        variables={**kept, **_public(restored.changed)},
+        step=None,
+        questions={one: now.asked[one] for one in open_ if one in now.asked},
+        ended=None,
+        stopped=False,
+    )
 
 
 def _links(fact: Fact, field_path: str) -> dict[str, StoredValueLink]:
@@ -130,6 +156,8 @@ def waits_for_user(event: Event, state: ThreadState) -> bool:
             return agent == USER
         case HumanAsked() | UiToolRequested():
             return True
+        case ChatRewound(kind=kind):
+            return kind == "rewind"
         case UserMessageReceived() | HumanAnswered() | UiToolAnswered():
             return bool(state.questions)
         case ChatCompleted() | ChatFailed() | ChatCancelled() | ChatErased():

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from ag_ui.core import BaseEvent, Message, MessagesSnapshotEvent, RunErrorEvent
 from ag_ui.encoder import EventEncoder
 
+from contracts.codec import Fact
+from contracts.events.chat import ChatRewound
 from contracts.ids import Seq
+from contracts.rewinds import DroppedRange, counts, with_rewind
 from services.chassis.jetstream.event_log import EventLog
 from services.transport.agui.mapper import MappedEvents, RunMapper, run_started
 from services.transport.agui.messages import ConversationBuilder
@@ -59,11 +62,19 @@ class AguiRun:
 
     async def _messages(self, last: Seq) -> list[Message]:
         """The conversation up to an event. Raises NatsUnavailableError."""
-        conversation = ConversationBuilder(self._viewer)
+        facts: list[Fact] = []
+        dropped: tuple[DroppedRange, ...] = ()
         async for commit in self._events.read(self._view.key):
             for fact in commit.facts:
-                if fact.envelope.seq <= last:
-                    conversation.add(fact)
+                if fact.envelope.seq > last:
+                    continue
+                facts.append(fact)
+                if isinstance(fact.event, ChatRewound):
+                    dropped = with_rewind(dropped, fact.event.to_seq, fact.envelope.seq)
+        conversation = ConversationBuilder(self._viewer)
+        for fact in facts:
+            if counts(dropped, fact.envelope.seq, fact.envelope.type):
+                conversation.add(fact)
         return conversation.messages
 
 

@@ -14,7 +14,9 @@ from contracts import subjects
 from contracts.catalogue import WorkflowCard
 from contracts.commands import COMMAND, Command, StartChat
 from contracts.events import Event
-from contracts.ids import AgentName, ChatKey
+from contracts.events.chat import ChatRewound, RestoredChat
+from contracts.events.turn import VariablesChanged
+from contracts.ids import AgentName, ChatKey, Seq
 from infra.servers import NatsServer
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.settings import Settings
@@ -25,6 +27,7 @@ from tests.transport.story import (
     CALLED,
     COMPLETED,
     DONE,
+    PLANNER,
     REQUESTED,
     RESPONDED,
     RETURNED,
@@ -359,3 +362,27 @@ async def test_an_ended_chat_accepts_no_message(transport: str, chat: Chat) -> N
     async with httpx.AsyncClient(timeout=20) as http:
         reply = await http.post(url(transport), json=body(chat.key.chat, HELLO))
     assert reply.status_code == 409
+
+
+async def test_a_chat_that_goes_back_sends_its_state_and_its_messages_anew(
+    transport: str, chat: Chat
+) -> None:
+    tone = VariablesChanged(turn=1, agent=PLANNER, changed={"tone": "dry"})
+    await chat.append(STARTED, user_message("Hello"), SELECTED, REQUESTED)
+    async with run(transport, body(chat.key.chat)) as reader:
+        await reader.until("TEXT_MESSAGE_END")
+        restored = RestoredChat(
+            status="running", speaker=PLANNER, turn=1, has_title=True, removed=["tone"]
+        )
+        await chat.append(
+            tone,
+            RESPONDED,
+            ChatRewound(to_seq=Seq(4), kind="retry", user_id=ANA, restored=restored),
+        )
+        await reader.until("STATE_DELTA")
+        state = await reader.until("STATE_SNAPSHOT")
+        messages = await reader.until("MESSAGES_SNAPSHOT")
+        await chat.append(DONE, YOUR_TURN)
+        await reader.until("RUN_FINISHED")
+    assert "tone" not in state["snapshot"]
+    assert [message["content"] for message in messages["messages"]] == ["Hello"]

@@ -4,6 +4,7 @@ import asyncio
 
 from services.chassis.budgets.storage import StorageUsedUpError
 from services.chassis.jetstream.errors import MessageTooLargeError
+from services.chassis.secrets import process_redactor
 from services.orchestrator.agents.ag2.codec import error_text
 from services.orchestrator.agents.models.errors import ModelError
 from services.orchestrator.agents.session.turn_journal import TurnJournal
@@ -39,7 +40,10 @@ def failed_outcome(error: Exception, code: str = UNEXPECTED) -> Failed:
     """
     match error:
         case ModelError(failure=failure):
-            return Failed(failure.code, failure.message)
+            detail = failure.detail
+            if detail is not None:
+                detail = process_redactor().without_known(detail)
+            return Failed(failure.code, failure.message, detail)
         case InDoubtError(failure=failure):
             return failure
         case StorageUsedUpError():

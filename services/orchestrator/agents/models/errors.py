@@ -41,6 +41,8 @@ class ModelFailure:
     """In tokens, if the provider named it."""
     about_schema: bool = False
     """Whether a form of answer is refused because of the schema that was given."""
+    detail: str | None = None
+    """What the provider itself said, for operators only: it may quote the request."""
 
 
 class ModelError(Exception):
@@ -82,6 +84,7 @@ RATE_LIMITED = ModelFailure(
     "MODEL_RATE_LIMITED", "The model provider's rate limit is reached.", retryable=True
 )
 MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+MAX_DETAIL_CHARS = 2_000
 
 
 def classify_exception(error: Exception, model: str, now: datetime) -> ModelFailure | None:
@@ -89,15 +92,21 @@ def classify_exception(error: Exception, model: str, now: datetime) -> ModelFail
     match error:
         case ProviderStatusError(status, headers, body):
             failure = _with_retry_delay(_classify_error(status, body, model), body)
-            return _with_retry_headers(failure, headers, now)
+            return _with_detail(_with_retry_headers(failure, headers, now), body)
         case ProviderBodyError(body):
-            return _with_retry_delay(_classify_error(_implied_status(body), body, model), body)
+            implied = _classify_error(_implied_status(body), body, model)
+            return _with_detail(_with_retry_delay(implied, body), body)
         case ProviderUnreachableError():
             return UNREACHABLE
         case IncompleteResponseError():
             return INTERRUPTED
         case _:
             return None
+
+
+def _with_detail(failure: ModelFailure, body: ErrorBody) -> ModelFailure:
+    said = body.message.strip()[:MAX_DETAIL_CHARS]
+    return replace(failure, detail=said) if said else failure
 
 
 def _classify_error(status: int, error: ErrorBody, model: str) -> ModelFailure:

@@ -141,7 +141,9 @@ async def test_the_text_of_a_call_that_fails_is_shown_to_its_end() -> None:
 async def test_a_longer_delay_than_allowed_fails_at_once_with_the_end_of_the_limit() -> None:
     outcome, _, calls = await run_turn_with(ErrorReply(429, headers=IN_TWO_HOURS))
     limit = "The model provider's rate limit is reached. It ends at 2026-11-23 14:00 UTC."
-    assert (outcome, calls) == (Failed("MODEL_RATE_LIMITED", limit), 1)
+    assert isinstance(outcome, Failed)
+    assert (outcome.code, outcome.message, calls) == ("MODEL_RATE_LIMITED", limit, 1)
+    assert outcome.detail  # what the provider said, for operators
 
 
 async def test_the_delays_of_one_call_are_limited_in_total() -> None:
