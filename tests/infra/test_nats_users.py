@@ -42,14 +42,12 @@ FORBIDDEN = {
         "$JS.API.STREAM.PURGE.EVENTS",
         "$JS.API.CONSUMER.DELETE.EVENTS.persistence-events",
     ],
-    "persistence": [
-        EVENT,
+    "persistence": [  # of events, it removes those of erased chats, and appends that they are
         COMMAND,
         DELTA,
         "$KV.tickets.x",
         "$KV.workflows.Generator",
         "$JS.API.CONSUMER.MSG.NEXT.COMMANDS.orchestrator",
-        "$JS.API.STREAM.PURGE.EVENTS",
     ],
     "metrics": [
         EVENT,

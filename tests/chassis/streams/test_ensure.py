@@ -58,6 +58,7 @@ BUCKETS = [
     subjects.ATTEMPTS,
     subjects.ANSWERS,
     subjects.BUDGET_LIMITS,
+    subjects.ERASURES,
 ]
 OBJECTS = {f"OBJ_{name}" for name in (subjects.MANIFESTS, subjects.ATTACHMENTS, subjects.VALUES)}
 
