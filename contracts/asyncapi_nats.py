@@ -25,6 +25,7 @@ from contracts.lookups import (
 )
 from contracts.metrics_pages import STATUS_HEADER, TYPE_HEADER, MetricsPageRequested
 from contracts.peers import PeerAnnounced, PeerHoldings
+from contracts.runtime_log import ModelCallsFound, ModelCallsRequested
 
 _CHANNELS: dict[str, tuple[str, str]] = {
     "events": (
@@ -124,6 +125,14 @@ _CHANNELS: dict[str, tuple[str, str]] = {
         "mozaiks.found.chat_ids.{app}.{request}",
         "Ids of chats, in stream LOOKUPS, for a minute.",
     ),
+    "model_call_queries": (
+        "mozaiks.query.model_calls.{app}.{request}",
+        "Requests for a page of the runtime log of an app, in stream LOOKUPS, for a minute.",
+    ),
+    "model_call_answers": (
+        "mozaiks.found.model_calls.{app}.{request}",
+        "Pages of runtime logs, in stream LOOKUPS, for a minute.",
+    ),
     "inbox": (
         "mozaiks.inbox.{app}",
         (
@@ -207,6 +216,8 @@ LOOKUPS: dict[str, type[BaseModel]] = {
     "inbox_answers": InboxFound,
     "chat_queries": ChatsRequested,
     "chat_answers": ChatsFound,
+    "model_call_queries": ModelCallsRequested,
+    "model_call_answers": ModelCallsFound,
     "forks_queries": ForksRequested,
     "forks_answers": ForksFound,
     "chat_id_queries": ChatIdsRequested,

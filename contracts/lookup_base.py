@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TIMED_CURSOR_PATTERN = r"^[0-9]{1,14}\.[A-Za-z0-9_=-]{1,400}\.[A-Za-z0-9_=-]{1,400}\.[0-9]{1,10}$"
+"""A time in milliseconds, the tokens of a chat, and the position of an event."""
 
 
 class LookupRequest(BaseModel):

@@ -23,15 +23,17 @@ from contracts.ids import (
     WorkflowName,
 )
 from contracts.lookup_base import EPOCH as EPOCH
+from contracts.lookup_base import TIMED_CURSOR_PATTERN
 from contracts.lookup_base import LookupAnswer as LookupAnswer
 from contracts.lookup_base import LookupRequest as LookupRequest
+from contracts.runtime_log import ModelCallsRequested
 from contracts.transcript import TranscriptMessage
 
 MAX_MESSAGES = 200
 """Messages of a transcript in one answer."""
 MAX_EFFECTS = 100
 """Effects in one answer."""
-EFFECT_CURSOR_PATTERN = r"^[0-9]{1,14}\.[A-Za-z0-9_=-]{1,400}\.[A-Za-z0-9_=-]{1,400}\.[0-9]{1,10}$"
+EFFECT_CURSOR_PATTERN = TIMED_CURSOR_PATTERN
 MAX_FORKS = 200
 """Forks in one answer."""
 MAX_INBOX = 200
@@ -330,6 +332,7 @@ Query = (
     | ChatsRequested
     | ForksRequested
     | ChatIdsRequested
+    | ModelCallsRequested
 )
 """What is asked of persistence's own read models."""
 

@@ -225,6 +225,11 @@ def app_effects_query(app: AppId, request: str) -> str:
     return f"mozaiks.query.app_effects.{token(app, 'app_id')}.{request}"
 
 
+def model_calls_query(app: AppId, request: str) -> str:
+    """Subject of a request for a page of the model calls of an app."""
+    return f"mozaiks.query.model_calls.{token(app, 'app_id')}.{request}"
+
+
 def snapshot_query(key: ChatKey, request: str) -> str:
     """Subject of a request for the snapshot of a chat."""
     return f"mozaiks.query.snapshot.{chat_tokens(key)}.{request}"

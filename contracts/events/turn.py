@@ -370,7 +370,9 @@ class UsageRecorded(EventBody):
 
     `cost` is in US dollars by the orchestrator's price table, none for a model without a price; a
     `cached` answer was recorded earlier and cost nothing. `estimated`: the call was stopped, and
-    what it used is estimated, from the characters of its prompt and of the text that came. Version 1
+    what it used is estimated, from the characters of its prompt and of the text that came.
+    `time_to_first_chunk` are the seconds until the first part of the last attempt's answer came,
+    `request_digest` is the SHA-256 of what the model was given, as in `turn.model_requested`. Version 1
     had three counts instead of `tokens`.
     """
 
@@ -386,6 +388,8 @@ class UsageRecorded(EventBody):
     cost: float | None = None
     cached: bool = False
     estimated: bool = Field(default=False, exclude_if=lambda value: not value)
+    time_to_first_chunk: float | None = Field(default=None, exclude_if=_is_none)
+    request_digest: str | None = Field(default=None, exclude_if=_is_none)
 
 
 class OutputStructured(EventBody):

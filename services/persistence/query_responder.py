@@ -37,6 +37,7 @@ from contracts.lookups import (
     WorkflowStatsFound,
     WorkflowStatsRequested,
 )
+from contracts.runtime_log import ModelCallsFound, ModelCallsRequested
 from contracts.subjects import InvalidSubjectError
 from services.chassis.consumers.errors import UnprocessableMessageError
 from services.chassis.jetstream.lookups import opened_request
@@ -51,6 +52,7 @@ from services.persistence.store.interface import (
     Store,
     StoreUnavailableError,
     TimeSpan,
+    place_of_call,
 )
 
 MAX_AGE = timedelta(seconds=10)
@@ -118,6 +120,8 @@ class QueryResponder:
             case ChatIdsRequested(app_id=app, user_id=user, after=after, limit=limit):
                 ids = await self._store.chat_ids(app, user, after, limit)
                 return ChatIdsFound(request_id=query.request_id, chat_ids=ids)
+            case ModelCallsRequested():
+                return await self._model_calls(query)
             case _:
                 assert_never(query)
 
@@ -182,6 +186,16 @@ class QueryResponder:
         span = TimeSpan(query.since, query.until)
         starts = await self._store.app_effect_starts(query.app_id, span, after, query.limit + 1)
         return await self._effects(query, starts)
+
+    async def _model_calls(self, query: ModelCallsRequested) -> ModelCallsFound:
+        after = None if query.cursor is None else place_of(query.cursor)
+        span = TimeSpan(query.since, query.until)
+        calls = await self._store.model_calls(
+            query.app_id, query.chat_id, span, after, query.limit + 1
+        )
+        page = calls[: query.limit]
+        next_ = cursor_of(place_of_call(page[-1])) if len(calls) > len(page) else None
+        return ModelCallsFound(request_id=query.request_id, calls=page, next=next_)
 
     async def _effects(
         self, query: ChatEffectsRequested | AppEffectsRequested, starts: Sequence[EffectStart]
@@ -306,6 +320,7 @@ _KINDS: dict[str, type[Query]] = {
     "chats": ChatsRequested,
     "forks": ForksRequested,
     "chat_ids": ChatIdsRequested,
+    "model_calls": ModelCallsRequested,
 }
 
 

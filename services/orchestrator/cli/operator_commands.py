@@ -24,6 +24,8 @@ dead_letters = typer.Typer(
 budgets = typer.Typer(
     help="Limits of tokens, cost and stored bytes: set, show, list, count.", no_args_is_help=True
 )
+runtime_log = typer.Typer(help="One record for each model call: export them.", no_args_is_help=True)
+app.add_typer(runtime_log, name="runtime-log", rich_help_panel=_PANEL)
 app.add_typer(streams, name="streams", rich_help_panel=_PANEL)
 app.add_typer(budgets, name="budgets", rich_help_panel=_PANEL)
 app.add_typer(dead_letters, name="dead-letters", rich_help_panel=_PANEL)
@@ -179,6 +181,23 @@ def verify(
     """Compare what the log, the archive, the read models and the chat lists hold."""
     del app_id, chat
     _become(ctx, "services.persistence.verify")
+
+
+@runtime_log.command("export", cls=ServiceCommand)
+def export_runtime_log(
+    ctx: typer.Context,
+    app_id: Annotated[str, typer.Option("--app", help="The app.")],
+    chat: Annotated[str | None, typer.Option(help="Only the chat with this id.")] = None,
+    since: Annotated[str | None, typer.Option(help="First time, ISO 8601 with offset.")] = None,
+    until: Annotated[str | None, typer.Option(help="First time that is too late.")] = None,
+    csv: Annotated[str | None, typer.Option(help="Write this file.")] = None,
+    sqlite: Annotated[
+        str | None, typer.Option(help="Write this file, in the tables of AG2's runtime logging.")
+    ] = None,
+) -> None:
+    """Write the model calls of an app into new files, without what was asked and answered."""
+    del app_id, chat, since, until, csv, sqlite
+    _become(ctx, "services.persistence.runtime_log", "export")
 
 
 @app.command(cls=ServiceCommand, rich_help_panel=_PANEL)

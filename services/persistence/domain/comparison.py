@@ -10,6 +10,7 @@ from contracts.catalogue import ChatSummary
 from contracts.chat_snapshot import ChatTotals
 from contracts.effects import EffectRecord
 from contracts.ids import ChatKey, Seq, StreamSeq
+from contracts.runtime_log import ModelCall
 from services.persistence.domain.archive import read_chain
 from services.persistence.domain.projection import advance, summary_of
 from services.persistence.store.interface import (
@@ -22,7 +23,9 @@ from services.persistence.store.interface import (
     StoredEffect,
 )
 
-Where = Literal["log", "archive", "session", "messages", "effects", "statistics", "summary"]
+Where = Literal[
+    "log", "archive", "session", "messages", "effects", "runtime log", "statistics", "summary"
+]
 
 
 Fields = Session | ChatStats | ChatTotals
@@ -64,6 +67,7 @@ class ChatCopies:
     session: Session | None = None
     messages: tuple[Message, ...] = ()
     effects: tuple[EffectRecord, ...] = ()
+    model_calls: tuple[ModelCall, ...] = ()
     stats: ChatStats | None = None
     summary: ChatSummary | None = None
     log: tuple[ArchivedEvent, ...] = ()
@@ -96,6 +100,7 @@ def differences(copies: ChatCopies, at_least: int | None = None) -> list[Differe
         *_of_session(copies, events, reach),
         *_of_messages(copies, events, reach),
         *_of_effects(copies, events, reach),
+        *_of_model_calls(copies, events, reach),
         *_of_stats(copies, events, reach),
         *_of_summary(copies, events, reach),
         *_of_values(copies, reach),
@@ -110,6 +115,7 @@ def _of_erased(copies: ChatCopies, last: ArchivedEvent) -> Iterator[Difference]:
         ("archive", [one.seq for one in copies.archive]),
         ("messages", [one.seq for one in copies.messages]),
         ("effects", [one.seq for one in copies.effects]),
+        ("runtime log", [one.seq for one in copies.model_calls]),
     )
     for where, left in places:
         for one in left:
@@ -213,6 +219,14 @@ def _of_effects(
     yield from _of_rows(copies, "effects", expected, found, events, reach)
 
 
+def _of_model_calls(
+    copies: ChatCopies, events: Sequence[ArchivedEvent], reach: int
+) -> Iterator[Difference]:
+    expected = {int(one.seq): one for one in _until_session(copies, events, reach).model_calls}
+    found = {int(one.seq): one for one in copies.model_calls}
+    yield from _of_rows(copies, "runtime log", expected, found, events, reach)
+
+
 def _of_rows(
     copies: ChatCopies,
     where: Where,
@@ -241,14 +255,15 @@ def _session_end(copies: ChatCopies, events: Sequence[ArchivedEvent], reach: int
 class _Rows(NamedTuple):
     messages: Sequence[Message]
     effects: Sequence[StoredEffect]
+    model_calls: Sequence[ModelCall]
 
 
 def _until_session(copies: ChatCopies, events: Sequence[ArchivedEvent], reach: int) -> _Rows:
     until = _session_end(copies, events, reach)
     if until <= copies.start:
-        return _Rows((), ())
+        return _Rows((), (), ())
     whole = _all(copies, events, until)
-    return _Rows(whole.messages, whole.effects)
+    return _Rows(whole.messages, whole.effects, whole.model_calls)
 
 
 def _of_stats(

@@ -8,6 +8,7 @@ from contracts.effects import record_of
 from contracts.events.turn import USER, ModelResponded, TextInterrupted, ToolReturned
 from contracts.ids import ChatKey
 from contracts.inbox import recipients
+from contracts.runtime_log import ModelCall, model_call_of
 from contracts.transcript import message_of
 from services.persistence.store.interface import (
     ArchivedEvent,
@@ -52,7 +53,8 @@ def advance(session: Session | None, events: Iterable[ArchivedEvent]) -> Project
         own = [event for event in new if event.envelope.key == session.key]
         messages = tuple(one for one in messages if one.key == session.key)
         effects = tuple(one for event in own if (one := _effect(event)) is not None)
-        return ProjectionUpdate(session, stats_of(session), messages, effects)
+        calls = tuple(call for event in own if (call := _model_call(event)) is not None)
+        return ProjectionUpdate(session, stats_of(session), messages, effects, calls)
     return None if session is None else ProjectionUpdate(session, stats_of(session))
 
 
@@ -96,6 +98,10 @@ def _message(archived: ArchivedEvent) -> Message | None:
 def _effect(archived: ArchivedEvent) -> StoredEffect | None:
     record = record_of(archived.envelope, archived.stored.event)
     return None if record is None else StoredEffect(archived.envelope.key, record)
+
+
+def _model_call(archived: ArchivedEvent) -> ModelCall | None:
+    return model_call_of(archived.envelope, archived.stored.event)
 
 
 def stats_of(session: Session) -> ChatStats:

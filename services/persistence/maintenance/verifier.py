@@ -14,6 +14,7 @@ from services.persistence.domain.comparison import (
     last_known_seq,
 )
 from services.persistence.domain.projection import advance
+from services.persistence.maintenance.runtime_log_reader import all_model_calls
 from services.persistence.maintenance.sources import ChatSources, IncompleteChatError, for_each
 from services.persistence.maintenance.value_archive import ValueArchive
 from services.persistence.store.interface import ArchiveRecord, Session, Store
@@ -118,6 +119,7 @@ class Verifier:
                 summary = await self._summaries.find(key, owner.user_id)
         messages = await self._store.messages(key)
         effects = await self._store.effect_records(key)
+        calls = [one async for one in all_model_calls(self._store, key.app, key.chat)]
         logged = await self._sources.logged(key)
         return ChatCopies(
             key=key,
@@ -125,6 +127,7 @@ class Verifier:
             session=session,
             messages=tuple(messages),
             effects=tuple(effects),
+            model_calls=tuple(calls),
             stats=stats,
             summary=summary,
             log=logged.events,

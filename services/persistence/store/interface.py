@@ -28,6 +28,7 @@ from contracts.ids import (
 from contracts.large_values import LargeValue
 from contracts.lookups import InboxCursor
 from contracts.rewinds import DroppedRange
+from contracts.runtime_log import ModelCall
 from contracts.subjects import chat_tokens
 from contracts.transcript import TranscriptMessage
 
@@ -136,6 +137,11 @@ class EffectPlace(NamedTuple):
     seq: Seq
 
 
+def place_of_call(call: ModelCall) -> EffectPlace:
+    """The place of a model call among all those of an app."""
+    return EffectPlace(call.ended_at, chat_tokens(call.key), call.seq)
+
+
 @dataclass(frozen=True, slots=True)
 class EffectStart:
     """The first attempt of a call that may have an effect: event `seq` of a chat."""
@@ -152,14 +158,15 @@ class EffectStart:
 
 @dataclass(frozen=True, slots=True)
 class ProjectionUpdate:
-    """What some events make of a chat: its new session and statistics, and the messages and records
-    of effects in them.
+    """What some events make of a chat: its new session and statistics, and the messages, records of
+    effects and model calls in them.
     """
 
     session: Session
     stats: ChatStats
     messages: tuple[Message, ...] = ()
     effects: tuple[StoredEffect, ...] = ()
+    model_calls: tuple[ModelCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +273,11 @@ class Store(Protocol):
         self, app: AppId, span: TimeSpan, after: EffectPlace | None, limit: int
     ) -> list[EffectStart]:
         """The starts of the effects of an app's chats in a time span after a place, in their order."""
+
+    async def model_calls(
+        self, app: AppId, chat: ChatId | None, span: TimeSpan, after: EffectPlace | None, limit: int
+    ) -> list[ModelCall]:
+        """The model calls of an app, or of one chat, in a time span after a place, as they ended."""
 
     async def effect_records(
         self, key: ChatKey, turns: Collection[int] | None = None

@@ -15,6 +15,7 @@ from contracts.inbox import waiting_for, waiting_since
 from contracts.large_values import LargeValue
 from contracts.lookups import InboxCursor
 from contracts.rewinds import DroppedRange, is_dropped
+from contracts.runtime_log import ModelCall
 from contracts.subjects import token
 from services.persistence.store.document_query import DocumentQuery
 from services.persistence.store.interface import (
@@ -30,6 +31,7 @@ from services.persistence.store.interface import (
     TimeSpan,
     WorkflowTotals,
     is_newer,
+    place_of_call,
     supersedes,
 )
 from services.persistence.store.word_search import has_words
@@ -45,6 +47,7 @@ class MemoryStore:
         self._messages: dict[ChatKey, dict[Seq, Message]] = {}
         self._stats: dict[ChatKey, ChatStats] = {}
         self._effects: dict[ChatKey, dict[Seq, EffectRecord]] = {}
+        self._model_calls: dict[ChatKey, dict[Seq, ModelCall]] = {}
 
     async def archive(self, events: Sequence[ArchivedEvent]) -> None:
         for event in events:
@@ -64,6 +67,8 @@ class MemoryStore:
                 self._messages.setdefault(key, {}).setdefault(message.seq, message)
             for effect in update.effects:
                 self._effects.setdefault(key, {}).setdefault(effect.record.seq, effect.record)
+            for call in update.model_calls:
+                self._model_calls.setdefault(key, {}).setdefault(call.seq, call)
             if supersedes(update.session, self._sessions.get(key)):
                 self._sessions[key] = update.session
             if supersedes(update.stats, self._stats.get(key)):
@@ -88,6 +93,8 @@ class MemoryStore:
         self._messages[key] = {message.seq: message for message in whole.messages} | later
         newer = {seq: one for seq, one in self._effects.get(key, {}).items() if seq > reached}
         self._effects[key] = {one.record.seq: one.record for one in whole.effects} | newer
+        calls = {seq: one for seq, one in self._model_calls.get(key, {}).items() if seq > reached}
+        self._model_calls[key] = {one.seq: one for one in whole.model_calls} | calls
         if not is_newer(self._sessions.get(key), whole.session):
             self._sessions[key] = whole.session
         if not is_newer(self._stats.get(key), whole.stats):
@@ -99,6 +106,7 @@ class MemoryStore:
         earlier = [seq for seq in self._archive.get(key, {}) if seq < tombstone.envelope.seq]
         removed = len(values) + len(earlier)
         removed += len(self._messages.pop(key, {})) + len(self._effects.pop(key, {}))
+        removed += len(self._model_calls.pop(key, {}))
         for value in values:
             del self._values[value]
         self._archive[key] = {tombstone.envelope.seq: tombstone}
@@ -148,6 +156,19 @@ class MemoryStore:
             for seq in sorted(records)
             if isinstance(body := records[seq].body, DispatchRecord) and body.is_start
         ]
+
+    async def model_calls(
+        self, app: AppId, chat: ChatId | None, span: TimeSpan, after: EffectPlace | None, limit: int
+    ) -> list[ModelCall]:
+        found = [
+            call
+            for key, calls in self._model_calls.items()
+            if key.app == app and chat in (None, key.chat)
+            for call in calls.values()
+            if span.since <= call.ended_at < span.until
+        ]
+        found.sort(key=place_of_call)
+        return [one for one in found if after is None or place_of_call(one) > after][:limit]
 
     async def effect_records(
         self, key: ChatKey, turns: Collection[int] | None = None

@@ -32,6 +32,7 @@ from contracts.lookups import (
     WorkflowStatsFound,
     WorkflowStatsRequested,
 )
+from contracts.runtime_log import ModelCallsFound, ModelCallsRequested
 from services.chassis.jetstream.lookups import LookupChannel
 from services.transport.errors import ApiError
 from services.transport.protocol.chat_projection import ChatView
@@ -113,6 +114,27 @@ class ReadModels:
             limit=limit,
         )
         return await self._ask(query, EffectsFound)
+
+    async def model_calls(
+        self,
+        app: AppId,
+        chat: ChatId | None,
+        since: datetime,
+        until: datetime,
+        cursor: str | None,
+        limit: int,
+    ) -> ModelCallsFound:
+        """A page of the runtime log of an app, or of one of its chats, in a time span."""
+        query = ModelCallsRequested(
+            request_id=new_message_id(),
+            app_id=app,
+            chat_id=chat,
+            since=since,
+            until=until,
+            cursor=cursor,
+            limit=limit,
+        )
+        return await self._ask(query, ModelCallsFound)
 
     async def workflow_stats(self, app: AppId, workflow: WorkflowName) -> WorkflowStatsFound:
         query = WorkflowStatsRequested(

@@ -20,6 +20,7 @@ from contracts.lookups import (
     MAX_INBOX,
     MAX_MESSAGES,
 )
+from contracts.runtime_log import MAX_MODEL_CALLS
 from contracts.wire.json_values import MAX_SAFE_INTEGER
 from services.transport.errors import bad_request
 from services.transport.http.models.base import CHAT_ID, CURSOR
@@ -204,6 +205,16 @@ WorkflowNamesQuery = Annotated[
     ),
 ]
 EffectLimitQuery = Annotated[int, _limit(MAX_EFFECTS, 50)]
+ModelCallLimitQuery = Annotated[int, _limit(MAX_MODEL_CALLS, 50)]
+OfChatQuery = Annotated[
+    str | None,
+    QueryParameter(
+        name="chat_id",
+        description="Only this chat.",
+        schema_extra=_optional(OpenAPIType.STRING),
+        examples=[Example(value=CHAT_ID)],
+    ),
+]
 EffectCursorQuery = Annotated[
     str | None,
     QueryParameter(

@@ -34,6 +34,7 @@ from services.transport.http import (
     metrics_pages,
     reference,
     rewinds,
+    runtime_log,
     values,
     workflows,
 )
@@ -90,6 +91,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     *forks.HANDLERS,
     *effects.HANDLERS,
     *exports.HANDLERS,
+    *runtime_log.HANDLERS,
     *erasures.HANDLERS,
     *budgets.HANDLERS,
     *messages.HANDLERS,

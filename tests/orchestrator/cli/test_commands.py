@@ -410,6 +410,7 @@ PROGRAMS = {
     "audit": "services.orchestrator.audit",
     "verify": "services.persistence.verify",
     "import-chats": "services.persistence.import_chats",
+    "runtime-log export": "services.persistence.runtime_log",
     "dead-letters list": "services.chassis.dead_letters list",
     "dead-letters redrive": "services.chassis.dead_letters redrive",
     "dead-letters drop": "services.chassis.dead_letters drop",

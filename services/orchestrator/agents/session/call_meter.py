@@ -101,6 +101,8 @@ class CallMeter:
             duration=self.duration,
             cost=self.cost,
             cached=self.cached,
+            time_to_first_chunk=self.first_chunk,
+            request_digest=self.request_digest or None,
         )
 
     def log_usage(self, usage: UsageRecorded) -> None:

@@ -14,6 +14,7 @@ from services.persistence.store.mongo.documents import (
     ChatEffect,
     ChatMessage,
     ChatSession,
+    RuntimeLogEntry,
 )
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     ArchivedValue.Settings.name: {**_ZSTD, **_CLUSTERED},
     ChatMessage.Settings.name: {**_ZSTD, **_CLUSTERED},
     ChatEffect.Settings.name: {**_ZSTD, **_CLUSTERED},
+    RuntimeLogEntry.Settings.name: {**_ZSTD, **_CLUSTERED},
     ChatSession.Settings.name: _ZSTD,
 }
 

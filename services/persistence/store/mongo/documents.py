@@ -29,6 +29,7 @@ from contracts.inbox import recipients, waiting_since
 from contracts.large_values import LargeValue
 from contracts.lookups import EPOCH
 from contracts.rewinds import DroppedRange
+from contracts.runtime_log import ModelCall
 from contracts.subjects import chat_tokens, token
 from contracts.transcript import MessageToolCall, Role
 from services.persistence.store.interface import (
@@ -237,6 +238,34 @@ class ChatEffect(Document):
 
     def to_start(self) -> EffectStart:
         return EffectStart(ChatKey(self.app_id, self.chat_id), self.seq, self.time, self.turn)
+
+
+class RuntimeLogEntry(Document):
+    """A record of the runtime log. `_id` is the chat and `seq`; `call` is JSON text."""
+
+    id: str  # type: ignore[assignment]
+    app_id: AppId
+    chat_id: ChatId
+    ended_at: datetime
+    call: Json[ModelCall]
+
+    class Settings:
+        name = "runtime_log"
+        indexes = (
+            IndexModel(
+                [("app_id", ASCENDING), ("ended_at", ASCENDING), ("_id", ASCENDING)],
+                name="app_ended",
+            ),
+            IndexModel(
+                [
+                    ("app_id", ASCENDING),
+                    ("chat_id", ASCENDING),
+                    ("ended_at", ASCENDING),
+                    ("_id", ASCENDING),
+                ],
+                name="chat_ended",
+            ),
+        )
 
 
 class WorkflowChatStats(Document):
@@ -448,6 +477,17 @@ def effect_record(effect: StoredEffect) -> Record:
         "turn": body.turn,
         "starts": isinstance(body, DispatchRecord) and body.is_start,
         "body": body.model_dump_json(),
+    }
+
+
+def model_call_record(call: ModelCall) -> Record:
+    """The document `RuntimeLogEntry` of a model call."""
+    return {
+        "_id": ordered_id(call.key, call.seq),
+        "app_id": call.app_id,
+        "chat_id": call.chat_id,
+        "ended_at": call.ended_at,
+        "call": call.model_dump_json(),
     }
 
 

@@ -23,6 +23,7 @@ from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, UserId, Workfl
 from contracts.large_values import LargeValue
 from contracts.lookups import EPOCH, InboxCursor
 from contracts.rewinds import DroppedRange
+from contracts.runtime_log import ModelCall
 from contracts.subjects import token
 from services.persistence.store.interface import (
     PAGE,
@@ -68,6 +69,7 @@ from services.persistence.store.mongo.documents import (
     ChatMessage,
     ChatSession,
     PersistenceState,
+    RuntimeLogEntry,
     WorkflowChatStats,
     archive_records_of,
     bind,
@@ -76,6 +78,7 @@ from services.persistence.store.mongo.documents import (
     effect_record,
     end_of_range,
     message_record,
+    model_call_record,
     ordered_id,
     session_record,
     stats_collection_name,
@@ -131,6 +134,7 @@ async def open_store(client: Client, database: str, *, reads_only: bool = False)
             sessions=await bind(ChatSession, client[database]),
             messages=await bind(ChatMessage, client[database]),
             effects=await bind(ChatEffect, client[database]),
+            model_calls=await bind(RuntimeLogEntry, client[database]),
             values=await bind(ArchivedValue, client[database]),
             state=await bind(PersistenceState, client[database]),
         )
@@ -155,6 +159,7 @@ class MongoStore:
         sessions: type[ChatSession],
         messages: type[ChatMessage],
         effects: type[ChatEffect],
+        model_calls: type[RuntimeLogEntry],
         values: type[ArchivedValue],
         state: type[PersistenceState],
     ) -> None:
@@ -163,6 +168,7 @@ class MongoStore:
         self._sessions = sessions
         self._messages = messages
         self._effects = effects
+        self._model_calls = model_calls
         self._values = values
         self._state = state
         self._archived = events.get_pymongo_collection()
@@ -174,7 +180,7 @@ class MongoStore:
         """Creates the collections and indexes that are missing."""
         with translated_errors():
             await create_collections(self._database)
-            indexed = [self._sessions, self._effects]
+            indexed = [self._sessions, self._effects, self._model_calls]
             await init_beanie(database=self._database, document_models=indexed)
 
     async def archive(self, events: Sequence[ArchivedEvent]) -> None:
@@ -207,6 +213,10 @@ class MongoStore:
             self.archive(events),
             insert_missing(self._transcripts, messages),
             insert_missing(self._effects.get_pymongo_collection(), effects),
+            insert_missing(
+                self._model_calls.get_pymongo_collection(),
+                [model_call_record(one) for update in updates for one in update.model_calls],
+            ),
         )
         sessions = await sealed((session_record(one.session) for one in updates), seal_session)
         await asyncio.gather(
@@ -259,6 +269,12 @@ class MongoStore:
         query = within(chat_range(session.key), {"$nin": ids, "$lt": end})
         with translated_errors():
             await self._effects.find(query).delete()
+        calls = [put(model_call_record(call)) for call in whole.model_calls]
+        await write(self._model_calls.get_pymongo_collection(), calls)
+        ids = [ordered_id(session.key, call.seq) for call in whole.model_calls]
+        query = within(chat_range(session.key), {"$nin": ids, "$lt": end})
+        with translated_errors():
+            await self._model_calls.find(query).delete()
 
     async def erase(self, tombstone: ArchivedEvent, whole: ProjectionUpdate) -> int:
         key, seq = tombstone.envelope.key, tombstone.envelope.seq
@@ -269,6 +285,7 @@ class MongoStore:
         for document, query in (
             (self._messages, everything),
             (self._effects, everything),
+            (self._model_calls, everything),
             (self._values, everything),
             (self._events, earlier),
         ):
@@ -410,11 +427,22 @@ class MongoStore:
             "time": {"$gte": span.since, "$lt": span.until},
         }
         if after is not None:
-            id_ = f"{after.chat}.{after.seq:0{SEQ_DIGITS}}"
-            later = {"time": after.time, "_id": {"$gt": id_}}
+            later = {"time": after.time, "_id": {"$gt": _id_of(after)}}
             query["$or"] = [{"time": {"$gt": after.time}}, later]
         found = self._effects.find(query).sort("time", "_id").limit(limit)
         return [document.to_start() async for document in readable(found)]
+
+    async def model_calls(
+        self, app: AppId, chat: ChatId | None, span: TimeSpan, after: EffectPlace | None, limit: int
+    ) -> list[ModelCall]:
+        query: Record = {"app_id": app, "ended_at": {"$gte": span.since, "$lt": span.until}}
+        if chat is not None:
+            query["chat_id"] = chat
+        if after is not None:
+            later = {"ended_at": after.time, "_id": {"$gt": _id_of(after)}}
+            query["$or"] = [{"ended_at": {"$gt": after.time}}, later]
+        found = self._model_calls.find(query).sort("ended_at", "_id").limit(limit)
+        return [document.call async for document in readable(found)]
 
     async def effect_records(
         self, key: ChatKey, turns: Collection[int] | None = None
@@ -580,3 +608,8 @@ class _Sums(BaseModel):
     @property
     def totals(self) -> ChatTotals:
         return ChatTotals(**{name: getattr(self, name) for name in TOTALS})
+
+
+def _id_of(place: EffectPlace) -> str:
+    """The `_id` of the document at a place."""
+    return f"{place.chat}.{place.seq:0{SEQ_DIGITS}}"
