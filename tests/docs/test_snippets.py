@@ -15,6 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
+from contracts.business_events import RuntimeBusinessEvent
 from contracts.event_log import read_event
 from contracts.events.business import BusinessLogged
 from contracts.events.human import Approval, Audience
@@ -76,6 +77,11 @@ def check_event(snippet: Snippet) -> None:
     stored = read_event(line)
     assert stored.event is not None
     assert snippet.title == f"event {stored.event.type}"
+
+
+def check_milestone(snippet: Snippet) -> None:
+    found = RuntimeBusinessEvent.model_validate_json(snippet.text)
+    assert json.loads(found.model_dump_json()) == json.loads(snippet.text)
 
 
 def check_ready_answer(snippet: Snippet) -> None:
@@ -163,6 +169,7 @@ CHECKS: Mapping[tuple[str, str], Callable[[Snippet], None]] = {
     ("json", "frame"): check_frame,
     ("json", "client message"): check_client_message,
     ("json", "event business.logged"): check_event,
+    ("json", "message business.milestone"): check_milestone,
     ("json", "metadata of question.waiting"): check_question_metadata,
     ("json", "answer of GET /ready"): check_ready_answer,
     ("text", "output of make run"): check_make_run_output,

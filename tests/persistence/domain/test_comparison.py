@@ -30,6 +30,7 @@ def whole(events: int = 18, models: int | None = None, archived: int | None = No
         session=made.session,
         messages=made.messages,
         effects=tuple(one.record for one in made.effects),
+        model_calls=made.model_calls,
         stats=made.stats,
         summary=summary_of(made.session),
         log=tuple(log),
@@ -98,6 +99,20 @@ DAMAGED: dict[str, tuple[ChatCopies, list[str]]] = {
     "an effect too many": (
         replace(WHOLE, effects=(*WHOLE.effects, WHOLE.effects[0].model_copy(update={"seq": 1}))),
         ["effects: event 1: is not in the events"],
+    ),
+    "a lost model call": (
+        replace(WHOLE, model_calls=WHOLE.model_calls[1:]),
+        [f"runtime log: event {WHOLE.model_calls[0].seq}: is missing"],
+    ),
+    "an altered model call": (
+        replace(
+            WHOLE,
+            model_calls=(
+                WHOLE.model_calls[0].model_copy(update={"cost": 7.0}),
+                *WHOLE.model_calls[1:],
+            ),
+        ),
+        [f"runtime log: event {WHOLE.model_calls[0].seq}: differs in cost"],
     ),
     "a lost message": (
         replace(WHOLE, messages=WHOLE.messages[1:]),

@@ -206,7 +206,7 @@ def test_a_gap_is_refused() -> None:
 def test_known_events_change_nothing() -> None:
     whole = change(decisions_of(interview()))
     assert change(decisions_of(interview()), whole.session) == replace(
-        whole, messages=(), effects=()
+        whole, messages=(), effects=(), model_calls=()
     )
 
 
