@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from beanie import Document, init_beanie
-from pydantic import TypeAdapter, create_model
+from pydantic import Json, TypeAdapter, create_model
 from pymongo import ASCENDING, IndexModel
 from pymongo.asynchronous.database import AsyncDatabase
 
