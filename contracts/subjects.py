@@ -38,6 +38,8 @@ VALUES = "values"
 """An object store: large values of events, by chat and digest."""
 CHAT_KEYS = "chat_keys"
 """The data keys of chats, wrapped: without one what was said in its chat cannot be read."""
+SNAPSHOTS = "snapshots"
+"""Folded states of long chats, by chat: written and read by orchestrators alone."""
 ERASURES = "erasures"
 """Erasures that were asked for, and what became of them."""
 BUDGETS = "BUDGETS"
@@ -373,6 +375,11 @@ def workflow_key(name: WorkflowName) -> str:
 
 def chat_summary_key(app: AppId, user: UserId, chat: ChatId) -> str:
     return f"{user_summaries_prefix(app, user)}.{token(chat, 'chat_id')}"
+
+
+def snapshot_of(key: ChatKey) -> str:
+    """The subject of a chat's snapshot in its bucket."""
+    return bucket_subject(SNAPSHOTS, chat_tokens(key))
 
 
 def attachment_key(key: ChatKey, attachment: str) -> str:

@@ -35,6 +35,7 @@ from services.orchestrator.agents.registry.version_registry import VersionRegist
 from services.orchestrator.agents.sandbox.stdout_capture import tool_output_to_log
 from services.orchestrator.nats_permissions import SERVICE
 from services.orchestrator.runtime.chat_budget import Budgets
+from services.orchestrator.runtime.chat_snapshots import ChatSnapshots
 from services.orchestrator.runtime.command_handler import CommandHandler
 from services.orchestrator.runtime.question_notices import QuestionNotices
 from services.orchestrator.runtime.runner import Runner
@@ -115,7 +116,8 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             }
             prices = with_own_prices(settings.model_pricing_json)
             budgets = Budgets(opened.limits, opened.ledgers, prices, _now, opened.storage)
-            runner = Runner(gateway, registry, _now, process, notices, budgets)
+            snapshots = ChatSnapshots(gateway, probes.registry)
+            runner = Runner(gateway, registry, _now, process, notices, budgets, snapshots)
             consumer = _command_consumer(gateway, runner, queue)
             await takeover.join()
             consumer.start()

@@ -26,6 +26,7 @@ ERASED_FROM = (
     subjects.DEAD_LETTERS,
     subjects.BUSINESS,
     subjects.bucket_stream(subjects.CHATS),
+    subjects.bucket_stream(subjects.SNAPSHOTS),
     subjects.bucket_stream(subjects.ANSWERS),
     subjects.object_stream(subjects.ATTACHMENTS),
     subjects.object_stream(subjects.VALUES),

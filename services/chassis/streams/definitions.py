@@ -28,6 +28,8 @@ TICKET_SECONDS = 60.0
 ATTEMPTS_SECONDS = 7 * 24 * 3600.0
 """Longer than the pauses between the attempts of a message add up to."""
 ANSWERS_SECONDS = 30 * 24 * 3600.0
+SNAPSHOT_SECONDS = 30 * 24 * 3600.0
+"""A chat that nobody has used for so long is folded from its first event again."""
 ERASURES_SECONDS = 30 * 24 * 3600.0
 """How long it is known what was erased."""
 DUPLICATE_SECONDS = 120.0
@@ -125,6 +127,7 @@ def _buckets(replicas: int) -> list[KeyValueConfig]:
         subjects.TICKETS: TICKET_SECONDS,
         subjects.ATTEMPTS: ATTEMPTS_SECONDS,
         subjects.ANSWERS: ANSWERS_SECONDS,
+        subjects.SNAPSHOTS: SNAPSHOT_SECONDS,
         subjects.ERASURES: ERASURES_SECONDS,
         subjects.BUDGET_LIMITS: None,
         subjects.CHAT_KEYS: None,

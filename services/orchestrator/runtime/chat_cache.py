@@ -27,7 +27,8 @@ class FoldedChat:
 
     `size` is the size of the events in bytes, with their large values. `derived` holds what else is computed from the state
     at some cost and is used again at the next turn, by whoever computes it: it is kept and evicted
-    with the chat. `run_trace` is the `traceparent` of the newest event of a run.
+    with the chat. `run_trace` is the `traceparent` of the newest event of a run. A chat that is not
+    whole was read from a snapshot: it cannot be rewound (see `bounded`).
     """
 
     state: ChatState = field(default_factory=ChatState)
@@ -35,6 +36,7 @@ class FoldedChat:
     size: int = CHAT_BYTES
     derived: dict[object, Any] = field(default_factory=dict)
     run_trace: str | None = None
+    is_whole: bool = True
 
     def with_events(self, events: Iterable[StoredEvent]) -> "FoldedChat":
         """The chat with events that follow, before the position of their message is known."""
@@ -44,11 +46,11 @@ class FoldedChat:
             size += one.size
             if one.envelope.type.startswith(_OF_RUNS):
                 trace = one.envelope.trace or trace
-        return FoldedChat(state, self.place, size, self.derived, trace)
+        return FoldedChat(state, self.place, size, self.derived, trace, self.is_whole)
 
     def at(self, place: Place) -> "FoldedChat":
         """The same at the place of the message that its last events are from."""
-        return FoldedChat(self.state, place, self.size, self.derived, self.run_trace)
+        return FoldedChat(self.state, place, self.size, self.derived, self.run_trace, self.is_whole)
 
     def after(self, commit: Commit) -> "FoldedChat":
         """The chat after the next message of its log."""

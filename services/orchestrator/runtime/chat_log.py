@@ -14,7 +14,7 @@ from contracts import encryption, event_log, subjects
 from contracts.codec import Origin
 from contracts.event_log import Decision, Head, RejectedMessageError, StoredEvent
 from contracts.events import Event
-from contracts.events.chat import ChatForked
+from contracts.events.chat import ChatForked, ChatRewound
 from contracts.events.turn import RUNTIME
 from contracts.ids import (
     ChatKey,
@@ -46,8 +46,15 @@ from services.chassis.tasks import cancel_and_wait
 from services.orchestrator.domain.log_lines import log_lines
 from services.orchestrator.domain.run_ownership import FencedError, claim, is_fenced
 from services.orchestrator.domain.shown_text import ShownText
-from services.orchestrator.domain.state import ChatState, Owner, applied
+from services.orchestrator.domain.state import (
+    ChatState,
+    Owner,
+    RestorePointMissingError,
+    applied,
+    pending,
+)
 from services.orchestrator.runtime.chat_cache import ChatCache, FoldedChat
+from services.orchestrator.runtime.chat_snapshots import EVERY_EVENTS, ChatSnapshots
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +95,11 @@ class ChatLog:
         cache: ChatCache | None = None,
         trace: str | None = None,
         quota: StorageQuota | None = None,
+        snapshots: ChatSnapshots | None = None,
     ) -> None:
         self._quota = quota
         self.key = key
+        self._snapshots = snapshots
         self.trace = trace
         """The `traceparent` of what this delivery does; every event that it appends has it."""
         self._has_appended = False
@@ -128,6 +137,11 @@ class ChatLog:
         return self._chat.state
 
     @property
+    def folded(self) -> FoldedChat:
+        """The chat as far as it is known here."""
+        return self._chat
+
+    @property
     def derived(self) -> dict[object, Any]:
         """What is computed from the states of the chat and is used again; see `FoldedChat`."""
         return self._chat.derived
@@ -149,6 +163,23 @@ class ChatLog:
         """Fold what was appended since the last read. Raises NatsUnavailableError."""
         async with self._exclusive():
             await self._catch_up(replaceable=not self._running)
+
+    async def read_whole(self) -> None:
+        """Fold the whole log, if only a part of it is known: a rewind may go back to any event.
+
+        Raises NatsUnavailableError.
+        """
+        if self._chat.is_whole:
+            return
+        async with self._exclusive():
+            await self._read_from_start()
+            self.is_current = True
+            self._notify()
+
+    async def keep_snapshot(self) -> None:
+        """Keep what is folded for the next resume, if the chat is quiet and long; never raises."""
+        if self._snapshots is not None and not self.lost_value and pending(self.state) is None:
+            await self._snapshots.keep(self.key, self._chat)
 
     async def append(
         self,
@@ -357,7 +388,7 @@ class ChatLog:
             position, decision = decision_of(message)
         except RejectedMessageError:  # reported when the log is read
             return
-        if decision.follows(self._chat.place.head):
+        if decision.follows(self._chat.place.head) and not self._goes_back(decision):
             commit = Commit(Place(position, decision.head), decision.events)
             try:
                 self._apply(await self._whole(commit))
@@ -372,6 +403,12 @@ class ChatLog:
         except NatsUnavailableError as unavailable:  # the next append shows it, too
             log.warning("a chat cannot be followed", extra={"why": str(unavailable)})
 
+    def _goes_back(self, decision: Decision) -> bool:
+        """Whether a rewind needs more than is known of the chat."""
+        return not self._chat.is_whole and any(
+            isinstance(one.event, ChatRewound) for one in decision.events
+        )
+
     async def _catch_up(
         self, newest: StreamSeq | None = None, *, replaceable: bool = False
     ) -> None:
@@ -380,6 +417,8 @@ class ChatLog:
         Raises NatsUnavailableError, also if the log is another one than before and not `replaceable`:
         what was decided on it is void.
         """
+        if self._chat.place == START and await self._resume_from_snapshot():
+            newest = None
         known = self._chat
         try:
             async for commit in self._gateway.events.read_tail(
@@ -387,16 +426,40 @@ class ChatLog:
             ):
                 self._apply(await self._whole(commit))
             self._keep(self._chat)
+        except RestorePointMissingError:  # a rewind to an event before the snapshot
+            await self._read_from_start()
         except PlaceLostError as lost:
             self._cache.discard(self.key)
-            chat = FoldedChat()
-            async for commit in self._gateway.events.read(self.key):
-                chat = chat.after(await self._whole(commit))
-            if chat.place.head != known.place.head and not replaceable:
+            if self._snapshots is not None and not known.is_whole:
+                self._snapshots.note_other_log(self.key)
+            await self._read_from_start()
+            if self._is_other_log(known) and not replaceable:
                 raise NatsUnavailableError(str(lost)) from lost
-            self._keep(chat)
         self.is_current = True
         self._notify()
+
+    def _is_other_log(self, known: FoldedChat) -> bool:
+        """Whether what was decided on is void; nothing was decided on a snapshot that was only read."""
+        return self._chat.place.head != known.place.head and known.is_whole
+
+    async def _resume_from_snapshot(self) -> bool:
+        """Begin with a snapshot, where the chat is so long that it may have one."""
+        if self._snapshots is None:
+            return False
+        if await self._gateway.events.last_seq(self.key) < EVERY_EVENTS:
+            return False
+        found = await self._snapshots.read(self.key)
+        if found is None:
+            return False
+        self._chat = found
+        return True
+
+    async def _read_from_start(self) -> None:
+        """Fold the whole log. Raises NatsUnavailableError."""
+        chat = FoldedChat()
+        async for commit in self._gateway.events.read(self.key):
+            chat = chat.after(await self._whole(commit))
+        self._keep(chat)
 
     async def _whole(self, commit: Commit) -> Commit:
         """A message with the whole values of its events. Raises NatsUnavailableError."""

@@ -8,9 +8,12 @@ from contracts import encryption, subjects
 from contracts.codec import describe
 from contracts.commands import (
     Command,
+    EditMessage,
     EscalateQuestion,
     ForkChat,
     ResumeChat,
+    RetryAnswer,
+    RewindChat,
     StartChat,
 )
 from contracts.forks import ForkPositionError
@@ -78,7 +81,10 @@ class CommandHandler:
         """
         if isinstance(command, ForkChat):
             return await self._fork(command, chat, delivery)
-        if delivery.attempt > 1 or not (chat.is_cached or isinstance(command, StartChat)):
+        if isinstance(command, RetryAnswer | EditMessage | RewindChat):
+            await chat.refresh()
+            await chat.read_whole()
+        elif delivery.attempt > 1 or not (chat.is_cached or isinstance(command, StartChat)):
             await chat.refresh()
         appended = await self._try(command, chat)
         if not appended and not chat.is_current:

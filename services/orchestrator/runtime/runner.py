@@ -46,6 +46,7 @@ from services.orchestrator.runtime.chat_log import (
     TurnOverError,
     decide_nothing,
 )
+from services.orchestrator.runtime.chat_snapshots import ChatSnapshots
 from services.orchestrator.runtime.question_notices import NO_LINKS, QuestionNotices
 from services.orchestrator.runtime.run_spans import (
     effect_span,
@@ -128,7 +129,9 @@ class Runner:
         process: str,
         notices: QuestionNotices = NO_LINKS,
         budgets: Budgets | None = None,
+        snapshots: ChatSnapshots | None = None,
     ) -> None:
+        self._snapshots = snapshots
         self._budgets = budgets
         self._gateway = gateway
         self._workflows = workflows
@@ -153,7 +156,15 @@ class Runner:
         delivery = DeliveryId(process, message, attempt)
         quota = None if self._budgets is None else self._budgets.storage
         return ChatLog(
-            self._gateway, key, delivery, command, self._clock, self._cache, trace, quota
+            self._gateway,
+            key,
+            delivery,
+            command,
+            self._clock,
+            self._cache,
+            trace,
+            quota,
+            self._snapshots,
         )
 
     async def announce_escalation(self, chat: ChatLog, question: QuestionId) -> None:
@@ -185,6 +196,7 @@ class Runner:
                     chat.trace = span.traceparent
                     await self._run(chat, budget, takeover=takeover, repair=repair)
                     note_end(span, chat.state)
+                await chat.keep_snapshot()
             except SupersededError as superseded:
                 log.info("another delivery continues the run", extra={"why": str(superseded)})
 

@@ -145,6 +145,8 @@ class Eraser:
         messages += await purge(subjects.BUSINESS, subjects.business_events_of_chat(key))
         chats = subjects.bucket_stream(subjects.CHATS)
         messages += await purge(chats, subjects.summaries_of(key))
+        snapshots = subjects.bucket_stream(subjects.SNAPSHOTS)
+        messages += await purge(snapshots, subjects.snapshot_of(key))
         objects = await self._remove_objects({key})
         messages += await purge(subjects.EVENTS, subjects.events_of(key), before=tombstone)
         return ErasedCounts(messages=messages, objects=objects)

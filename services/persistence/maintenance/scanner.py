@@ -122,6 +122,8 @@ def owner_of(subject: str) -> ChatKey | None:
     match subject.split("."):
         case ["$KV", subjects.CHATS, app, _, chat]:
             pass
+        case ["$KV", subjects.SNAPSHOTS, app, chat]:
+            pass
         case ["$O", _, "M", _]:
             return _owner_of_object(subject)
         case ["mozaiks", "timer", _, app, chat, *_]:
