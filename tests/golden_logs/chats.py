@@ -8,8 +8,18 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from contracts.commands import AnswerQuestion, AttachFile, Command, ExpireQuestion, SetVariables
+from contracts.commands import (
+    AnswerQuestion,
+    AttachFile,
+    Command,
+    EditMessage,
+    ExpireQuestion,
+    RetryAnswer,
+    RewindChat,
+    SetVariables,
+)
 from contracts.events import Event
+from contracts.events.chat import UserMessageReceived
 from contracts.events.human import HumanAsked, UiToolRequested
 from contracts.ids import AppId, ChatId, ChatKey, CommandId, WorkflowName
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -276,6 +286,27 @@ async def _failed(stage: Stage) -> None:
     await deliver(stage.runner(_models(_Failing())), command)
 
 
+async def _retried(stage: Stage) -> None:
+    """A failed turn is retried, a message is edited, and the chat is taken back to an earlier end."""
+    user = stage.user
+    await _failed(stage)
+    await stage.say(RetryAnswer(**user._command_fields(), seen_seq=(await stage.state()).seq))
+    await stage.answer("small", "approve")
+    resting = (await stage.state()).seq
+    await stage.say(user.send_message("thanks"))
+    said = next(
+        fact.envelope.seq
+        for fact in await whole_history(stage.gateway, user.key)
+        if isinstance(fact.event, UserMessageReceived) and fact.event.text == "thanks"
+    )
+    seen = (await stage.state()).seq
+    await stage.say(
+        EditMessage(**user._command_fields(), seen_seq=seen, message=said, text="and a lamp")
+    )
+    seen = (await stage.state()).seq
+    await stage.say(RewindChat(**user._command_fields(), seen_seq=seen, to_seq=resting))
+
+
 async def _killed(stage: Stage) -> None:
     """The process dies after every append, and another one takes over."""
     user = stage.user
@@ -328,6 +359,7 @@ CHATS: Mapping[str, tuple[Path, Play]] = {
     "stopped": (WORKSHOP, _stopped),
     "steered": (WORKSHOP, _steered),
     "failed": (WORKSHOP, _failed),
+    "retried": (WORKSHOP, _retried),
     "killed": (WORKSHOP, _killed),
     "given_up": (WORKSHOP, _given_up),
     "generator": (SHIPPED / "Generator", _generator),

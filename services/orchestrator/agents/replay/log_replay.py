@@ -18,6 +18,7 @@ from services.orchestrator.agents.replay.recorded_chat import Divergence, Record
 from services.orchestrator.agents.replay.recorded_code import with_recorded_tools
 from services.orchestrator.agents.replay.recorded_model import ChatSource, recorded_model_factory
 from services.orchestrator.agents.replay.recorded_servers import RecordedToolkit
+from services.orchestrator.agents.session.ports import Journal
 from services.orchestrator.domain.chat_failures import skip_lifecycle_tools
 from services.orchestrator.domain.decisions import conclude
 from services.orchestrator.domain.state import (
@@ -158,7 +159,8 @@ async def _execute(
     effect: Effect, chat: RecordedChat, version: WorkflowVersion, executor: AgentExecutor
 ) -> None:
     workflow, takeovers = version.workflow, chat.takeovers
-    journal = cast(ChatJournal, chat)  # what the executor uses of it
+    session: Journal = chat
+    journal = cast(ChatJournal, session)  # what the executor uses of it
 
     async def ended() -> None:
         while chat.takeovers == takeovers and not is_over(chat.state, effect):

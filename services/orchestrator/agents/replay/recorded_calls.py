@@ -36,7 +36,7 @@ class CallPlaces:
 class RecordedCalls:
     """The tool calls of a chat, by their idempotency keys; places are indexes of the log's events."""
 
-    def __init__(self, facts: Sequence[Fact], key: ChatKey) -> None:
+    def __init__(self, facts: Sequence[Fact]) -> None:
         self._facts = facts
         self._calls: dict[CallKey, CallPlaces] = defaultdict(CallPlaces)
         self._keys: dict[str, CallKey] = {}
@@ -46,8 +46,6 @@ class RecordedCalls:
         owners = self._owners_of_occasions()
         for place, fact in enumerate(facts):
             self._add(place, fact.event, owners)
-        for call in self._calls:
-            self._keys[idempotency_key(key, call.turn, call.tool_call)] = call
         self.occasions = frozenset(owners)
         """The occasions of the business events that tools have logged."""
 
@@ -83,7 +81,10 @@ class RecordedCalls:
     def _add(self, place: int, event: Event, owners: dict[str, CallKey]) -> None:
         match event:
             case ToolDispatched():
-                self._calls[_call_of(event)].dispatches.append(place)
+                call, envelope = _call_of(event), self._facts[place].envelope
+                key = ChatKey(envelope.app_id, envelope.chat_id)
+                self._keys[idempotency_key(key, call.turn, call.tool_call)] = call
+                self._calls[call].dispatches.append(place)
             case HumanAsked() | UiToolRequested() if is_of_tool(event):
                 self._calls[CallKey(event.turn, event.tool_call_id)].steps.append(place)
             case ToolReturned():

@@ -42,6 +42,7 @@ from services.orchestrator.domain.decisions import decide
 from services.orchestrator.domain.external_variables import due, resolved, unresolved
 from services.orchestrator.domain.state import ChatState, evolve
 from services.orchestrator.domain.turn import Question
+from services.orchestrator.runtime.chat_budget import NO_BUDGET, CallBudget
 from services.orchestrator.runtime.chat_log import Decider, TurnOverError, decide_nothing
 from services.orchestrator.workflows.spec import DataReference, Workflow
 
@@ -87,13 +88,12 @@ class RecordedChat:
         values: Mapping[str, bytes] = NO_VALUES,
     ) -> None:
         """`values` are those that tools' results refer to. `opening` is what begins the open turn, as of `RunnableWorkflow`. Never without facts."""
-        envelope = facts[0].envelope
-        self.key = ChatKey(envelope.app_id, envelope.chat_id)
         self.state = ChatState()
         self.derived: dict[object, Any] = {}
+        self.budget: CallBudget = NO_BUDGET
         self.values = values
-        self.runner = RunnerId(envelope.runner or "replay")
-        self.calls = RecordedCalls(facts, self.key)
+        self.runner = RunnerId(facts[0].envelope.runner or "replay")
+        self.calls = RecordedCalls(facts)
         self.place = 0
         """How many events of the log have happened."""
         self.taken = 0
@@ -107,6 +107,12 @@ class RecordedChat:
         self._waiting: dict[int, Event] = {}
         self._accepted: set[int] = set()
         self._changed = asyncio.Event()
+
+    @property
+    def key(self) -> ChatKey:
+        """The chat's; the events of a fork begin in another chat."""
+        envelope = self._facts[min(self.place, len(self._facts) - 1)].envelope
+        return ChatKey(envelope.app_id, envelope.chat_id)
 
     # -- the log -------------------------------------------------------------------------------
 

@@ -10,25 +10,40 @@ from contracts.commands import (
     AttachFile,
     CancelChat,
     Command,
+    EditMessage,
     EscalateQuestion,
     ExpireQuestion,
+    RetryAnswer,
+    RewindChat,
     SendMessage,
     SetVariables,
     StartChat,
     StopAnswer,
 )
 from contracts.events import Event
+from contracts.events.budget import BudgetExceeded, BudgetWarned
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import (
     AttachmentUploaded,
     ChatCancelled,
+    ChatErased,
     ChatFailed,
+    ChatForked,
+    ChatRewound,
     ChatStarted,
     CommandGivenUp,
     HistoryCompacted,
+    RewindRefused,
     ToolCodeChanged,
     UserMessageReceived,
     UserMessageRefused,
+)
+from contracts.events.chat_list import (
+    ChatArchived,
+    ChatDeleted,
+    ChatRenamed,
+    ChatUnarchived,
+    ChatUndeleted,
 )
 from contracts.events.human import (
     HumanAnswered,
@@ -46,7 +61,7 @@ from contracts.events.turn import (
     UsageRecorded,
     VariablesChanged,
 )
-from contracts.ids import CommandId, UserId
+from contracts.ids import CommandId, Seq, UserId
 from contracts.reserved_variables import is_reserved
 from contracts.settable_variables import why_not_settable
 from services.orchestrator.domain.chat_failures import (
@@ -71,8 +86,18 @@ def is_taken(event: Event, business_occasions: frozenset[str]) -> bool:
     """
     match event:
         case (
-            CommandGivenUp()
+            BudgetExceeded()
+            | BudgetWarned()
+            | ChatArchived()
+            | ChatDeleted()
+            | ChatErased()
+            | ChatForked()
+            | ChatRenamed()
+            | ChatUnarchived()
+            | ChatUndeleted()
+            | CommandGivenUp()
             | HistoryCompacted()
+            | RewindRefused()
             | RunClaimed()
             | TextInterrupted()
             | ToolCodeChanged()
@@ -83,6 +108,8 @@ def is_taken(event: Event, business_occasions: frozenset[str]) -> bool:
             return occasion not in business_occasions
         case ChatFailed(code=code) | TurnFailed(code=code):
             return code in _OF_INFRASTRUCTURE
+        case TurnStopRequested(by=by):
+            return by not in ("stop", "message", "cancel")
         case ToolReturned(status="not_found", occasion="before_chat" | "after_chat"):
             return True
         case _:
@@ -131,6 +158,8 @@ def command_of(
             return EscalateQuestion(**named, question_id=question)
         case VariablesChanged(agent=agent) if agent == USER:
             return _set_variables(event, named, workflow)
+        case ChatRewound():
+            return _rewind(facts, place, named, event)
         case AttachmentUploaded():
             return AttachFile(**named, **event.model_dump(exclude={"user_id"}))
         case TurnStopRequested(by="stop"):
@@ -164,6 +193,21 @@ def _start(
             name: value for name, value in started.variables.items() if not is_reserved(name)
         },
     )
+
+
+def _rewind(
+    facts: Sequence[Fact], place: int, named: dict[str, Any], rewound: ChatRewound
+) -> RetryAnswer | EditMessage | RewindChat:
+    named = {**named, "seen_seq": Seq(facts[place].envelope.seq - 1)}
+    match rewound.kind:
+        case "retry":
+            return RetryAnswer(**named)
+        case "rewind":
+            return RewindChat(**named, to_seq=rewound.to_seq)
+        case "edit":
+            follows = facts[place + 1].event if place + 1 < len(facts) else None
+            text = follows.text if isinstance(follows, UserMessageReceived) else "…"
+            return EditMessage(**named, message=Seq(rewound.to_seq + 1), text=text)
 
 
 def _set_variables(
