@@ -29,9 +29,7 @@ PERMISSIONS = all_of(
         may_subscribe(subjects.ALL_FINDINGS, "mozaiks.live.>"),
         probes_storage(subjects.COMMANDS, subjects.EVENTS),
         reads(subjects.EVENTS, subjects.DELTAS, subjects.COMMANDS),
-        writes_bucket(
-            subjects.WORKFLOWS, subjects.SNAPSHOTS, subjects.ANSWERS, subjects.CHAT_KEYS
-        ),
+        writes_bucket(subjects.WORKFLOWS, subjects.SNAPSHOTS, subjects.ANSWERS, subjects.CHAT_KEYS),
         reads_bucket(subjects.BUDGET_LIMITS),
         keeps_ledgers(),
         writes_objects(subjects.MANIFESTS, subjects.VALUES),

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 from pydantic_core import from_json, to_json
 
 import contracts
-from contracts import subjects
+from contracts import encryption, subjects
 from contracts.event_log import Head
 from contracts.ids import ChatKey, Seq, StreamSeq
 from services.chassis.jetstream.errors import NatsUnavailableError
@@ -38,6 +38,8 @@ SECONDS = 5.0
 FORMAT = 1
 HEADER_BYTES = 1_024
 """What a message of NATS has beside the value."""
+_PLACE = "snapshot"
+"""What its ciphertext is bound to, beside the chat, where chats are encrypted."""
 _KEPT = "snapshot"
 """The key, among what is derived from a chat, of the event that its newest snapshot is of."""
 
@@ -66,14 +68,16 @@ class ChatSnapshots:
             async with asyncio.timeout(SECONDS):
                 bucket = await self._gateway.key_values.bucket(subjects.SNAPSHOTS)
                 entry = await bucket.get(subjects.chat_tokens(key))
+                await encryption.load(key)
         except KeyNotFoundError:
             return None
         except (NatsError, NatsUnavailableError, TimeoutError, OSError) as error:
             self._note("unread", key, error)
             return None
         try:
-            found = await asyncio.to_thread(opened, entry.value or b"", key)
-        except NoStateError as error:
+            data = encryption.open_bytes(key, _PLACE, entry.value or b"")
+            found = await asyncio.to_thread(opened, data or b"", key)
+        except ValueError as error:
             self._note("unusable", key, error)
             return None
         if found is not None:
@@ -88,6 +92,8 @@ class ChatSnapshots:
         chat.derived[_KEPT] = state.seq
         try:
             data = await asyncio.to_thread(sealed, key, chat)
+            await encryption.ensure(key)
+            data = encryption.seal_bytes(key, _PLACE, data)
             if len(data) > self._gateway.nc.max_payload - HEADER_BYTES:
                 self._note("too_large", key, f"{len(data):,} bytes")
                 return

@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 from benchmarks import chats
 from benchmarks.snapshot_resume import _grouped as grouped
 from benchmarks.snapshot_resume import _story as story
-from contracts import subjects
+from contracts import encryption, subjects
 from contracts.commands import RewindChat
 from contracts.event_log import Decision
 from contracts.events.chat import ChatRewound
@@ -25,6 +25,7 @@ from services.orchestrator.runtime.chat_cache import FoldedChat
 from services.orchestrator.runtime.chat_log import ChatLog
 from services.orchestrator.runtime.chat_snapshots import ChatSnapshots, opened, sealed
 from services.orchestrator.runtime.runner import Runner
+from tests.contracts.test_encryption import ReversedText
 from tests.golden_logs.chats import MAX_CALLS
 from tests.orchestrator.chat_harness import (
     ChatUser,
@@ -137,6 +138,21 @@ async def test_a_snapshot_that_cannot_be_used_is_ignored(
     for bad in (*bombs, *(changed(data, **fields) for fields in UNUSABLE.values())):
         await put(gateway, key, bad)
         await assert_whole(gateway, key, await resumed(gateway, key, snapshots))
+
+
+async def test_a_snapshot_of_an_encrypted_chat_is_encrypted_and_gone_with_its_key(
+    gateway: JetStreamGateway, snapshots: ChatSnapshots
+) -> None:
+    ciphers = ReversedText()
+    encryption.use(ciphers)
+    try:
+        key = await stored(gateway, snapshots, decisions_of(chats.new_chat(), 600), kept=6)
+        assert (await stored_snapshot(gateway, key)).startswith(encryption.MARK.encode())
+        assert await snapshots.read(key) is not None
+        ciphers.has_key = False
+        assert await snapshots.read(key) is None
+    finally:
+        encryption.use(None)
 
 
 async def test_a_snapshot_that_is_too_large_is_not_written(
