@@ -150,7 +150,7 @@ OVERVIEW = Dashboard(
         Panel("Sockets", {"{{instance}}": "mozaiks_transport_sockets"}),
         Panel(
             "Frames sent",
-            {"frames": "sum(rate(mozaiks_transport_frames_total[$__rate_interval]))"},
+            {"{{over}}": rate("mozaiks_transport_frames_total", "over")},
             "ops",
         ),
         Panel(

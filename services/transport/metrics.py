@@ -12,7 +12,14 @@ class TransportMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.open_sockets = Gauge("mozaiks_transport_sockets", "Open sockets", registry=registry)
-        self.frames_sent = Counter("mozaiks_transport_frames", "Frames sent", registry=registry)
+        frames = Counter(
+            "mozaiks_transport_frames",
+            "Frames sent, over a websocket or as server-sent events (sse)",
+            ["over"],
+            registry=registry,
+        )
+        self.socket_frames = frames.labels("websocket")
+        self.sse_frames = frames.labels("sse")
         self.messages = Histogram(
             "mozaiks_transport_message_duration_seconds",
             "How long the handling of a client's socket message took, by its type and outcome:"

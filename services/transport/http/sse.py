@@ -95,7 +95,7 @@ class EventStream(ASGIResponse, Generic[T]):
 
         async def send_item(item: T) -> None:
             await writer.write(await source.encode_item(item))
-            services.metrics.frames_sent.inc()
+            services.metrics.sse_frames.inc()
             source.on_sent(item)
 
         await writer.write(source.opening_events())

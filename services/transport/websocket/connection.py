@@ -36,7 +36,7 @@ class SocketConnection:
         timed = frame_encoding.with_time(frame, services.clock)
         if not self._send_at_once(timed):
             await self._send_in_time(timed, services.settings.client_send_timeout_seconds)
-        services.metrics.frames_sent.inc()
+        services.metrics.socket_frames.inc()
 
     def flush(self) -> None:
         """Write the frames that were sent."""

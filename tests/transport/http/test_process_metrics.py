@@ -42,6 +42,8 @@ async def test_requests_sockets_messages_and_delivery_are_measured(
     assert value(page, f'{message}{{outcome="handled",type="client.resume"}}') == 1
     assert value(page, f'{message}{{outcome="refused",type="unreadable"}}') == 1
     assert value(page, "mozaiks_transport_sockets") == 1
+    sent = value(page, 'mozaiks_transport_frames_total{over="websocket"}')
+    assert sent >= len(viewer.frames)
     assert value(page, "mozaiks_transport_delivery_seconds_count") == 1
     assert value(page, "mozaiks_nats_connected") == 1
     assert value(page, "mozaiks_ready") == 1
