@@ -18,6 +18,7 @@ from contracts.commands import (
 from contracts.events import Event
 from contracts.events.human import HumanAsked
 from contracts.ids import AppId, ChatId, ChatKey, CommandId, UserId
+from contracts.rewinds import is_dropped
 from contracts.transcript import transcript
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.models import demo
@@ -98,7 +99,9 @@ class PlayedChat:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The whole conversation in strict AG2 format."""
-        return [one.to_ag2() for one in transcript(self.events)]
+        dropped = self.state.dropped
+        told = [one for one in self.facts if not is_dropped(dropped, one.envelope.seq)]
+        return [one.to_ag2() for one in transcript(fact.event for fact in told)]
 
     @property
     def texts(self) -> list[str]:

@@ -7,12 +7,13 @@ from datetime import datetime
 from pathlib import Path
 
 from contracts import verify_export
-from contracts.effects import EffectRecord, effects_of, record_of
+from contracts.effects import EffectRecord, effects_of, marked, record_of
 from contracts.event_log import EMPTY, Head, StoredEvent, references
 from contracts.events import Event
-from contracts.events.chat import AttachmentUploaded, ChatForked
+from contracts.events.chat import AttachmentUploaded, ChatForked, ChatRewound
 from contracts.events.human import Approval, HumanAnswered, HumanAsked
 from contracts.ids import AppId, ChatId, ChatKey, QuestionId, UserId, WorkflowName
+from contracts.rewinds import DroppedRange, is_dropped, with_rewind
 from contracts.subjects import attachment_key, token
 from contracts.transcript import TranscriptMessage, groups, message_of
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -56,6 +57,7 @@ class _Contents:
     attachments: dict[str, None] = field(default_factory=dict)
     effects: list[EffectRecord] = field(default_factory=list)
     approvals: dict[QuestionId, Approval] = field(default_factory=dict)
+    dropped: tuple[DroppedRange, ...] = ()
 
 
 class ChatExporter:
@@ -120,7 +122,8 @@ class ChatExporter:
             if contents.head == EMPTY:
                 archive.note(chat_id=key.chat, missing="no event of it is in the log")
                 return
-            for effect in effects_of(contents.effects, key.chat, contents.workflow):
+            effects = effects_of(contents.effects, key.chat, contents.workflow)
+            for effect in marked(effects, contents.dropped):
                 files["effects"].write_json(effect.model_dump(mode="json"))
             for file in files.values():
                 for block in archive.sent(file):
@@ -137,6 +140,7 @@ class ChatExporter:
 
     async def _read(self, key: ChatKey, contents: _Contents, files: dict[str, ExportFile]) -> None:
         group: list[TranscriptMessage] = []
+        contents.dropped = await self._dropped(key)
         async for commit in self._gateway.events.read_own(key):
             if not commit.events:
                 continue
@@ -145,13 +149,24 @@ class ChatExporter:
             for stored in commit.events:
                 files["events"].write(stored.data + b"\n")
                 _note(contents, stored, files["approvals"])
-                message = message_of(await self._whole(stored))
+                message = None
+                if not is_dropped(contents.dropped, stored.envelope.seq):
+                    message = message_of(await self._whole(stored))
                 if message is not None and message.role == "assistant":
                     _write_messages(group, files["transcript"])
                     group = []
                 group += [] if message is None else [message]
             contents.head = commit.place.head
         _write_messages(group, files["transcript"])
+
+    async def _dropped(self, key: ChatKey) -> tuple[DroppedRange, ...]:
+        """What was rewound: it must be known before the transcript is written."""
+        dropped: tuple[DroppedRange, ...] = ()
+        async for commit in self._gateway.events.read_own(key):
+            for stored in commit.events:
+                if isinstance(stored.event, ChatRewound):
+                    dropped = with_rewind(dropped, stored.event.to_seq, stored.envelope.seq)
+        return dropped
 
     async def _whole(self, stored: StoredEvent) -> Event | None:
         """The event with its whole values; with their beginnings where they are lost."""

@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from contracts import verify_export
-from contracts.events.chat import AttachmentUploaded
+from contracts.events.chat import AttachmentUploaded, ChatRewound, RestoredChat
 from contracts.events.human import Approval
 from contracts.events.parts import TextPart
 from contracts.events.turn import ToolReturned
-from contracts.ids import AppId, ChatKey, new_chat_id
+from contracts.ids import AppId, ChatKey, Seq, new_chat_id
 from contracts.subjects import attachment_key, question
 from contracts.verify_export import problems_of
 from mozaiks_client import Client, DamagedExportError
@@ -287,3 +287,18 @@ def test_the_script_says_how_it_is_used() -> None:
     )
     assert ran.returncode == 2
     assert "usage" in ran.stderr
+
+
+async def test_the_transcript_of_an_export_has_nothing_that_was_rewound_and_its_events_have_it(
+    client: Client, gateway: JetStreamGateway, app: AppId, tmp_path: Path
+) -> None:
+    chat = Chat(gateway, ChatKey(app, new_chat_id()))
+    await chat.append(STARTED, user_message("Plan it"), SELECTED, RESPONDED)
+    restored = RestoredChat(status="running", speaker=RESPONDED.agent, turn=1, has_title=True)
+    rewound = ChatRewound(to_seq=Seq(3), kind="retry", user_id=ANA, restored=restored)
+    await chat.append(rewound, RESPONDED.model_copy(update={"text": "Another plan."}))
+    await client.export(tmp_path / "chat.tar", chat_id=chat.key.chat)
+    folder = unpacked(tmp_path / "chat.tar", tmp_path / "chat")
+    told = [one["content"] for one in lines_of(folder, "transcript")]
+    assert told == ["Plan it", "Another plan."]
+    assert "A plan." in str(lines_of(folder, "events"))
