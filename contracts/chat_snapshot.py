@@ -223,6 +223,11 @@ class ChatSnapshot:
         """When the chat ended as its workflow meant it to; `ended_at`, however it ended."""
         return self.ended_at if self.status == "completed" else None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no message of the user makes the chat go on; a retry still does."""
+        return self.ended_at is not None and not self.resumable
+
     def open_question(self, question: str) -> OpenQuestion | None:
         return next((one for one in self.open_questions if one.question_id == question), None)
 

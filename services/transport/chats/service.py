@@ -586,7 +586,7 @@ class ChatService:
 
     async def _require_open(self, view: ChatView) -> None:
         """Raises ApiError where a chat has ended, also by its log: a retry may have opened it again."""
-        if view.ended_at is not None:
+        if view.is_over:
             _require_open(await self._newest(view))
 
     async def _newest(self, view: ChatView) -> ChatView:
@@ -630,7 +630,7 @@ def _require_not_deleted(view: ChatView) -> None:
 
 
 def _require_open(view: ChatView) -> None:
-    if view.ended_at is not None and not view.resumable:
+    if view.is_over:
         raise ApiError("CHAT_ENDED", "chat_id", f"the chat is {view.status}")
 
 

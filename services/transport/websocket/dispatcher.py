@@ -247,7 +247,7 @@ class MessageDispatcher:
     async def _switch_chat(self, message: SwitchChat) -> None:
         key = ChatKey(self.view.key.app, ChatId(message.chat_id))
         view = await self._context.chats.find(key, user=self.view.user)
-        if message.frontend_context and view.ended_at is None:
+        if message.frontend_context and not view.is_over:
             variables = ui_variables(message.frontend_context)
             await self._context.chats.set_variables(view, variables, "frontend_context")
         await self._switch_view(view)
