@@ -18,6 +18,8 @@ from contracts.lookups import (
     InboxRequested,
     MessagesFound,
     MessagesRequested,
+    RestoreFound,
+    RestoreRequested,
     SnapshotFound,
     SnapshotRequested,
     WorkflowStatsFound,
@@ -133,6 +135,14 @@ _CHANNELS: dict[str, tuple[str, str]] = {
         "mozaiks.found.model_calls.{app}.{request}",
         "Pages of runtime logs, in stream LOOKUPS, for a minute.",
     ),
+    "restore_queries": (
+        "mozaiks.query.restore.{app}.{chat}.{request}",
+        "Requests to restore a chat's events from the archive, in stream LOOKUPS, for a minute.",
+    ),
+    "restore_answers": (
+        "mozaiks.found.restore.{app}.{chat}.{request}",
+        "Answers that they are restored, in stream LOOKUPS, for a minute.",
+    ),
     "inbox": (
         "mozaiks.inbox.{app}",
         (
@@ -222,6 +232,8 @@ LOOKUPS: dict[str, type[BaseModel]] = {
     "forks_answers": ForksFound,
     "chat_id_queries": ChatIdsRequested,
     "chat_id_answers": ChatIdsFound,
+    "restore_queries": RestoreRequested,
+    "restore_answers": RestoreFound,
 }
 """The message of each channel of lookups."""
 PEERS: tuple[type[BaseModel], ...] = (PeerAnnounced, PeerHoldings)

@@ -38,6 +38,8 @@ class Head(NamedTuple):
     digest: str
 
 
+RESTORED = "Mozaiks-Restored"
+"""The header of a message that came back from the archive: who counts has counted it."""
 EMPTY = Head(Seq(0), "")
 """Before the first event."""
 
@@ -103,6 +105,8 @@ class Decision:
     key: ChatKey
     branch: Branch
     events: tuple[StoredEvent, ...]
+    is_restored: bool = False
+    """Whether it is stored again, after it was in the archive only."""
 
     @property
     def first(self) -> Envelope:
@@ -135,6 +139,11 @@ class Decision:
         return self.events[0].before
 
     @property
+    def is_remnant(self) -> bool:
+        """Whether it cannot be the first message of a chat: then those before it are archived only."""
+        return self.first.seq > 1 and self.forked is None and not self.is_erasure
+
+    @property
     def large(self) -> tuple[LargeValue, ...]:
         """The values that are to be stored before the message is appended."""
         return tuple(value for one in self.events for value in one.large)
@@ -154,6 +163,8 @@ class Decision:
         found = {"Mozaiks-Categories": ",".join(categories)}
         if envelope.trace is not None:
             found["traceparent"] = envelope.trace
+        if self.is_restored:
+            found[RESTORED] = "1"
         if self.branch == "business":
             found |= {
                 "ce-specversion": "1.0",

@@ -176,6 +176,31 @@ class SnapshotFound(LookupAnswer):
     position: StreamSeq = StreamSeq(0)
 
 
+class RestoreRequested(LookupRequest):
+    """The events of a chat whose log is only its newest message are to be restored from the archive."""
+
+    app_id: AppId
+    chat_id: ChatId
+
+    @property
+    def key(self) -> ChatKey:
+        return ChatKey(self.app_id, self.chat_id)
+
+    @property
+    def subject(self) -> str:
+        return subjects.restore_query(self.key, self.request_id)
+
+    @property
+    def answer_subject(self) -> str:
+        return subjects.query_answer(self.subject)
+
+
+class RestoreFound(LookupAnswer):
+    """The log of the chat is whole again; `events` are those that were restored by this request."""
+
+    events: int = 0
+
+
 class InboxRequested(LookupRequest):
     """A page of the open questions that some recipients may answer, the oldest chats first.
 
@@ -333,6 +358,7 @@ Query = (
     | ForksRequested
     | ChatIdsRequested
     | ModelCallsRequested
+    | RestoreRequested
 )
 """What is asked of persistence's own read models."""
 

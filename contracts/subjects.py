@@ -247,6 +247,11 @@ def chat_ids_query(app: AppId, request: str) -> str:
     return f"mozaiks.query.chat_ids.{token(app, 'app_id')}.{request}"
 
 
+def restore_query(key: ChatKey, request: str) -> str:
+    """Subject of a request to restore a chat's events from the archive."""
+    return f"mozaiks.query.restore.{chat_tokens(key)}.{request}"
+
+
 def inbox_query(app: AppId, request: str) -> str:
     """Subject of a request for a page of an inbox of an app."""
     return f"mozaiks.query.inbox.{token(app, 'app_id')}.{request}"

@@ -61,6 +61,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             bucket = await retry_until_available(
                 partial(gateway.key_values.bucket, subjects.PERF), "bucket perf"
             )
+            gateway.events.on_aged_out = None  # it counts what comes, and reads no old chats
             consumer = MetricsConsumer(gateway, bucket, state)
             await retry_until_available(consumer.load, "the saved metrics state")
             config = ReaderConfig(lambda: consumer.position, INACTIVE_SECONDS)

@@ -86,7 +86,10 @@ class MetricsConsumer:
     async def on_events(self, events: list[RawMessage]) -> None:
         """Idempotent: known positions change nothing. Raises NatsUnavailableError."""
         for message in events:
-            await self._record(message)
+            if message.is_restored:  # it was counted when it was stored first
+                self._state.position = max(self._state.position, message.position)
+            else:
+                await self._record(message)
 
     async def _record(self, message: RawMessage) -> None:
         key = self._state.evicted_chat(message.subject)

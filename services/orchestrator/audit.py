@@ -109,7 +109,9 @@ async def repair(gateway: JetStreamGateway, found: AuditedChat) -> bool:
 
 
 async def _folded(gateway: JetStreamGateway, key: ChatKey) -> tuple[ChatState, list[Finding]]:
-    state, findings = ChatState(), []
+    state, findings = ChatState(), list[Finding]()
+    if await gateway.events.is_aged_out(key):
+        return state, findings  # only quiet chats are
     async for commit in gateway.events.read(key):
         for fact in commit.facts:
             state = evolve(state, fact)

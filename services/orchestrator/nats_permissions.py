@@ -25,7 +25,7 @@ PERMISSIONS = all_of(
         consumes(subjects.COMMANDS, SERVICE, subjects.ALL_COMMANDS),
         settles(SERVICE, SERVICE),
         may_publish(subjects.ALL_EVENTS, subjects.ALL_DELTAS, subjects.ALL_TIMERS),
-        may_publish(subjects.ALL_LOOKUPS),
+        may_publish(subjects.ALL_LOOKUPS, "mozaiks.query.restore.>"),
         may_subscribe(subjects.ALL_FINDINGS, "mozaiks.live.>"),
         probes_storage(subjects.COMMANDS, subjects.EVENTS),
         reads(subjects.EVENTS, subjects.DELTAS, subjects.COMMANDS),

@@ -27,9 +27,12 @@ from services.chassis.tracing.messages import TraceMessages
 from services.chassis.tracing.setup import exported_traces
 from services.persistence.chat_summaries import ChatSummaryBucket, SummaryPublisher
 from services.persistence.lookup_responder import LookupResponder, decode_request
+from services.persistence.maintenance.aged_chats import AgedChats
 from services.persistence.maintenance.eraser import Eraser
 from services.persistence.maintenance.erasures import Erasures, ErasureWorker
 from services.persistence.maintenance.rebuilder import Rebuilder
+from services.persistence.maintenance.restorer import Restorer
+from services.persistence.maintenance.retention import Retention
 from services.persistence.maintenance.sources import ChatSources
 from services.persistence.maintenance.value_archive import ValueArchive
 from services.persistence.metrics import PersistenceMetrics
@@ -38,7 +41,7 @@ from services.persistence.nats_permissions import DURABLE, LOOKUPS, QUERIES, SER
 from services.persistence.projector import Projector
 from services.persistence.query_responder import QueryResponder, ReceivedQuery, decode_query
 from services.persistence.read_model_monitor import ReadModelMonitor
-from services.persistence.settings import Settings
+from services.persistence.settings import Settings, max_ages
 from services.persistence.store.document_query import allowed_sources
 from services.persistence.store.interface import ArchivedEvent
 from services.persistence.store.mongo.access import MongoAccess
@@ -78,12 +81,15 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     monitors: list[ReadModelMonitor] = []
     publishers: list[SummaryPublisher] = []
     workers: list[ErasureWorker] = []
+    retentions: list[Retention] = []
 
     async def drain() -> None:
         """Before the broker stops: its subscribers, then its connection."""
         probes.draining()
         for monitor in monitors:
             await monitor.stop()
+        for retention in retentions:
+            await retention.stop()
         for worker in workers:
             await worker.stop()
         for publisher in publishers:
@@ -104,7 +110,9 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             publishers.append(publisher)
             publisher.start()
             values = ValueArchive(store, gateway.values)
-            rebuilder = Rebuilder(store, ChatSources(store, gateway), summaries.publish, values)
+            gateway.events.on_aged_out = None  # this service is who restores them
+            sources = ChatSources(store, gateway)
+            rebuilder = Rebuilder(store, sources, summaries.publish, values)
             eraser = Eraser(store, gateway, rebuilder, now)
 
             async def erase(tombstone: ArchivedEvent) -> None:
@@ -135,13 +143,23 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             if not await retry_until_available(has_consumer, "the consumer of events"):
                 await store.save_state(await store.state())  # the log comes from its first event
             worker.start()
+            if settings.events_max_age:
+                retention = Retention(
+                    store, sources, gateway, max_ages(settings.events_max_age), now
+                )
+                retentions.append(retention)
+                retention.start()
             monitor = ReadModelMonitor(store, summaries, rebuilder)
             monitor.start()
             monitors.append(monitor)
 
             responder = _lookup_responder(gateway, client, settings)
+            restorer = Restorer(store, sources, gateway.events, rebuilder, values)
             query_responder = QueryResponder(
-                store, gateway.lookups.respond, lambda: gateway.nc.max_payload
+                store,
+                gateway.lookups.respond,
+                lambda: gateway.nc.max_payload,
+                AgedChats(restorer, rebuilder, gateway).restore,
             )
             events = event_subscriber(broker, gateway, DURABLE, [deliveries, TraceMessages])
             lookups = queue_subscriber(

@@ -59,6 +59,7 @@ async def command_services(
         open_mongo(impatient, reads_only=reads_only) as (client, store),
         one_shot_gateway(settings, name) as gateway,
     ):
+        gateway.events.on_aged_out = None  # a command reads what is there
         if creates_streams:
             await _ensure(gateway, settings)
         try:

@@ -32,6 +32,8 @@ from contracts.lookups import (
     MessagesFound,
     MessagesRequested,
     Query,
+    RestoreFound,
+    RestoreRequested,
     SnapshotFound,
     SnapshotRequested,
     WorkflowStatsFound,
@@ -45,6 +47,7 @@ from services.chassis.nats.unavailable import ServerUnavailableError
 from services.persistence.chat_lists import list_chats
 from services.persistence.domain.effect_page import cursor_of, place_of, turns_by_chat
 from services.persistence.domain.transcript_page import PageLimits, counting, cut_page, read_window
+from services.persistence.maintenance.sources import IncompleteChatError
 from services.persistence.store.interface import (
     EffectStart,
     Message,
@@ -61,6 +64,8 @@ MAX_PAGE_BYTES = 500_000
 """Of a page of messages; well below the largest message that NATS takes by default."""
 
 Answer = Callable[[LookupRequest, LookupAnswer], Awaitable[None]]
+Restore = Callable[[ChatKey], Awaitable[int]]
+"""Restores the log of a chat; returns the number of events."""
 
 
 class ReceivedQuery(BaseModel):
@@ -75,8 +80,15 @@ class ReceivedQuery(BaseModel):
 class QueryResponder:
     """The handler of queries. `max_payload` is the size of the largest message that NATS takes."""
 
-    def __init__(self, store: Store, answer: Answer, max_payload: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        answer: Answer,
+        max_payload: Callable[[], int],
+        restore: Restore | None = None,
+    ) -> None:
         self._store = store
+        self._restore = restore
         self._answer = answer
         self._max_payload = max_payload
 
@@ -107,6 +119,8 @@ class QueryResponder:
                 return await self._stats(query)
             case SnapshotRequested():
                 return await self._snapshot(query)
+            case RestoreRequested():
+                return await self._restored(query)
             case InboxRequested():
                 return await self._inbox(query)
             case ChatEffectsRequested():
@@ -124,6 +138,15 @@ class QueryResponder:
                 return await self._model_calls(query)
             case _:
                 assert_never(query)
+
+    async def _restored(self, query: RestoreRequested) -> RestoreFound:
+        if self._restore is None:
+            return RestoreFound(request_id=query.request_id, problem="nothing is restored here")
+        try:
+            events = await self._restore(query.key)
+        except IncompleteChatError as incomplete:
+            return RestoreFound(request_id=query.request_id, problem=str(incomplete))
+        return RestoreFound(request_id=query.request_id, events=events)
 
     async def _messages(self, query: MessagesRequested) -> MessagesFound:
         session = (await self._store.sessions([query.key])).get(query.key)
@@ -314,6 +337,7 @@ _KINDS: dict[str, type[Query]] = {
     "messages": MessagesRequested,
     "stats": WorkflowStatsRequested,
     "snapshot": SnapshotRequested,
+    "restore": RestoreRequested,
     "inbox": InboxRequested,
     "effects": ChatEffectsRequested,
     "app_effects": AppEffectsRequested,

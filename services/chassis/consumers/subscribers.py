@@ -16,7 +16,7 @@ from faststream.nats.subscriber.usecases import (
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from contracts import subjects
+from contracts import event_log, subjects
 from contracts.ids import StreamSeq
 from services.chassis.consumers.batch_settlement import MAX_ATTEMPTS, BatchSettlement
 from services.chassis.consumers.middlewares import (
@@ -177,6 +177,7 @@ async def _stored_messages(message: StreamMessage[list[Msg]]) -> list[RawMessage
             one.subject,
             one.data,
             stored_at=one.metadata.timestamp,
+            is_restored=event_log.RESTORED in (one.headers or {}),
         )
         for one in message.raw_message
     ]

@@ -54,6 +54,8 @@ class RawMessage:
     """Whether it is the delete marker of a key in a bucket."""
     stored_at: datetime | None = field(default=None, compare=False)
     """When the stream stored it; only of messages that a consumer delivered."""
+    is_restored: bool = field(default=False, compare=False)
+    """Whether it was stored before, and came back from the archive; only of such messages, too."""
 
 
 def position_of(message: Msg) -> StreamSeq:

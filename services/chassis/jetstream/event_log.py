@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count
@@ -138,6 +138,8 @@ class EventLog:
         self._storage = storage
         self._metrics = metrics or unregistered()
         self._reader = DirectReader(nc)
+        self.on_aged_out: Callable[[ChatKey], Awaitable[None]] | None = None
+        """Restores a chat of which only the newest message is left; raises NatsUnavailableError."""
 
     # -- append ------------------------------------------------------------------------------------
 
@@ -276,6 +278,11 @@ class EventLog:
         async for message in self._reader.pages(
             subjects.EVENTS, subject, after.position, goal=goal
         ):
+            if after == START and await self._restored(key, message):
+                newest = await self.last_position(key)
+                async for commit in self._pages(key, START, newest):
+                    yield commit
+                return
             if (forked := _fork_after(after, message)) is not None:
                 async for commit in self._inherited(key, forked, after.head, message.position):
                     after = commit.place
@@ -283,6 +290,23 @@ class EventLog:
             commit = evaluate_and_log(after, message)
             after = commit.place
             yield commit
+
+    async def _restored(self, key: ChatKey, first: RawMessage) -> bool:
+        """Whether the log began with a remnant and was restored. Raises what `on_aged_out` raises."""
+        found = None if self.on_aged_out is None else _decoded(first)
+        if self.on_aged_out is None or found is None or not found.is_remnant:
+            return False
+        await self.on_aged_out(key)
+        return not await self.is_aged_out(key)
+
+    async def is_aged_out(self, key: ChatKey) -> bool:
+        """Whether all of a chat's messages but the newest are in the archive only.
+
+        Raises NatsUnavailableError.
+        """
+        first = await self._reader.next(subjects.EVENTS, subjects.events_of(key), StreamSeq(1))
+        found = None if first is None else _decoded(first)
+        return found is not None and found.is_remnant
 
     async def _inherited(
         self, key: ChatKey, fork: Decision, known: Head, position: StreamSeq

@@ -40,6 +40,7 @@ class JetStreamGateway:
         self.events = EventLog(nc, self.storage, self.metrics)
         self.commands = CommandQueue(publisher, self.reader)
         self.lookups = LookupChannel(nc, publisher)
+        self.events.on_aged_out = self.lookups.restore
         self.business_events = BusinessEvents(publisher)
         self.live = LiveChannel(nc, self.reader)
         self.inbox = InboxChannel(nc)

@@ -11,12 +11,15 @@ from nats.aio.msg import Msg
 from contracts import encryption, subjects
 from contracts.encryption import app_scope
 from contracts.ids import AppId, ChatId, ChatKey, new_message_id
-from contracts.lookups import LookupAnswer, LookupRequest
+from contracts.lookups import LookupAnswer, LookupRequest, RestoreFound, RestoreRequested
+from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.publish import Publisher
 from services.chassis.jetstream.subscription import subscribed
 
 Answer = TypeVar("Answer", bound=LookupAnswer)
 
+RESTORE_SECONDS = 30.0
+"""How long the events of a chat may take to come back from the archive."""
 PLACE = "lookup"
 """Of what is sealed in this channel."""
 
@@ -36,6 +39,22 @@ class LookupChannel:
     async def respond(self, request: LookupRequest, answer: LookupAnswer) -> None:
         data = await _sealed(_scope_of_answer(request), answer)
         await self._publisher.publish(request.answer_subject, data, new_message_id())
+
+    async def restore(self, key: ChatKey) -> None:
+        """Have persistence restore the log of a chat. Raises NatsUnavailableError where it does not
+        within RESTORE_SECONDS."""
+        query = RestoreRequested(request_id=new_message_id(), app_id=key.app, chat_id=key.chat)
+        try:
+            async with (
+                asyncio.timeout(RESTORE_SECONDS),
+                self.response(query, RestoreFound) as response,
+            ):
+                await self.request(query)
+                answer = await response
+        except TimeoutError:
+            raise NatsUnavailableError("the events of the chat are not restored yet") from None
+        if answer.problem is not None:
+            raise NatsUnavailableError(f"the chat is not restored: {answer.problem}")
 
     @asynccontextmanager
     async def response(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from contracts.ids import ChatKey
 from services.chassis.jetstream.errors import NatsRejectedError
@@ -74,8 +74,8 @@ class Restorer:
         await for_each(self._store.archived_chats(), one)
         return restored
 
-    async def chat(self, key: ChatKey) -> int:
-        """Restores one chat; returns the number of events restored. Raises IncompleteChatError."""
+    async def chat(self, key: ChatKey, *, is_old: bool = False) -> int:
+        """Restores one chat, which `is_old` where its events were counted before; returns the number of events restored. Raises IncompleteChatError."""
         for _ in range(ATTEMPTS):
             records = await self._sources.records(key)
             archived = read_chain(key, records)
@@ -85,7 +85,7 @@ class Restorer:
             missing = missing_events(logged, archived.events)
             await self._values.restore(archived.events)  # before the events that refer to them
             try:
-                await self._append(logged, missing)
+                await self._append(logged, missing, is_old=is_old)
             except PositionConflictError:  # another command or the chat itself appended meanwhile
                 continue
             except NatsRejectedError as refused:
@@ -93,9 +93,12 @@ class Restorer:
             return len(missing)
         raise IncompleteChatError("other writers append to it continuously")
 
-    async def _append(self, logged: LoggedChat, missing: Sequence[ArchivedEvent]) -> None:
+    async def _append(
+        self, logged: LoggedChat, missing: Sequence[ArchivedEvent], *, is_old: bool
+    ) -> None:
         place = logged.end.position
-        for decision in decisions(missing):
+        for found in decisions(missing):
+            decision = replace(found, is_restored=is_old)
             place = await self._events.append(decision, after=place)
 
 

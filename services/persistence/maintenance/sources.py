@@ -53,6 +53,10 @@ class ChatSources:
                 not_events.append(end.position)
         return LoggedChat(tuple(events), end, tuple(not_events))
 
+    async def is_aged_out(self, key: ChatKey) -> bool:
+        """Whether all of a chat's messages but the newest are in the archive only, as they should."""
+        return await self._gateway.events.is_aged_out(key)
+
     async def inherited(
         self, key: ChatKey, own: Sequence[ArchivedEvent]
     ) -> tuple[ArchivedEvent, ...]:

@@ -15,7 +15,12 @@ from services.persistence.domain.comparison import (
 )
 from services.persistence.domain.projection import advance
 from services.persistence.maintenance.runtime_log_reader import all_model_calls
-from services.persistence.maintenance.sources import ChatSources, IncompleteChatError, for_each
+from services.persistence.maintenance.sources import (
+    ChatSources,
+    IncompleteChatError,
+    LoggedChat,
+    for_each,
+)
 from services.persistence.maintenance.value_archive import ValueArchive
 from services.persistence.store.interface import ArchiveRecord, Session, Store
 
@@ -121,6 +126,9 @@ class Verifier:
         effects = await self._store.effect_records(key)
         calls = [one async for one in all_model_calls(self._store, key.app, key.chat)]
         logged = await self._sources.logged(key)
+        if await self._sources.is_aged_out(key):
+            archived = [one for one in read_chain(key, records).events if one.envelope.key == key]
+            logged = LoggedChat(tuple(archived), logged.end, ())
         return ChatCopies(
             key=key,
             archive=tuple(records),
