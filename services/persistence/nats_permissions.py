@@ -22,6 +22,7 @@ ERASED_FROM = (
     subjects.COMMANDS,
     subjects.EVENTS,
     subjects.DELTAS,
+    subjects.BUSINESS,
     subjects.LOOKUPS,
     subjects.DEAD_LETTERS,
     subjects.BUSINESS,

@@ -138,6 +138,7 @@ class Eraser:
         for filter_ in subjects.commands_and_timers_of(key):
             messages += await purge(subjects.COMMANDS, filter_)
         messages += await purge(subjects.DELTAS, subjects.delta(key))
+        messages += await purge(subjects.BUSINESS, subjects.business_events_of_chat(key))
         for filter_ in subjects.lookups_of(key):
             messages += await purge(subjects.LOOKUPS, filter_)
         for filter_ in subjects.dead_letters_of(key):
