@@ -173,6 +173,7 @@ class MetricsState:
             self.rejected += 1
             return event_log.why_it_does_not_follow(decision, known)
         if decision.is_erasure and chat is None and self.chats.has_evicted:
+            self._end_silence(decision.key)
             return None  # all of it may be counted already
         self._count(decision, chat)
         return None
@@ -190,6 +191,13 @@ class MetricsState:
             states[chat.status] -= 1
         states[after.status] += 1
         self.chats.put(after, label)
+
+    def _end_silence(self, key: ChatKey) -> None:
+        """An evicted chat that ran is erased, which has cancelled it."""
+        running = self.chats.running.pop(key, None)
+        if running is not None:
+            self.states[running.label]["running"] -= 1
+            self.states[running.label]["cancelled"] += 1
 
     def _label(self, envelope: Envelope) -> Label:
         label = (envelope.app_id, envelope.workflow_name)

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from contracts import event_log, subjects
 from contracts.events.budget import BudgetExceeded, BudgetWarned
 from contracts.events.business import BusinessLogged
-from contracts.events.chat import ChatCancelled, ChatFailed
+from contracts.events.chat import ChatCancelled, ChatErased, ChatFailed
 from contracts.events.turn import ModelCallFailed, ToolDispatched, TurnCompleted, TurnFailed
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
 from contracts.prices import Price
@@ -405,3 +405,20 @@ def test_limits_of_budgets_and_business_events_are_counted() -> None:
         labels = {"scope": "app", "unit": "cost", "period": "day", "level": level}
         assert sample(state, "mozaiks_budget_limits_total", **labels) == 1
     assert sample(state, "mozaiks_business_events_total", type="ORDER_PLACED") == 1
+
+
+def test_a_stalled_chat_that_is_erased_is_not_stalled_any_more() -> None:
+    running = decisions_of(chat()[:3])
+    others = [decisions_of(chat()[:3], key) for key in _keys(3)]
+    erasure = ChatErased(status="cancelled", created_at=BEGAN, ended_at=BEGAN, prompt_tokens=1000)
+    (erased,) = decisions([erasure], KEY, workflow="Generator", head=running[-1].head)
+    log = log_of(running, *others)
+    end = message(erased, len(log) + 1)
+    for limits in ({}, {"chats": 1, "running": 1}):
+        state = MetricsState(PRICES, **limits)
+        for one in log:
+            state.record(one)
+        state.record(end)  # its other events are removed from the log
+        assert KEY.chat not in [one.chat_id for one in state.stalled(LATER, 0)]
+        assert sample(state, "mozaiks_chats", state="running") == 3
+        assert sample(state, "mozaiks_chats", state="cancelled") == 1
