@@ -1,5 +1,6 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import nats as nats_client
@@ -11,8 +12,24 @@ from services.chassis.streams.ensure import ensure_streams
 from services.persistence.settings import Settings
 from services.persistence.store.interface import Store
 from services.persistence.store.memory import MemoryStore
-from services.persistence.store.mongo.client import build_client
+from services.persistence.store.mongo import opening
+from services.persistence.store.mongo.client import Client, build_client
 from services.persistence.store.mongo.store import MongoStore, open_store
+from tests.persistence.query_watch import QueryWatch
+
+
+@pytest.fixture(autouse=True)
+def query_watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryWatch]:
+    """Watches the client of each service and command that a test runs, and of `mongo_store`; fails the
+    test in which a command to MongoDB names no app. Clients of the test itself do as they like."""
+    watch = QueryWatch()
+
+    def build_watched(uri: str, *, event_listeners: Sequence[Any] = (), **options: Any) -> Client:
+        return build_client(uri, event_listeners=[*event_listeners, watch], **options)
+
+    monkeypatch.setattr(opening, "build_client", build_watched)
+    yield watch
+    assert watch.violations == []
 
 
 @pytest.fixture
@@ -22,8 +39,10 @@ def database() -> str:
 
 
 @pytest.fixture
-async def mongo_store(mongo: MongoServer, database: str) -> AsyncIterator[MongoStore]:
-    client = build_client(mongo.uri)
+async def mongo_store(
+    mongo: MongoServer, database: str, query_watch: QueryWatch
+) -> AsyncIterator[MongoStore]:
+    client = build_client(mongo.uri, event_listeners=[query_watch])
     yield await open_store(client, database)
     await client.drop_database(database)
     await client.close()

@@ -16,20 +16,24 @@ _DUPLICATE_KEY = 11000
 
 def put(record: Record) -> ReplaceOne[Record]:
     """Inserts a document, or replaces the one of the same id."""
-    place = {name: record[name] for name in ("_id", "app_id")}
-    return ReplaceOne(place, record, upsert=True)
+    return ReplaceOne(_place_of(record), record, upsert=True)
 
 
 def replace_older(record: Record, *, or_same: bool = False) -> UpdateOne:
     """Replaces a document as of an earlier event; `or_same`: or of the same, as that may be damaged.
 
-    Inserts what is missing, and leaves what is newer. The condition is part of the update: a filter of
-    `_id` alone, which begins with the app, costs the server half of one that compares `last_seq`.
+    Inserts what is missing, and leaves what is newer. The condition is part of the update, not of the
+    filter, by which an upsert would insert a document that is there.
     """
     newer = "$gt" if or_same else "$gte"
     is_newer = {"$and": [{"$isNumber": "$last_seq"}, {newer: ["$last_seq", record["last_seq"]]}]}
     replaced = {"$cond": [is_newer, "$$ROOT", {"$literal": record}]}
-    return UpdateOne({"_id": record["_id"]}, [{"$replaceWith": replaced}], upsert=True)
+    return UpdateOne(_place_of(record), [{"$replaceWith": replaced}], upsert=True)
+
+
+def _place_of(record: Record) -> Record:
+    """The filter of an upsert: a sharded collection needs the shard key `app_id, chat_id` in it."""
+    return {name: record[name] for name in ("_id", "app_id", "chat_id")}
 
 
 async def supersede(collection: AsyncCollection[Record], records: Sequence[Record]) -> None:

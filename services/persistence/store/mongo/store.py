@@ -468,7 +468,9 @@ class MongoStore:
             {"$group": {"_id": "$status", "chats": {"$sum": 1}, **summed}},
             {"$sort": {"_id": 1}},
         ]
-        own = documents.find({"app_id": app, "workflow_name": workflow})
+        # By `_id`, which begins with the app: another app's workflow may share the collection.
+        place = {"$gte": f"{token(app)}.", "$lt": f"{token(app)}/"}
+        own = documents.find({"_id": place, "app_id": app, "workflow_name": workflow})
         with translated_errors():
             rows = await own.aggregate(steps, projection_model=_Sums).to_list()
         return WorkflowTotals(
