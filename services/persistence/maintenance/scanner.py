@@ -28,6 +28,9 @@ from services.persistence.store.mongo.client import Record, translated_errors
 FILE_BYTES = 1024 * 1024
 """Read of a log file at a time."""
 
+SCAN = "proof of an erasure"
+"""The comment of the queries that read every document of every app."""
+
 
 class Place(NamedTuple):
     """A message, a document, or a file, in which one of the texts is."""
@@ -93,7 +96,7 @@ class Scanner:
         """Every document of every collection."""
         with translated_errors():
             for name in sorted(await database.list_collection_names()):
-                async for document in database[name].find({}):
+                async for document in database[name].find({}, comment=SCAN):
                     owner = _owner_of_document(document)
                     self.look(f"collection {name}", str(document["_id"]), encode(document), owner)
 
