@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from contracts.codec import Fact
 from contracts.events import Event
+from contracts.events.budget import BudgetWarned
 from contracts.events.chat import (
     AttachmentUploaded,
     ChatStarted,
@@ -43,7 +44,7 @@ from services.orchestrator.workflows.spec import Workflow
 
 _NOT_COMPARED = (
     *(UsageRecorded, RunClaimed, QuestionEscalated, ToolDispatched),
-    *(HistoryCompacted, ModelCallFailed, TextInterrupted),
+    *(HistoryCompacted, ModelCallFailed, TextInterrupted, BudgetWarned),
 )
 _VOLATILE = frozenset(
     {
@@ -186,7 +187,9 @@ def _input(event: Event) -> RecordedInput | None:
         case AttachmentUploaded():
             raise NotRecordableError("the chat has attachments")
         case TurnStopRequested():
-            raise NotRecordableError("the user stopped an answer, and when cannot be repeated")
+            raise NotRecordableError(
+                "the user or a budget stopped an answer, and when cannot be repeated"
+            )
         case VariablesChanged(agent=agent) if agent == USER:
             raise NotRecordableError("the user set variables during the chat")
         case _:

@@ -37,16 +37,26 @@ from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.agent_set import AgentSet
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion
+from services.orchestrator.agents.replay.log_file import RecordedLog
+from services.orchestrator.agents.replay.log_replay import replay_log
 from services.orchestrator.domain.state import pending, replay
 from services.orchestrator.runtime import chat_budget
 from services.orchestrator.runtime.chat_budget import Budgets
 from services.orchestrator.runtime.runner import Runner
 from services.orchestrator.workflows.demo import DemoScripts
-from services.orchestrator.workflows.loading import LoadedWorkflow
+from services.orchestrator.workflows.loading import LoadedWorkflow, load
 from tests.orchestrator.agents.paced_model import PacedModel
 from tests.orchestrator.agents.provider_stub import ANSWER, ErrorReply
 from tests.orchestrator.agents.provider_turn import POLICY
-from tests.orchestrator.chat_harness import ChatUser, deliver, event_types, history, runner
+from tests.orchestrator.chat_harness import (
+    SHIPPED,
+    ChatUser,
+    deliver,
+    event_types,
+    history,
+    runner,
+    shipped_catalogue,
+)
 from tests.orchestrator.runtime.test_forks import fork_of
 from tests.orchestrator.runtime.test_large_values import folder
 from tests.orchestrator.runtime.test_model_calls import newsroom
@@ -464,6 +474,29 @@ async def test_a_fork_counts_for_the_chat_that_makes_the_calls(gateway: JetStrea
     for chat in (user.key.chat, fork.key.chat):
         balance = await shop.balance("chat", str(chat))
         assert (balance.used("total", "tokens", NOON), balance.holds) == (42, {})
+
+
+async def test_a_chat_that_a_budget_has_stopped_is_replayed_without_a_difference(
+    gateway: JetStreamGateway,
+) -> None:
+    catalogue = shipped_catalogue()
+    executor = AgentExecutor(catalogue, 25)
+    shop = Shop(gateway, [tokens(1)])
+    user = ChatUser(WorkflowName("HelloWorld"), ChatKey(shop.app, new_chat_id()))
+    await deliver(
+        runner(gateway, executor, catalogue.workflows, shop.budgets()), user.start_chat("Hello")
+    )
+    shop.limits = [tokens(10_000, 1)]
+    await deliver(
+        runner(gateway, executor, catalogue.workflows, shop.budgets()), user.send_message("Now?")
+    )
+    facts = await history(gateway, user.key)
+    types = event_types(facts)
+    assert {"budget.exceeded", "budget.warned", "turn.usage_recorded"} <= set(types)
+    loaded = load(SHIPPED / "HelloWorld")
+    assert isinstance(loaded, LoadedWorkflow)
+    replayed = await replay_log(RecordedLog(facts), loaded)
+    assert (replayed.divergence, replayed.events) == (None, len(facts))
 
 
 # -- storage ------------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def test_a_cassette_has_no_ids_prompts_or_tokens_of_the_recorded_chat() -> None:
         ),
         (
             given(start(message="Hi"), speaks(), stop_answer()).facts,
-            "the user stopped an answer",
+            "the user or a budget stopped an answer",
         ),
     ],
 )
