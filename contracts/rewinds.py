@@ -23,6 +23,7 @@ KEPT_TYPES = frozenset(
         "chat.attachment_uploaded",
         "chat.command_given_up",
         "chat.deleted",
+        "chat.forked",
         "chat.renamed",
         "chat.tool_code_changed",
         "chat.unarchived",

@@ -66,6 +66,8 @@ def comparable(state: ChatState) -> ChatState:
         applied_commands=AppliedCommands(),
         call_requested_at=None,
         lifecycle_dispatches={},
+        shown=None,
+        points=(),
         open_turn=None if turn is None else replace(turn, dispatches={}),
     )
 
