@@ -188,6 +188,7 @@ async def play(
     variables: Mapping[str, Any] = MappingProxyType({}),
     data: Mapping[str, Any] = MappingProxyType({}),
     environment: Mapping[str, str] = NO_ENVIRONMENT,
+    model_calls: int = MAX_MODEL_CALLS,
 ) -> PlayedChat:
     """Play a chat of the workflow in a folder until it ends, or waits and there is no input left.
 
@@ -196,6 +197,7 @@ async def play(
     `demo.json` (a text, or `{"say": ..., "calls": [{"tool": ..., "arguments": {...}}]}`); agents
     without any have those of the workflow's own `demo.json`. `models` replaces both. `variables` are
     what a client sets at the start, `data` the values of variables that are looked up in databases.
+    `model_calls` is how many calls of its model a turn may make.
 
     Tools run for real. Raises PlayError where the workflow does not load, an input does not fit, or
     the chat does not come to an end.
@@ -212,7 +214,7 @@ async def play(
         variables=dict(variables),
     )
     chat.add(decide(start, chat.state, version.workflow), cause=start.command_id)
-    await _run(chat, version, _Inputs(list(inputs)))
+    await _run(chat, version, _Inputs(list(inputs)), model_calls)
     return PlayedChat(tuple(chat.facts), chat.state)
 
 
@@ -240,8 +242,10 @@ def _version(
     return built
 
 
-async def _run(chat: MemoryChat, version: WorkflowVersion, inputs: _Inputs) -> None:
-    execute, workflow = AgentExecutor(version, MAX_MODEL_CALLS), version.workflow
+async def _run(
+    chat: MemoryChat, version: WorkflowVersion, inputs: _Inputs, model_calls: int
+) -> None:
+    execute, workflow = AgentExecutor(version, model_calls), version.workflow
     journal = cast(ChatJournal, chat)  # what the executor uses of it
     for _ in range(MAX_EFFECTS):
         effect = pending(chat.state)
