@@ -64,7 +64,10 @@ class Conversation:
 
 
 class KnownContents:
-    """The events whose contents were hashed for a digest, and the hash of them after a prompt."""
+    """The events whose contents were hashed for a digest, and the hash of them after a prompt.
+
+    Then the events of the turn that asks, which come after them and grow with each call.
+    """
 
     def __init__(self) -> None:
         self.events: list[BaseEvent] = []
@@ -72,6 +75,8 @@ class KnownContents:
         self._prompt = b""
         self._hash = sha256()
         self._hashed = 0
+        self._turn: list[BaseEvent] = []
+        self._turn_hash = self._hash.copy()
 
     def add(self, one: Remembered) -> None:
         self.events.append(one.event)
@@ -85,14 +90,25 @@ class KnownContents:
         beginning = b"[" + json.dumps(list(prompt), default=str).encode()
         if beginning != self._prompt:
             self._prompt, self._hash, self._hashed = beginning, sha256(beginning), 0
+            self._turn, self._turn_hash = [], self._hash.copy()
         for content in self.contents[self._hashed : known]:
             self._hash.update(b", " + content)
-        self._hashed = known
-        whole = self._hash.copy()
-        for event in events[known:]:
-            whole.update(b", " + codec.content_json(event))
+        if self._hashed != known:
+            self._hashed, self._turn, self._turn_hash = known, [], self._hash.copy()
+        whole = self._hash_with_turn(events[known:]).copy()
         whole.update(b"]")
-        return whole.hexdigest()
+        digest: str = whole.hexdigest()
+        return digest
+
+    def _hash_with_turn(self, events: Sequence[BaseEvent]) -> Any:
+        """The hash of the known events and these, of which the first were hashed for the call before."""
+        hashed = len(self._turn)
+        if len(events) < hashed or not all(map(is_, events, self._turn)):
+            hashed, self._turn, self._turn_hash = 0, [], self._hash.copy()
+        for event in events[hashed:]:
+            self._turn_hash.update(b", " + codec.content_json(event))
+            self._turn.append(event)
+        return self._turn_hash
 
 
 class AgentHistory:

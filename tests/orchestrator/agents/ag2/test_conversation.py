@@ -14,6 +14,8 @@ from services.orchestrator.agents.ag2 import codec
 from services.orchestrator.agents.ag2.conversation import (
     AgentHistory,
     Conversation,
+    KnownContents,
+    Remembered,
     SharedMessages,
     history_of,
 )
@@ -135,3 +137,22 @@ def test_an_older_state_and_a_newer_one_can_be_read_in_turn() -> None:
         assert conversation.digest(PROMPT, conversation.events) == codec.digest(
             PROMPT, conversation.events
         )
+
+
+def test_the_digest_of_a_growing_turn_is_that_of_the_whole_request() -> None:
+    known = KnownContents()
+    for text in ("one", "two"):
+        known.add(Remembered.of(UserMessage(text)))
+    base = list(known.events)
+    turn: list[BaseEvent] = []
+    for number in range(5):
+        turn = [*turn, codec.event_of(UserMessage(f"new {number}"))]
+        for prompt in (["a"], ["a"], ["b"]):
+            events = [*base, *turn]
+            assert known.digest(prompt, events) == codec.digest(prompt, events)
+    other = [*base, codec.event_of(UserMessage("another turn")), *turn[1:]]
+    for events in (other, [*base, *turn], base, [*base, *turn[:2]]):
+        assert known.digest(["b"], events) == codec.digest(["b"], events)
+    known.add(Remembered.of(UserMessage("three")))
+    events = [*known.events, *turn]
+    assert known.digest(["b"], events) == codec.digest(["b"], events)
