@@ -9,6 +9,7 @@ from contracts.business_events import Milestone, RuntimeBusinessEvent
 from contracts.chat_pages import ChatIdsFound, ChatIdsRequested, ChatsFound, ChatsRequested
 from contracts.deltas import Delta
 from contracts.events import EVENT_TYPES, Event
+from contracts.explanation import ExplanationFound, ExplanationRequested
 from contracts.lookups import (
     DataFound,
     DataRequested,
@@ -182,6 +183,14 @@ _CHANNELS: dict[str, tuple[str, str]] = {
             f"`{TYPE_HEADER}` in their headers."
         ),
     ),
+    "explanations": (
+        subjects.EXPLANATIONS,
+        "Requests to explain a chat, on core NATS, with a reply subject; one orchestrator answers.",
+    ),
+    "explained": (
+        "mozaiks.explained.{request}",
+        "What a chat waits for and why, on core NATS: compressed by zlib.",
+    ),
     "dead_letters": (
         "mozaiks.dlq.{service}.{subject}",
         "Messages that could not be handled, with the reason.",
@@ -238,6 +247,8 @@ LOOKUPS: dict[str, type[BaseModel]] = {
 """The message of each channel of lookups."""
 PEERS: tuple[type[BaseModel], ...] = (PeerAnnounced, PeerHoldings)
 """An announcement, and the answer to one."""
+EXPLAINED: tuple[type[BaseModel], ...] = (ExplanationRequested, ExplanationFound)
+"""A request to explain a chat, and the answer to one."""
 MILESTONE_SCHEMA = f"business/{RuntimeBusinessEvent.__name__}.json"
 METRICS_SCHEMA = f"metrics/{MetricsPageRequested.__name__}.json"
 
@@ -256,6 +267,7 @@ def document() -> dict[str, Any]:
     lookups = {model.__name__: f"lookups/{model.__name__}.json" for model in LOOKUPS.values()}
     peers = {model.__name__: f"peers/{model.__name__}.json" for model in PEERS}
     pages = {MetricsPageRequested.__name__: METRICS_SCHEMA}
+    pages |= {model.__name__: f"explanations/{model.__name__}.json" for model in EXPLAINED}
     carried = {
         "events": list(events),
         "business": business,
@@ -270,6 +282,8 @@ def document() -> dict[str, Any]:
         "inbox": [],
         "metrics_pages": [MetricsPageRequested.__name__],
         "metrics_answers": [],
+        "explanations": [ExplanationRequested.__name__],
+        "explained": [ExplanationFound.__name__],
         "dead_letters": [],
     }
     return {
@@ -383,6 +397,8 @@ def _operations() -> dict[str, Any]:
         "probePeer": operation(
             "send", "peer", "Published by two other orchestrators, every 0.2 s."
         ),
+        "requestExplanation": operation("send", "explanations", "Requested by the transport."),
+        "explain": operation("send", "explained", "Answered by one orchestrator."),
         "requestMetricsPage": operation("send", "metrics_pages", "Requested by the transport."),
         "answerMetricsPage": operation("send", "metrics_answers", "Answered by metrics."),
         "publishDeadLetter": operation(

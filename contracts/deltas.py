@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from contracts.envelope import Instant
 from contracts.ids import AgentName, RunnerId
 
 
@@ -41,7 +42,7 @@ class ToolProgressed(BaseModel):
 
 
 class WaitReported(BaseModel):
-    """An agent's turn waits `seconds` before its model is requested for the `attempt`th time.
+    """An agent's turn waits `seconds`, to `until`, before its model is requested the `attempt`th time.
 
     `code` is that of the failure before; of `attempts` in all, the first is number 1.
     """
@@ -54,6 +55,7 @@ class WaitReported(BaseModel):
     runner: RunnerId
     code: str
     seconds: float = Field(ge=0)
+    until: Instant | None = None
     attempt: int
     attempts: int
 

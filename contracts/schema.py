@@ -30,6 +30,7 @@ def documents() -> dict[str, str]:
     models |= {f"live/{model.__name__}.json": model for model in get_args(Delta)}
     models |= {f"lookups/{model.__name__}.json": model for model in asyncapi_nats.LOOKUPS.values()}
     models |= {f"peers/{model.__name__}.json": model for model in asyncapi_nats.PEERS}
+    models |= {f"explanations/{model.__name__}.json": model for model in asyncapi_nats.EXPLAINED}
     models[asyncapi_nats.MILESTONE_SCHEMA] = RuntimeBusinessEvent
     models[asyncapi_nats.METRICS_SCHEMA] = MetricsPageRequested
     models |= {f"buckets/{model.__name__}.json": model for model in (WorkflowCard, ChatSummary)}

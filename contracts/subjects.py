@@ -58,6 +58,9 @@ ALL_QUERIES = "mozaiks.query.>"
 ALL_FINDINGS = "mozaiks.found.>"
 METRICS_PAGES = "mozaiks.metrics.pages"
 ALL_METRICS_ANSWERS = "mozaiks.metrics.answer.>"
+EXPLANATIONS = "mozaiks.explain"
+"""Core subject of requests to explain a chat."""
+ALL_EXPLANATIONS = "mozaiks.explained.>"
 ALL_LEDGERS = "mozaiks.budget.>"
 EVENTS_OF_CHATS = "mozaiks.evt.*.*.*.*"
 EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"
@@ -285,6 +288,11 @@ def live_events(key: ChatKey) -> str:
 def metrics_answer(request: str) -> str:
     """Where the page of a request to METRICS_PAGES is sent."""
     return f"mozaiks.metrics.answer.{token(request, 'request')}"
+
+
+def explained(request: str) -> str:
+    """Where the answer to a request to EXPLANATIONS is sent."""
+    return f"mozaiks.explained.{token(request, 'request')}"
 
 
 def peers(durable: str) -> str:

@@ -37,6 +37,7 @@ from services.orchestrator.nats_permissions import SERVICE
 from services.orchestrator.runtime.chat_budget import Budgets
 from services.orchestrator.runtime.chat_snapshots import ChatSnapshots
 from services.orchestrator.runtime.command_handler import CommandHandler
+from services.orchestrator.runtime.explainer import Explainer
 from services.orchestrator.runtime.question_notices import QuestionNotices
 from services.orchestrator.runtime.runner import Runner
 from services.orchestrator.settings import Settings
@@ -131,9 +132,10 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 commands=lambda: None if consumer.is_running else "not taking commands",
             )
             async with (
+                Explainer(gateway, SERVICE).answering(),
                 _reloading(gateway, registry, watcher)
                 if settings.reload_workflows
-                else nullcontext()
+                else nullcontext(),
             ):
                 yield
 

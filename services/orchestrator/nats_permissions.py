@@ -34,6 +34,7 @@ PERMISSIONS = all_of(
         keeps_ledgers(),
         writes_objects(subjects.MANIFESTS, subjects.VALUES),
         may_publish(f"mozaiks.peers.{SERVICE}.>"),
-        may_subscribe(f"mozaiks.peers.{SERVICE}.>"),
+        may_subscribe(f"mozaiks.peers.{SERVICE}.>", subjects.EXPLANATIONS),
+        may_publish(subjects.ALL_EXPLANATIONS),
     ]
 )

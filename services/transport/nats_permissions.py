@@ -21,10 +21,12 @@ PERMISSIONS = all_of(
     [
         connects(SERVICE),
         inspects(subjects.COMMANDS, subjects.EVENTS, subjects.DELTAS, subjects.LOOKUPS),
-        may_publish(subjects.ALL_COMMANDS, subjects.ALL_QUERIES, subjects.METRICS_PAGES),
+        may_publish(subjects.ALL_COMMANDS, subjects.ALL_QUERIES),
+        may_publish(subjects.METRICS_PAGES, subjects.EXPLANATIONS),
         may_subscribe(
             subjects.ALL_FINDINGS,
             subjects.ALL_METRICS_ANSWERS,
+            subjects.ALL_EXPLANATIONS,
             "mozaiks.live.>",
             "mozaiks.inbox.>",
         ),

@@ -14,6 +14,8 @@ from services.chassis.nats.connection import subscribe_confirmed
 from services.chassis.nats.unavailable import NATS_UNAVAILABLE
 
 SUBSCRIBE_SECONDS = 2
+NO_RESPONDERS = "503"
+"""The status of the server's own answer where nobody subscribes."""
 
 
 @asynccontextmanager
@@ -58,3 +60,27 @@ async def subscribed(
     finally:
         with suppress(NatsError):  # the connection is closed, and its subscriptions with it
             await subscription.unsubscribe()
+
+
+async def ask(
+    nc: Client, subject: str, data: bytes, answer_subject: str, seconds: float
+) -> Msg | None:
+    """The first answer to a request on core NATS; None where nobody subscribes.
+
+    The answer comes to a subject of its own, which permissions can name. Raises TimeoutError where it
+    takes longer than `seconds`, and NatsUnavailableError.
+    """
+    answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+
+    async def on_message(message: Msg) -> None:
+        if not answered.done():
+            answered.set_result(message)
+
+    async with subscribed(nc, answer_subject, on_message):
+        try:
+            await nc.publish(subject, data, reply=answer_subject)
+        except NATS_UNAVAILABLE as unavailable:
+            raise NatsUnavailableError(f"ask {subject}") from unavailable
+        async with asyncio.timeout(seconds):
+            answer = await answered
+    return None if (answer.headers or {}).get("Status") == NO_RESPONDERS else answer

@@ -1,6 +1,5 @@
 """The pages of the metrics service on the transport's port: asked for over NATS, sent on as they come."""
 
-import asyncio
 import zlib
 from hashlib import sha256
 
@@ -8,14 +7,11 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from contracts import subjects
 from contracts.ids import AppId, ChatId, new_message_id
 from contracts.metrics_pages import STATUS_HEADER, TYPE_HEADER, MetricsPage, MetricsPageRequested
-from services.chassis.jetstream.errors import NatsUnavailableError
-from services.chassis.jetstream.subscription import subscribed
-from services.chassis.nats.unavailable import NATS_UNAVAILABLE
+from services.chassis.jetstream.subscription import ask
 from services.transport.auth.authenticate import bearer_token
 from services.transport.auth.principal import Identity, Principal, access
 from services.transport.context import RequestContext
@@ -31,26 +27,19 @@ RETRY_SECONDS = 2.0
 
 async def ask_metrics(nc: Client, request: MetricsPageRequested) -> Response[bytes]:
     """What the metrics service answers. Raises ApiError where it does not, and NatsUnavailableError."""
-    subject = subjects.metrics_answer(new_message_id())
-    answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-
-    async def on_message(message: Msg) -> None:
-        if not answered.done():
-            answered.set_result(message)
-
-    async with subscribed(nc, subject, on_message):
-        try:
-            data = request.model_dump_json().encode()
-            await nc.publish(subjects.METRICS_PAGES, data, reply=subject)
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answer = await answered
-        except TimeoutError:
-            raise _unavailable("metrics do not answer, try again") from None
-        except NATS_UNAVAILABLE as unavailable:
-            raise NatsUnavailableError("a page of metrics") from unavailable
-    headers = answer.headers or {}
-    if STATUS_HEADER not in headers:  # the server's answer where nobody subscribes
+    try:
+        answer = await ask(
+            nc,
+            subjects.METRICS_PAGES,
+            request.model_dump_json().encode(),
+            subjects.metrics_answer(new_message_id()),
+            ANSWER_SECONDS,
+        )
+    except TimeoutError:
+        raise _unavailable("metrics do not answer, try again") from None
+    if answer is None:
         raise _unavailable("metrics are not running")
+    headers = answer.headers or {}
     return Response(
         zlib.decompress(answer.data),
         status_code=int(headers[STATUS_HEADER]),

@@ -19,6 +19,7 @@ from services.transport.protocol import event_to_frames, session_frames
 from services.transport.protocol.chat_projection import ChatView, apply
 from services.transport.protocol.event_to_frames import Viewer
 from services.transport.protocol.frame_encoding import encode
+from tests.story import NOON
 from tests.transport.story import (
     ANA,
     CALLED,
@@ -291,6 +292,7 @@ def test_a_wait_for_a_provider_is_told_in_words_and_numbers() -> None:
         runner=RunnerId("r1"),
         code="MODEL_RATE_LIMITED",
         seconds=20.0,
+        until=NOON,
         attempt=2,
         attempts=4,
     )

@@ -89,7 +89,8 @@ class RetryingClient(LLMClient):
             if self._is_final(outcome, attempt, waited):
                 raise ModelError(self._with_end_of_limit(outcome), response)
             self._metrics.retried(self._name, outcome.code, delay)
-            wait = Wait(outcome.code, delay, attempt + 2, self._policy.retries + 1)
+            until = self._clock() + timedelta(seconds=delay)
+            wait = Wait(outcome.code, delay, until, attempt + 2, self._policy.retries + 1)
             log.info(
                 "waiting for the model provider", extra={"model": self._model, **wait._asdict()}
             )

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from ag2.context import ConversationContext
@@ -27,6 +28,7 @@ class Wait(NamedTuple):
 
     code: str
     seconds: float
+    until: datetime
     attempt: int
     attempts: int
 

@@ -257,6 +257,7 @@ class TurnRecorder:
                 runner=self.journal.runner,
                 code=wait.code,
                 seconds=round(wait.seconds, 1),
+                until=wait.until,
                 attempt=wait.attempt,
                 attempts=wait.attempts,
             )
