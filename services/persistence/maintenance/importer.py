@@ -128,6 +128,8 @@ def decisions_of(export: ExportFiles, key: ChatKey, folder: str) -> Iterator[Dec
                 lines = [
                     events.readline().rstrip(b"\n") for _ in range(json.loads(message)["events"])
                 ]
+                if any(json.loads(line).get("sealed") for line in lines):
+                    raise IncompleteChatError("its events are encrypted by a key of elsewhere")
                 stored = tuple(map(read_event, lines))
             except (UnreadableMessageError, ValueError, KeyError, TypeError) as unreadable:
                 raise IncompleteChatError(f"after event {head.seq}: {unreadable}") from unreadable
