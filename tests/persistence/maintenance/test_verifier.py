@@ -47,6 +47,10 @@ class Growing(ChatSources):
         self._lengths = lengths
         self._follow = follow
 
+    async def is_aged_out(self, key: ChatKey) -> bool:
+        del key
+        return False
+
     async def logged(self, key: ChatKey) -> LoggedChat:
         del key
         events = archived_events(decisions_of(interview())[: self._lengths.pop(0)])
