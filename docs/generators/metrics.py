@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 
 from contracts.prices import PRICES
+from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.process.probes import Probes
 from services.chassis.tracing.export import SpanCounters
 from services.metrics import app as metrics
@@ -14,6 +16,7 @@ from services.metrics.metrics_state import MetricsState
 from services.metrics.prometheus import MetricsCollector
 from services.metrics.settings import Settings as MetricsSettings
 from services.orchestrator import app as orchestrator
+from services.orchestrator.runtime.chat_snapshots import ChatSnapshots
 from services.orchestrator.settings import Settings as OrchestratorSettings
 from services.persistence import app as persistence
 from services.persistence.settings import Settings as PersistenceSettings
@@ -58,6 +61,8 @@ def registries() -> Mapping[str, CollectorRegistry]:
     }
     for probes in built.values():
         SpanCounters(probes.registry)  # made where a receiver of traces is named
+    # Made once there is a connection, of which it needs nothing here.
+    ChatSnapshots(JetStreamGateway(Client()), built["orchestrator"].registry)
     log = CollectorRegistry()
     log.register(
         MetricsCollector(
