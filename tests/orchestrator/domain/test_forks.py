@@ -14,7 +14,14 @@ from contracts.ids import ChatId, ChatKey, CommandId, DeliveryId, RunnerId, Seq
 from services.orchestrator.domain.applied_commands import AppliedCommands
 from services.orchestrator.domain.decisions import decide, fork_chat
 from services.orchestrator.domain.run_ownership import give_up, reason_to_retry
-from services.orchestrator.domain.state import ChatState, Owner, RunTurn, pending, replay
+from services.orchestrator.domain.state import (
+    ChatState,
+    LastUsage,
+    Owner,
+    RunTurn,
+    pending,
+    replay,
+)
 from services.orchestrator.workflows.loading import LoadedWorkflow
 from tests.orchestrator.agent_sets import workflows_by_pattern
 from tests.orchestrator.agents.execution.test_resuming import (
@@ -68,6 +75,7 @@ def comparable(state: ChatState) -> ChatState:
         lifecycle_dispatches={},
         shown=None,
         points=(),
+        usage=LastUsage(),
         open_turn=None if turn is None else replace(turn, dispatches={}),
     )
 
