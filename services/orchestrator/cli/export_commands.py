@@ -25,7 +25,7 @@ def export_chats(
     """Export the chats of an app, of a user, or one chat, and verify the file.
 
     With sign-in, MOZAIKS_TOKEN is a token of an operator or of the app's back end. The file has all events
-    as they are stored; `python verify.py .` in its folder verifies it again, without this product.
+    as they are stored; `verify.py` in it verifies it again, without this product.
     """
     from mozaiks_client import ApiError, Client, DamagedExportError, ServiceUnavailableError
 
