@@ -105,6 +105,7 @@ def test_the_document_carries_every_event_and_order_and_what_is_streamed() -> No
         *EVENT_TYPES,
         "TextStreamed",
         "ToolProgressed",
+        "WaitReported",
     }
 
 

@@ -59,6 +59,7 @@ BUCKETS = [
     subjects.ANSWERS,
     subjects.BUDGET_LIMITS,
     subjects.ERASURES,
+    subjects.CHAT_KEYS,
     subjects.SNAPSHOTS,
 ]
 OBJECTS = {f"OBJ_{name}" for name in (subjects.MANIFESTS, subjects.ATTACHMENTS, subjects.VALUES)}
