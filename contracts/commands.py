@@ -12,6 +12,7 @@ from contracts.ids import (
     CommandId,
     QuestionId,
     Seq,
+    StreamSeq,
     UserId,
     WorkflowName,
 )
@@ -44,7 +45,8 @@ class StartChat(_Command):
 class ForkChat(_Command):
     """Begin a chat that goes on from event `seq` of chat `origin` of the same app and user.
 
-    `message`, if given, is the first of the user in it.
+    `message`, if given, is the first of the user in it. `position` is where the sender found the
+    message of the log that holds the event.
     """
 
     name: Literal["fork_chat"] = "fork_chat"
@@ -52,6 +54,7 @@ class ForkChat(_Command):
     seq: Seq = Field(ge=1)
     client_request_id: str | None = None
     message: str | None = None
+    position: StreamSeq | None = None
 
 
 class SendMessage(_Command):

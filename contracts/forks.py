@@ -77,19 +77,18 @@ def segments_of(first: Event | None) -> tuple[Segment, ...]:
     return tuple(first.segments) if isinstance(first, ChatForked) else ()
 
 
-def holder(chat: ChatId, first: Event | None, seq: Seq) -> ChatId:
-    """The chat in whose log event `seq` of a chat is, given the chat's first own event."""
-    found = (one.chat_id for one in segments_of(first) if seq <= one.last)
-    return next(found, chat)
+def holder(chat: ChatId, segments: Sequence[Segment], seq: Seq) -> ChatId:
+    """The chat in whose log event `seq` of a chat is, given the segments that the chat reads."""
+    return next((one.chat_id for one in segments if seq <= one.last), chat)
 
 
-def segments_before(chat: ChatId, first: Event | None, seq: Seq) -> tuple[Segment, ...]:
-    """The segments of a fork of `chat` at event `seq`, given the first own event of `chat`.
+def segments_before(chat: ChatId, segments: Sequence[Segment], seq: Seq) -> tuple[Segment, ...]:
+    """The segments of a fork of `chat` at event `seq`, given those that `chat` reads itself.
 
     Flat, so that no reader follows one fork to the next. Raises ForkPositionError for too many.
     """
-    kept = [one for one in segments_of(first) if one.last < seq]
-    found = (*kept, Segment(chat_id=holder(chat, first, seq), last=seq))
+    kept = [one for one in segments if one.last < seq]
+    found = (*kept, Segment(chat_id=holder(chat, segments, seq), last=seq))
     if len(found) > MAX_SEGMENTS:
         raise ForkPositionError(
             f"the chat is a fork of forks, {len(found) - 1} deep: the limit is {MAX_SEGMENTS - 1}"

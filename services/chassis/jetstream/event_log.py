@@ -465,7 +465,9 @@ class EventLog:
             return []
         if seq == fork.before.seq:
             return [Commit(Place(StreamSeq(raw.position - 1), fork.before), ())]
-        known = await self._head_near(ChatKey(key.app, holder(key.chat, fork.forked, seq)), seq)
+        known = await self._head_near(
+            ChatKey(key.app, holder(key.chat, fork.forked.segments, seq)), seq
+        )
         found: list[Commit] = []
         if known is None or fork.before.seq - known.seq > PAGE:
             return found
@@ -487,34 +489,38 @@ class EventLog:
         place = await self._bisect(key, seq, Place(newest.position, found.head))
         return None if place is None else place.head
 
-    async def message_at(self, key: ChatKey, seq: Seq) -> Decision | None:
+    async def message_at(
+        self, key: ChatKey, seq: Seq, near: StreamSeq | None = None
+    ) -> Commit | None:
         """The message of a chat's own log that holds event `seq`; None where there is none.
 
-        It takes a few small reads, whatever the length of the chat, and does not read the chain up to
-        it: whoever relies on it names its digest. Raises NatsUnavailableError.
+        It takes one small read with the position `near` of that message, a few without or with that
+        of one before it, whatever the length of the chat. The chain up to it is not read: whoever
+        relies on it names its digest. Raises NatsUnavailableError.
         """
         await encryption.load(key)
-        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
-        found = None if newest is None else _decoded(newest)
-        if newest is None or found is None or seq > found.head.seq:
-            return None
-        if found.first.seq <= seq:
+        if near is not None and (found := await self._search(key, seq, near)) is not None:
             return found
-        place = await self._bisect(key, seq, Place(newest.position, found.head))
-        if place is None:
+        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        last = None if newest is None else _decoded(newest)
+        if newest is None or last is None or seq > last.head.seq:
             return None
-        async for message in self._reader.pages(
-            subjects.EVENTS,
-            subjects.events_of(key),
-            StreamSeq(max(place.position - 1, 0)),
-            goal=newest.position,
-            size=SLACK,
-        ):
-            found = _decoded(message)
-            if found is not None and found.first.seq <= seq <= found.head.seq:
-                return found
-            if found is not None and found.first.seq > seq:
+        if last.first.seq <= seq:
+            return Commit(Place(newest.position, last.head), last.events)
+        place = await self._bisect(key, seq, Place(newest.position, last.head))
+        return None if place is None else await self._search(key, seq, place.position)
+
+    async def _search(self, key: ChatKey, seq: Seq, start: StreamSeq) -> Commit | None:
+        """The message that holds an event, soon after a position; None if the log has none there."""
+        subject = subjects.events_of(key)
+        after = StreamSeq(max(start - 1, 0))
+        part = self._reader.pages(subjects.EVENTS, subject, after, goal=start, size=SLACK)
+        async for raw in part:
+            found = _decoded(raw)
+            if found is None or found.first.seq > seq:
                 return None
+            if seq <= found.head.seq:
+                return Commit(Place(raw.position, found.head), found.events)
         return None
 
     async def _bisect(self, key: ChatKey, seq: Seq, known: Place) -> Place | None:

@@ -3,45 +3,56 @@
 from dataclasses import dataclass
 
 from contracts.events.chat import ChatForked, ChatStarted, Segment
-from contracts.forks import ForkPoint, fork_point, holder, segments_before
-from contracts.ids import ChatKey, Seq, UserId
+from contracts.forks import ForkPoint, fork_point, holder, segments_before, segments_of
+from contracts.ids import ChatKey, Seq, StreamSeq, UserId
 from services.chassis.jetstream.event_log import EventLog
 
 
 @dataclass(frozen=True, slots=True)
-class LocatedFork:
-    """Where a fork of a chat begins, whose chat it is, and which chats hold the events before."""
+class ForkOrigin:
+    """A chat that is to be forked: whose it is, and which chats hold the events before its own."""
 
     user: UserId
-    point: ForkPoint
     segments: tuple[Segment, ...]
 
 
-async def user_of(events: EventLog, key: ChatKey) -> UserId | None:
-    """The user of a chat, by its first event; None where there is no such chat.
+@dataclass(frozen=True, slots=True)
+class LocatedFork:
+    """Where a fork of a chat begins, and which chats hold the events before.
 
-    Raises NatsUnavailableError.
+    `position` is that of the message in which the event was found.
     """
+
+    point: ForkPoint
+    segments: tuple[Segment, ...]
+    position: StreamSeq
+
+
+async def read_origin(events: EventLog, key: ChatKey) -> ForkOrigin | None:
+    """A chat by its first event; None where there is no such chat. Raises NatsUnavailableError."""
     first = await events.first(key)
     event = None if first is None else first.events[0].event
-    return event.user_id if isinstance(event, ChatStarted | ChatForked) else None
+    if not isinstance(event, ChatStarted | ChatForked):
+        return None
+    return ForkOrigin(event.user_id, segments_of(event))
 
 
-async def locate_fork(events: EventLog, origin: ChatKey, seq: Seq | None) -> LocatedFork | None:
-    """Where a fork of a chat at event `seq`, None: the newest, begins; None where there is no such
-    chat or event.
+async def locate_fork(
+    events: EventLog,
+    key: ChatKey,
+    origin: ForkOrigin,
+    seq: Seq,
+    near: StreamSeq | None = None,
+) -> LocatedFork | None:
+    """Where a fork of a chat at event `seq` begins; None where the chat has no such event.
 
-    Raises ForkPositionError where the chat cannot be forked there, and NatsUnavailableError.
+    `near` is a position at or not far before the event, where one is known. Raises ForkPositionError
+    where the chat cannot be forked there, and NatsUnavailableError.
     """
-    found = await events.first(origin)
-    first = None if found is None else found.events[0].event
-    if not isinstance(first, ChatStarted | ChatForked):
+    holds = ChatKey(key.app, holder(key.chat, origin.segments, seq))
+    found = await events.message_at(holds, seq, near)
+    if found is None:
         return None
-    if seq is None:
-        seq = await events.last_seq(origin)
-    message = await events.message_at(ChatKey(origin.app, holder(origin.chat, first, seq)), seq)
-    if message is None:
-        return None
-    point = fork_point(message.events, seq)
-    segments = segments_before(origin.chat, first, point.head.seq)
-    return LocatedFork(first.user_id, point, segments)
+    point = fork_point(found.events, seq)
+    segments = segments_before(key.chat, origin.segments, point.head.seq)
+    return LocatedFork(point, segments, found.place.position)

@@ -23,6 +23,7 @@ from contracts.ids import (
     RunnerId,
     Seq,
     StreamSeq,
+    UserId,
     WorkflowName,
     delivery_of,
 )
@@ -38,7 +39,7 @@ from services.chassis.jetstream.event_log import (
     PositionConflictError,
     decision_of,
 )
-from services.chassis.jetstream.forks import LocatedFork, locate_fork
+from services.chassis.jetstream.forks import LocatedFork, locate_fork, read_origin
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.value_store import ValueLostError
 from services.chassis.nats.direct_subscription import DirectSubscription
@@ -239,9 +240,15 @@ class ChatLog:
                     log.log(_LEVELS[line.level], line.message, extra=line.fields)
                 return True
 
-    async def locate_fork(self, origin: ChatKey, seq: Seq) -> LocatedFork | None:
-        """Where a fork of another chat begins. See `services.chassis.jetstream.forks`."""
-        return await locate_fork(self._gateway.events, origin, seq)
+    async def locate_fork(
+        self, origin: ChatKey, user: UserId, seq: Seq, near: StreamSeq | None
+    ) -> LocatedFork | None:
+        """Where a fork of another chat of this user begins. See `services.chassis.jetstream.forks`."""
+        events = self._gateway.events
+        found = await read_origin(events, origin)
+        if found is None or found.user != user:
+            return None
+        return await locate_fork(events, origin, found, seq, near)
 
     async def begin(
         self,

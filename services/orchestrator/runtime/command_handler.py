@@ -118,10 +118,11 @@ class CommandHandler:
 
     async def _located(self, command: ForkChat, chat: ChatLog) -> LocatedFork:
         try:
-            found = await chat.locate_fork(ChatKey(command.app_id, command.origin), command.seq)
+            origin = ChatKey(command.app_id, command.origin)
+            found = await chat.locate_fork(origin, command.user_id, command.seq, command.position)
         except ForkPositionError as impossible:
             raise UnprocessableMessageError(f"seq: {impossible}") from impossible
-        if found is None or found.user != command.user_id:
+        if found is None:
             raise UnprocessableMessageError("origin: no such chat of this user, or no such event")
         return found
 

@@ -14,7 +14,7 @@ from contracts.ids import (
     chat_id_of_fork,
     new_chat_id,
 )
-from services.chassis.jetstream.forks import LocatedFork, locate_fork
+from services.chassis.jetstream.forks import ForkOrigin, LocatedFork, locate_fork, read_origin
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.chats.service import ChatService
 from services.transport.errors import ApiError, bad_request
@@ -58,8 +58,8 @@ class ChatForks:
         Neither the time nor the memory that it takes depends on the length of the chat. Raises
         ApiError, InvalidIdError, NatsUnavailableError.
         """
-        found = await self._located(origin, wanted)
-        user, request_id = found.user, wanted.client_request_id
+        user, found = await self._located(origin, wanted)
+        request_id = wanted.client_request_id
         chat = chat_id_of_fork(origin, user, request_id) if request_id else new_chat_id()
         key, workflow = ChatKey(origin.app, chat), found.point.workflow
         if request_id and (forked := await self._forked(key)) is not None:
@@ -73,19 +73,35 @@ class ChatForks:
             seq=found.point.head.seq,
             client_request_id=request_id,
             message=wanted.message or None,
+            position=found.position,
         )
         confirmed = await self._chats.begin(command)
         return ForkedChat(key, workflow, user, command.seq, reused=False, confirmed=confirmed)
 
-    async def _located(self, origin: ChatKey, wanted: ForkRequest) -> LocatedFork:
-        view = await self._chats.find_for_command(origin, user=wanted.user, tail=1)
+    async def _located(self, origin: ChatKey, wanted: ForkRequest) -> tuple[UserId, LocatedFork]:
+        """Whose chat it is, and where the fork begins; no more of a chat is read than that takes."""
+        events = self._gateway.events
+        view = await self._chats.find_known(origin, wanted.user, wanted.seq)
+        if view is not None:
+            of = ForkOrigin(view.user, view.segments)
+            seq = wanted.seq or view.last_seq
+            near = None if seq == view.last_seq else view.positions.at_or_before(seq)
+        else:
+            read = await read_origin(events, origin)
+            await self._chats.require_access(
+                origin, None if read is None else read.user, wanted.user
+            )
+            assert read is not None  # noqa: S101  checked
+            of, near = read, None
+            seq = wanted.seq or await events.last_seq(origin)
         try:
-            found = await locate_fork(self._gateway.events, origin, wanted.seq)
+            found = await locate_fork(events, origin, of, seq, near)
         except ForkPositionError as impossible:
             raise ApiError("FORK_POSITION", "seq", str(impossible)) from impossible
         if found is None:
-            raise bad_request("seq", f"found {wanted.seq}, the chat ends at event {view.last_seq}")
-        return found
+            last = await events.last_seq(origin)
+            raise bad_request("seq", f"found {seq}, the chat ends at event {last}")
+        return of.user, found
 
     async def _forked(self, key: ChatKey) -> ChatForked | None:
         found = await self._gateway.events.first(key)

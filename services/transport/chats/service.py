@@ -30,6 +30,7 @@ from contracts.ids import (
     AppId,
     ChatKey,
     CommandId,
+    Seq,
     UserId,
     WorkflowName,
     chat_id_of_start,
@@ -187,8 +188,6 @@ class ChatService:
         key: ChatKey,
         workflow: str | None = None,
         user: str | None = None,
-        *,
-        tail: int = 0,
     ) -> ChatView:
         """As `find`, for who sends a command: the view of a watched chat may trail the log by a moment.
 
@@ -197,10 +196,37 @@ class ChatService:
         """
         view = self._live_view(key)
         if view is None:
-            return await self.find(key, workflow, user, tail=tail)
+            return await self.find(key, workflow, user)
         found = self._checked(view, key, workflow, user)
         _require_not_deleted(found)
         return found
+
+    async def find_known(self, key: ChatKey, user: str | None, seq: Seq | None) -> ChatView | None:
+        """As `find`, after event `seq` at least, but None for a chat that this process does not know:
+        it may be a long one."""
+        token(key.app, "app_id")
+        token(key.chat, "chat_id")
+        view = self._live_view(key) or await self._projections.get_known(key, seq)
+        if view is None:
+            return None
+        found = self._checked(view, key, None, user)
+        _require_not_deleted(found)
+        return found
+
+    async def require_access(self, key: ChatKey, owner: UserId | None, user: str | None) -> None:
+        """The check of `find` for a chat of which only the user is known, None: there is no such chat.
+
+        Raises ApiError, NatsUnavailableError.
+        """
+        if owner is None or not self._identity.can_act_for(key.app, owner):
+            raise ApiError("CHAT_NOT_FOUND", "chat_id", "no such chat")
+        if user is not None and user != owner:
+            raise ApiError("NOT_ALLOWED", "user_id", "no such chat of this user")
+        listed = await self._gateway.key_values.list_values(
+            subjects.CHATS, subjects.chat_summary_key(key.app, owner, key.chat)
+        )
+        if any(row.deleted for value in listed if (row := _summary(value)) is not None):
+            raise _deleted()
 
     def _checked(
         self, view: ChatView | None, key: ChatKey, workflow: str | None, user: str | None
@@ -625,8 +651,12 @@ def other_workflow(name: WorkflowName) -> str:
 
 def _require_not_deleted(view: ChatView) -> None:
     if view.deleted_at is not None:
-        problem = "the chat is deleted; it can be undeleted until it is erased"
-        raise ApiError("CHAT_DELETED", "chat_id", problem)
+        raise _deleted()
+
+
+def _deleted() -> ApiError:
+    problem = "the chat is deleted; it can be undeleted until it is erased"
+    return ApiError("CHAT_DELETED", "chat_id", problem)
 
 
 def _require_open(view: ChatView) -> None:

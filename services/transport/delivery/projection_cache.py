@@ -50,6 +50,15 @@ class ProjectionCache:
             view, size = None, PROJECTION_BYTES
         return await self._read_on(key, view, size)
 
+    async def get_known(self, key: ChatKey, seq: Seq | None) -> ChatView | None:
+        """The view after event `seq`, None: the newest, or a later one; None for a chat that this
+        process does not know. It may not be whole. Raises NatsUnavailableError.
+        """
+        entry = self._entries.get(key)
+        if entry is None or (seq is not None and seq <= entry[0].last_seq):
+            return None if entry is None else entry[0]
+        return await self._read_on(key, *entry)
+
     async def get_recent(self, key: ChatKey, events: int) -> ChatView | None:
         """As `get`, for who shows the newest events: of a long chat that is not cached, the view may
         not be whole. Raises NatsUnavailableError.

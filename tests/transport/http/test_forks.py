@@ -12,7 +12,7 @@ from contracts.events.chat import AttachmentUploaded, ChatForked
 from contracts.events.turn import VariablesChanged
 from contracts.ids import AgentName, ChatId, ChatKey, Seq, StreamSeq, chat_id_of_fork, new_chat_id
 from services.chassis.jetstream.event_log import Place
-from services.chassis.jetstream.forks import locate_fork
+from services.chassis.jetstream.forks import locate_fork, read_origin
 from services.chassis.jetstream.gateway import JetStreamGateway
 from tests.transport.persistence import answering
 from tests.transport.story import (
@@ -62,7 +62,9 @@ async def forked(
     gateway: JetStreamGateway, origin: Chat, seq: int, chat: ChatId | None = None
 ) -> Chat:
     """A fork of a chat, as an orchestrator begins it."""
-    found = await locate_fork(gateway.events, origin.key, Seq(seq))
+    read = await read_origin(gateway.events, origin.key)
+    assert read is not None
+    found = await locate_fork(gateway.events, origin.key, read, Seq(seq))
     assert found is not None
     head, key = found.point.head, ChatKey(origin.key.app, chat or new_chat_id())
     fork = Chat(gateway, key, Place(StreamSeq(0), head), origin.workflow)
