@@ -225,8 +225,10 @@ class ChatService:
         listed = await self._gateway.key_values.list_values(
             subjects.CHATS, subjects.chat_summary_key(key.app, owner, key.chat)
         )
-        if any(row.deleted for value in listed if (row := _summary(value)) is not None):
-            raise _deleted()
+        for value in listed:
+            row = await _summary(value)
+            if row is not None and row.deleted:
+                raise _deleted()
 
     def _checked(
         self, view: ChatView | None, key: ChatKey, workflow: str | None, user: str | None

@@ -73,7 +73,7 @@ def comparable(state: ChatState) -> ChatState:
         applied_commands=AppliedCommands(),
         call_requested_at=None,
         lifecycle_dispatches={},
-        shown=None,
+        shown=None,  # what readers see: a fork names its origin, and counts what it spends itself
         points=(),
         usage=LastUsage(),
         open_turn=None if turn is None else replace(turn, dispatches={}),
