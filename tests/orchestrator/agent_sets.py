@@ -160,5 +160,5 @@ def without_durations(event: Event) -> Event:
     if isinstance(event, ToolDispatched):
         return event.model_copy(update={"idempotency_key": ""})
     if isinstance(event, UsageRecorded):
-        return event.model_copy(update={"duration": 0.0})
+        return event.model_copy(update={"duration": 0.0, "time_to_first_chunk": None})
     return event
