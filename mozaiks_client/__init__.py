@@ -9,6 +9,7 @@ from mozaiks_client.errors import (
     RewindRefusedError,
     ServiceUnavailableError,
 )
+from mozaiks_client.explanation import Explanation
 from mozaiks_client.export import ExportedChat
 from mozaiks_client.frames import Frame, Page, UnknownData
 from mozaiks_client.inbox import AnswerLink, InboxQuestion
@@ -20,6 +21,7 @@ __all__ = [
     "Client",
     "DamagedExportError",
     "EffectsPage",
+    "Explanation",
     "ExportedChat",
     "Frame",
     "InboxQuestion",

@@ -14,6 +14,7 @@ from contracts.ids import new_message_id
 from mozaiks_client.chat import Chat, Pauses
 from mozaiks_client.chat_list import ListedChat
 from mozaiks_client.errors import ApiError, ServiceUnavailableError
+from mozaiks_client.explanation import Explanation
 from mozaiks_client.export import ExportedChat, verified
 from mozaiks_client.http import Requests, Token, quoted
 from mozaiks_client.inbox import AnswerLink, InboxQuestion, questions_of
@@ -126,6 +127,15 @@ class Client:
         with path.open("wb") as file:
             await self._requests.save(f"/api/exports/{quoted(self.app)}", query, file)
         return await asyncio.to_thread(verified, path)
+
+    async def explain(self, chat_id: str) -> Explanation:
+        """What a chat of the app waits for, since when, and why; needs a token of an operator.
+
+        Raises ApiError, ServiceUnavailableError.
+        """
+        path = f"/api/chats/{quoted(self.app)}/{quoted(chat_id)}/explain"
+        answer = await self._requests.send("GET", path, repeatable=True)
+        return Explanation.model_validate_json(answer.content)
 
     async def inbox(
         self, *, roles: Sequence[str] = (), limit: int = 50

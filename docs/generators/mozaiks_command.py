@@ -19,7 +19,8 @@ its `PATH` (`. .venv/bin/activate`) it is `mozaiks`, as on these pages. `python 
 repository's folder. `mozaiks --help` lists the commands, and each command has its own `--help`.
 
 Commands read the [settings](../runtime/configuration_reference.md) of the services from the environment: `WORKFLOWS_PATH` for those
-on workflows, `NATS_URL` (and `MONGODB_URI`) for those on chats and operations.
+on workflows, `NATS_URL` (and `MONGODB_URI`) for those on chats and operations. `run`, `export` and `chats` call the transport over HTTP:
+`MOZAIKS_ADDRESS` and `MOZAIKS_TOKEN` are its address and an access token.
 
 `mozaiks --install-completion` teaches the shell (bash, zsh, fish) to complete commands, options and names of workflows.
 

@@ -64,7 +64,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             gateway.events.on_aged_out = None  # it counts what comes, and reads no old chats
             consumer = MetricsConsumer(gateway, bucket, state)
             await retry_until_available(consumer.load, "the saved metrics state")
-            config = ReaderConfig(lambda: consumer.position, INACTIVE_SECONDS)
+            config = ReaderConfig(lambda: consumer.position, INACTIVE_SECONDS, SERVICE)
             subscriber = event_reader(
                 broker, config, BATCH_SIZE, FILL_SECONDS, [deliveries, TraceMessages]
             )

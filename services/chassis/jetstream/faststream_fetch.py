@@ -45,17 +45,22 @@ class ReaderConfig(ConsumerConfig):
     """An ephemeral consumer without acknowledgements, for a reader that knows its own position.
 
     Wherever the consumer disappears, or a message is lost, it is created again after
-    `last_position()`.
+    `last_position()`. Its name is another one each time; `reader` is its description, by which
+    operators know it.
     """
 
-    def __init__(self, last_position: Callable[[], StreamSeq], inactive_seconds: float) -> None:
+    def __init__(
+        self, last_position: Callable[[], StreamSeq], inactive_seconds: float, reader: str
+    ) -> None:
         super().__init__()
+        self.reader = reader
         self.last_position = last_position
         self.inactive_seconds = inactive_seconds
 
     def from_here(self, subject: str) -> ConsumerConfig:
         return ConsumerConfig(
             name=new_message_id(),
+            description=self.reader,
             filter_subject=subject,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
             opt_start_seq=self.last_position() + 1,

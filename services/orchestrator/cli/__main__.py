@@ -4,8 +4,11 @@ import typer
 
 from services.orchestrator.cli import (
     chat_commands,
+    chats_group,
     export_commands,
+    health_command,
     import_command,
+    lag_command,
     operator_commands,
     replay_command,
     workflow_commands,
@@ -25,6 +28,9 @@ for commands in (
     import_command,
     chat_commands,
     replay_command,
+    chats_group,
+    health_command,
+    lag_command,
     operator_commands,
     export_commands,
 ):

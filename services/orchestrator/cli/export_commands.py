@@ -20,7 +20,9 @@ def export_chats(
     app_id: AppOption = APP,
     user: Annotated[str | None, typer.Option(help="Only the chats of this user.")] = None,
     chat: Annotated[str | None, typer.Option(help="Only the chat with this id.")] = None,
-    address: Annotated[str, typer.Option(help="The address of the transport.")] = ADDRESS,
+    address: Annotated[
+        str, typer.Option(envvar="MOZAIKS_ADDRESS", help="The address of the transport.")
+    ] = ADDRESS,
 ) -> None:
     """Export the chats of an app, of a user, or one chat, and verify the file.
 

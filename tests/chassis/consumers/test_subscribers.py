@@ -229,7 +229,7 @@ async def reading(
 ) -> AsyncIterator[Callable[[], bool]]:
     """Whether the subscriber runs."""
     async with connected_broker(server) as (broker, _):
-        config = ReaderConfig(lambda: reader.position, inactive_seconds=10)
+        config = ReaderConfig(lambda: reader.position, inactive_seconds=10, reader="test")
         subscriber = event_reader(broker, config, batch_size=50, fill_seconds=0.1)
 
         @subscriber
