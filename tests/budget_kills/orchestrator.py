@@ -11,10 +11,10 @@ from contracts.budgets import Account, AccountLimits
 from contracts.event_log import Decision
 from contracts.events.turn import ModelResponded
 from contracts.ids import StreamSeq
+from services.chassis.jetstream import gateway as chassis_gateway
 from services.chassis.jetstream.event_log import EventLog
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.metrics import ProcessMetrics
-from services.chassis.process import broker as chassis_broker
 from services.chassis.process.server import serve
 from services.orchestrator.app import build_app
 from services.orchestrator.domain.call_budget import PlannedCall
@@ -33,7 +33,7 @@ def start(environment: Mapping[str, str]) -> ForkServerProcess:
 
 def _run(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
-    setattr(chassis_broker, "JetStreamGateway", PlannedGateway)  # noqa: B010  what `connected` makes
+    setattr(chassis_gateway, "JetStreamGateway", PlannedGateway)  # noqa: B010  what is opened
     setattr(Budgets, "of", _planned)  # noqa: B010
     settings = Settings()
     serve("orchestrator", *build_app(settings), settings, settings.orchestrator_port)

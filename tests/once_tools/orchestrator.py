@@ -11,10 +11,10 @@ from nats.aio.client import Client
 from contracts.event_log import Decision
 from contracts.events.turn import ToolDispatched, ToolReturned
 from contracts.ids import StreamSeq
+from services.chassis.jetstream import gateway as chassis_gateway
 from services.chassis.jetstream.event_log import EventLog
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.metrics import ProcessMetrics
-from services.chassis.process import broker as chassis_broker
 from services.chassis.process.server import serve
 from services.orchestrator.app import build_app
 from services.orchestrator.settings import Settings
@@ -29,7 +29,7 @@ def start(environment: Mapping[str, str]) -> ForkServerProcess:
 
 def _run(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
-    setattr(chassis_broker, "JetStreamGateway", PlannedGateway)  # noqa: B010  what `connected` makes
+    setattr(chassis_gateway, "JetStreamGateway", PlannedGateway)  # noqa: B010  what is opened
     settings = Settings()
     serve("orchestrator", *build_app(settings), settings, settings.orchestrator_port)
 

@@ -10,10 +10,11 @@ from nats.aio.client import Client
 from contracts.deltas import Delta, TextStreamed
 from contracts.event_log import Decision
 from contracts.ids import ChatKey, StreamSeq
+from services.chassis.jetstream import gateway as chassis_gateway
 from services.chassis.jetstream.event_log import EventLog
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.live_channel import LiveChannel
-from services.chassis.process import broker as chassis_broker
+from services.chassis.metrics import ProcessMetrics
 from services.chassis.process.server import serve
 from services.orchestrator.app import build_app
 from services.orchestrator.settings import Settings
@@ -31,7 +32,7 @@ def _run(environment: Mapping[str, str], kill_at: str) -> None:
     os.environ.update(environment)
     if kill_at:
         KillingGateway.point = kill_at
-        setattr(chassis_broker, "JetStreamGateway", KillingGateway)  # noqa: B010  what `connected` makes
+        setattr(chassis_gateway, "JetStreamGateway", KillingGateway)  # noqa: B010  what is opened
     settings = Settings()
     serve("orchestrator", *build_app(settings), settings, settings.orchestrator_port)
 
@@ -73,9 +74,10 @@ class KillingGateway(JetStreamGateway):
 
     point = ""
 
-    def __init__(self, nc: Client) -> None:
-        super().__init__(nc)
-        self.events = KillingLog(nc, self.storage)
+    def __init__(self, nc: Client, metrics: ProcessMetrics | None = None) -> None:
+        super().__init__(nc, metrics)
+        self.events = KillingLog(nc, self.storage, self.metrics)
+        self.events.on_aged_out = self.lookups.restore
         self.live = KillingLive(nc, self.reader)
 
 
