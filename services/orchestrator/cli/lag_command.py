@@ -63,7 +63,11 @@ def lag(
     except NatsUnavailableError as error:
         fail(f"NATS_URL: {error}", UNAVAILABLE)
     except NatsError as error:
-        fail(f"NATS_URL: {error!r}", UNAVAILABLE)
+        fail(
+            f"NATS_URL: {error!r}; its user must be allowed to ask for $JS.API.STREAM.INFO.* and"
+            " $JS.API.CONSUMER.LIST.*",
+            UNAVAILABLE,
+        )
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=2))
     else:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -13,6 +15,10 @@ from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.cli import chats_group
 from services.orchestrator.cli.__main__ import app
 from services.orchestrator.runtime.explainer import Explainer
+from tests.transport.auth.conftest import guarded as guarded
+from tests.transport.auth.conftest import issuer as issuer
+from tests.transport.auth.conftest import shared_guarded as shared_guarded
+from tests.transport.auth.issuer import Issuer
 from tests.transport.conftest import chat as chat
 from tests.transport.conftest import gateway as gateway
 from tests.transport.conftest import shared_transport as shared_transport
@@ -20,6 +26,7 @@ from tests.transport.conftest import transport as transport
 from tests.transport.persistence import answering
 from tests.transport.story import (
     ANA,
+    COMPLETED,
     DONE,
     REQUESTED,
     RESPONDED,
@@ -33,18 +40,19 @@ from tests.transport.story import (
 )
 
 pytestmark = pytest.mark.broker
-Mozaiks = Callable[..., Awaitable[Result]]
+Mozaiks = Callable[..., Coroutine[Any, Any, Result]]
+
+
+async def chats(address: str, app_id: str, *words: str) -> Result:
+    """`mozaiks chats` with these words, on the product at an address."""
+    place = ["--url", f"http://{address}", "--app", app_id]
+    return await asyncio.to_thread(CliRunner().invoke, app, ["chats", *words, *place])
 
 
 @pytest.fixture
 def mozaiks(transport: str, chat: Chat) -> Mozaiks:
     """`mozaiks chats` with these words, on the chat's app."""
-
-    async def run(*words: str) -> Result:
-        place = ["--url", f"http://{transport}", "--app", chat.key.app]
-        return await asyncio.to_thread(CliRunner().invoke, app, ["chats", *words, *place])
-
-    return run
+    return partial(chats, transport, chat.key.app)
 
 
 async def test_a_users_chats_are_listed_and_searched(
@@ -82,6 +90,16 @@ async def test_a_chat_is_shown_and_its_end_is_printed(mozaiks: Mozaiks, chat: Ch
     types = [json.loads(line)["type"] for line in frames.stdout.splitlines()]
     assert types[-1] == "chat.resume_boundary"
     assert "chat.text" in types
+
+
+async def test_a_chat_is_followed_to_its_end(mozaiks: Mozaiks, chat: Chat) -> None:
+    await chat.append(STARTED, SELECTED, REQUESTED, RESPONDED, DONE)
+    tail = mozaiks("tail", chat.key.chat, "--user", ANA, "--follow", "--events", "3")
+    following = asyncio.create_task(tail)
+    await chat.append(COMPLETED)
+    followed = await following
+    assert followed.exit_code == 0, followed.output
+    assert "(terminate)" in followed.stdout
 
 
 async def test_an_end_that_does_not_come_in_time_is_unavailable(
@@ -142,3 +160,25 @@ async def test_without_an_orchestrator_explain_says_so_and_fails(
     assert "no orchestrator is running" in told.stdout
     unknown = await mozaiks("explain", "none")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
+
+
+async def test_with_sign_in_the_token_decides_what_an_operator_must_name(
+    guarded: str, issuer: Issuer, chat: Chat, gateway: JetStreamGateway
+) -> None:
+    await chat.append(STARTED, SELECTED, REQUESTED)
+    on = partial(chats, guarded, chat.key.app)
+    anas, operators = issuer.token(), issuer.token(scope="mozaiks.operator")
+    both = issuer.token(sub="olga", scope="mozaiks.operator mozaiks.internal")
+    async with Explainer(gateway, "orchestrator").answering():
+        unnamed = await on("stop", chat.key.chat, "--token", anas)
+        assert unnamed.exit_code == 2
+        assert unnamed.stderr.startswith("--user: name the chat's user")
+        named = await on("stop", chat.key.chat, "--user", ANA, "--token", anas)
+        assert named.exit_code == 0, named.output
+        explained = await on("explain", chat.key.chat, "--token", operators)
+        assert explained.exit_code == 0, explained.output
+        found = await on("stop", chat.key.chat, "--token", both)
+        assert found.exit_code == 0, found.output
+    unsigned = await on("explain", chat.key.chat)
+    assert unsigned.exit_code == 1
+    assert "token" in unsigned.stderr

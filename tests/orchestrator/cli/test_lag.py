@@ -65,6 +65,7 @@ async def test_lag_is_read_from_nats(
     mine = ConsumerConfig(durable_name=name, filter_subject=subjects.ALL_EVENTS)
     await gateway.js.add_consumer(subjects.EVENTS, mine)
     monkeypatch.setenv("NATS_URL", nats.url)
+    monkeypatch.setattr(command_line_connection, "CONNECT_SECONDS", 30)  # of a busy machine
     found: Result = await asyncio.to_thread(
         CliRunner().invoke, app, ["lag", "--json", "--max", "0"]
     )
