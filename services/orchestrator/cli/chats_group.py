@@ -118,7 +118,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the state of a chat: status, speaker, open questions and variables."""
-    from services.orchestrator.cli.tables import console, table
+    from services.orchestrator.cli.tables import console, facts
 
     found = _on_chat(Place(url, app_id, token), chat, user, lambda one: one.state(at))
     if as_json:
@@ -129,7 +129,7 @@ def show(
     rows.append(("event", f"{found['sequence']} of {found['last_sequence']}"))
     rows += [("question", f"{one['agent']}: {one['subject']}") for one in found["open_questions"]]
     rows += [(f"${name}", json.dumps(value)) for name, value in found["variables"].items()]
-    console().print(table(("", ""), rows))
+    console().print(facts(rows))
 
 
 @chats.command()

@@ -9,13 +9,13 @@ from rich.tree import Tree
 from contracts.budget_report import LimitUse
 from contracts.explanation import CauseNode, RunnerExplained
 from mozaiks_client.explanation import Explanation
-from services.orchestrator.cli.tables import cell, table, time_text
+from services.orchestrator.cli.tables import cell, facts, time_text
 
 
 def rendered(explanation: Explanation) -> Iterator[RenderableType]:
     """What it waits for first, then the facts, then what caused it."""
     yield Text(cell(explanation.account.sentence).plain, style="bold")
-    yield table(("", ""), _rows(explanation))
+    yield facts(_rows(explanation))
     if explanation.account.causes:
         yield _tree(explanation.account.causes)
 
@@ -111,7 +111,8 @@ def _tree(causes: list[CauseNode]) -> Tree:
 def _grow(parent: Tree, node: CauseNode) -> None:
     outcome = f": {node.outcome}" if node.outcome else ""
     kind = node.kind.replace("_", " ")
-    line = f"{kind} {node.name}{outcome}  (event {node.seq}, {time_text(node.time)})"
+    name = node.name if node.name.startswith(kind) else f"{kind} {node.name}"
+    line = f"{name}{outcome}  (event {node.seq}, {time_text(node.time)})"
     branch = parent.add(cell(line))
     for child in node.children:
         _grow(branch, child)

@@ -25,11 +25,19 @@ def cell(value: object) -> Text:
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """Rows below the names of their columns."""
     found = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         found.add_column(column, overflow="fold")
     for row in rows:
         found.add_row(*map(cell, row))
+    return found
+
+
+def facts(rows: Iterable[tuple[str, object]]) -> Table:
+    """Names, and what each is."""
+    found = table(("", ""), rows)
+    found.show_header = False
     return found
 
 

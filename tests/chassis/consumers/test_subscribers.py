@@ -249,7 +249,9 @@ async def test_a_reader_gets_every_event_after_its_position_in_order(
         await until(lambda: reader.position >= 120)
         await chat.append_each(1)
         await until(lambda: reader.position >= 121)
+        (consumer,) = await own_gateway.js.consumers_info(subjects.EVENTS)
     assert reader.read == list(range(21, 122))
+    assert consumer.config.description == "test"
 
 
 async def test_a_reader_misses_nothing_when_a_message_is_lost_on_its_way(
