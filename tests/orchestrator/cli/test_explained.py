@@ -77,13 +77,14 @@ FULL = ChatAccount(
             seq=Seq(1),
             time=NOON,
             children=[
+                CauseNode(kind="turn", name="turn 1 of Cashier", seq=Seq(3), time=NOON),
                 CauseNode(
                     kind="tool_call",
                     name="charge (call-1)",
                     seq=Seq(6),
                     time=NOON,
                     outcome="failed",
-                )
+                ),
             ],
         )
     ],
@@ -135,6 +136,7 @@ def test_all_that_is_known_is_a_line() -> None:
         "read model at event 8, 1 behind",
         "causes",
         "└── command StartChat (event 1, 2026-11-23 12:00:00 UTC)",
+        "├── turn 1 of Cashier (event 3, 2026-11-23 12:00:00 UTC)",
         "└── tool call charge (call-1): failed (event 6, 2026-11-23 12:00:00 UTC)",
     ]
 
