@@ -150,6 +150,7 @@ _STREAMS = {
         (subjects.ALL_QUERIES, subjects.LOOKUPS),
         (subjects.ALL_DEAD_LETTERS, subjects.DEAD_LETTERS),
         (subjects.ALL_BUSINESS, subjects.BUSINESS),
+        (subjects.ALL_LEDGERS, subjects.BUDGETS),
     )
 }
 
