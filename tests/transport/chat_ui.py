@@ -47,7 +47,7 @@ IGNORED = {
     *("attachment_uploaded", "usage_delta", "structured_output_ready"),
     # ours: for clients that came after ChatUI
     *("tool_activity", "event", "turn_limit", "budget", "question_escalated"),
-    *("answer_stopped", "messages_consumed", "message_refused"),
+    *("answer_stopped", "messages_consumed", "message_refused", "waiting"),
     *("rewound", "rewind_refused", "rewind_unconfirmed"),
     *("forked", "fork_started"),
     *("renamed", "archived", "deleted", "undeleted"),

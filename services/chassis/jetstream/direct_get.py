@@ -85,7 +85,9 @@ class DirectReader:
         return await self._ask_leader(stream, {"seq": int(position), "next_by_subj": subject})
 
     async def at(self, stream: str, position: StreamSeq) -> RawMessage | None:
-        """The message at a position, from the leader; None where it was removed."""
+        """The message at a position, from the leader; None where it was removed, or below the first."""
+        if position < 1:
+            return None
         return await self._ask_leader(stream, {"seq": int(position)})
 
     async def subjects_of(self, stream: str, subject: str) -> list[str]:

@@ -117,8 +117,6 @@ class Explainer:
         )
 
     async def _is_stored(self, message: int) -> bool:
-        if message < 1:  # nobody has claimed the run
-            return False
         at = StreamSeq(message)
         return await self._gateway.reader.at(subjects.COMMANDS, at) is not None
 

@@ -296,7 +296,7 @@ def map_fact(viewer: Viewer, fact: Fact, view: ChatView) -> list[Frame]:
         case TurnStopRequested():
             return []
         case RunClaimed():
-            return [frame_builders.takeover_wait()]
+            return [frame_builders.takeover_wait()] if viewer.has_cursor else []
         case ConversationProcessed() | HistoryCompacted() | ToolCodeChanged():
             return []
         case ModelCallFailed():

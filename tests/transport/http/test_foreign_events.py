@@ -122,6 +122,10 @@ async def test_the_view_of_a_chat_comes_from_its_valid_events_alone(
 async def test_a_chat_without_a_valid_event_does_not_exist(
     gateway: JetStreamGateway, chat: Chat
 ) -> None:
+    async def has_nothing(_: ChatKey) -> None:
+        """Persistence has no archive of this chat."""
+
+    gateway.events.on_aged_out = has_nothing
     (started,) = chat.decide(STARTED)
     await chat.append_foreign(forged(started, Head(Seq(4), "A" * 43)))
     assert await ProjectionCache(gateway.events).get(chat.key) is None
