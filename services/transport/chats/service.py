@@ -45,7 +45,7 @@ from services.chassis.answer_links import AnswerLinks, IssuedLink
 from services.chassis.jetstream.chat_rows import read_summary
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.tasks import wait_for_event
-from services.transport.auth.principal import Identity, require_owner
+from services.transport.auth.principal import Identity, require_owner, require_scope
 from services.transport.chats.answers import (
     NOBODY_ELSE,
     Answer,
@@ -165,7 +165,7 @@ class ChatService:
     ) -> ChatView:
         """The chat, if it exists, is accessible, is of this workflow and user, and not deleted.
 
-        The only access check of a chat. One of another user looks as if it did not exist. For who
+        The access check of a chat for its user and the back end of its app. One of another user looks as if it did not exist. For who
         shows only a `tail` of it, the view may not be whole; with `deleted` a deleted one is found, too.
 
         Raises ApiError, InvalidIdError, NatsUnavailableError.
@@ -182,6 +182,21 @@ class ChatService:
         if not deleted:
             _require_not_deleted(found)
         return found
+
+    async def find_for_operator(self, key: ChatKey) -> ChatView:
+        """Any user's chat of an app that an operator may access, a deleted one, too, but not an erased
+        one. Only for routes that show nothing of what was said.
+
+        Raises ApiError, InvalidIdError, NatsUnavailableError.
+        """
+        token(key.app, "app_id")
+        token(key.chat, "chat_id")
+        require_owner(self._identity, key.app, None)
+        require_scope(self._identity, "operators")
+        view = await self._projections.get(key)
+        if view is None or view.is_erased:
+            raise _not_found()
+        return view
 
     async def find_for_command(
         self,
@@ -219,7 +234,7 @@ class ChatService:
         Raises ApiError, NatsUnavailableError.
         """
         if owner is None or not self._identity.can_act_for(key.app, owner):
-            raise ApiError("CHAT_NOT_FOUND", "chat_id", "no such chat")
+            raise _not_found()
         if user is not None and user != owner:
             raise ApiError("NOT_ALLOWED", "user_id", "no such chat of this user")
         listed = await self._gateway.key_values.list_values(
@@ -240,7 +255,7 @@ class ChatService:
             or not self._identity.can_access_app(key.app)
             or not self._identity.can_act_for(key.app, view.user)
         ):
-            raise ApiError("CHAT_NOT_FOUND", "chat_id", "no such chat")
+            raise _not_found()
         if user is not None and view.user != user:
             raise ApiError("NOT_ALLOWED", "user_id", "no such chat of this user")
         if workflow is not None and view.workflow_name != workflow:
@@ -654,6 +669,10 @@ def other_workflow(name: WorkflowName) -> str:
 def _require_not_deleted(view: ChatView) -> None:
     if view.deleted_at is not None:
         raise _deleted()
+
+
+def _not_found() -> ApiError:
+    return ApiError("CHAT_NOT_FOUND", "chat_id", "no such chat")
 
 
 def _deleted() -> ApiError:

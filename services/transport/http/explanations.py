@@ -37,7 +37,7 @@ async def explain(
     """Asked of an orchestrator, whose rules decide it. Where none answers, `problem` says so, which is
     then why nothing happens."""
     key = chat_key(app_id, chat_id)
-    view = await context.chats.find(key, deleted=True)
+    view = await context.chats.find_for_operator(key)
     gateway = context.services.gateway
     account, problem = await ask_orchestrator(gateway.nc, key)
     services = context.services
