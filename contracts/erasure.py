@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from contracts.ids import AppId, ChatId, UserId
 from contracts.subjects import erasure_key
+from contracts.wire.json_values import MAX_SAFE_INTEGER
 
 
 class ErasedCounts(BaseModel):
@@ -18,10 +19,16 @@ class ErasedCounts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    chats: int = Field(default=0, description="Chats of which only the numbers are left.")
-    messages: int = Field(default=0, description="Messages removed from NATS.")
-    objects: int = Field(default=0, description="Files and large values removed from NATS.")
-    documents: int = Field(default=0, description="Documents removed from MongoDB.")
+    chats: int = Field(
+        default=0, le=MAX_SAFE_INTEGER, description="Chats of which only the numbers are left."
+    )
+    messages: int = Field(default=0, le=MAX_SAFE_INTEGER, description="Messages removed from NATS.")
+    objects: int = Field(
+        default=0, le=MAX_SAFE_INTEGER, description="Files and large values removed from NATS."
+    )
+    documents: int = Field(
+        default=0, le=MAX_SAFE_INTEGER, description="Documents removed from MongoDB."
+    )
 
     def plus(self, more: "ErasedCounts") -> "ErasedCounts":
         return ErasedCounts(

@@ -14,6 +14,7 @@ from contracts.ids import (
     UserId,
     WorkflowName,
 )
+from contracts.wire.json_values import ShownInteger, ShownSeq
 
 WaitsFor = Literal[
     "nothing",
@@ -53,14 +54,14 @@ class OpenCallExplained(_Part):
 
     tool_call_id: str
     tool_name: str
-    attempt: int = 0
+    attempt: ShownInteger = 0
     dispatched_at: datetime | None = None
 
 
 class ErrorExplained(_Part):
     """The last failure. `detail` is what the provider itself said."""
 
-    seq: Seq
+    seq: ShownSeq
     time: datetime
     code: str
     message: str
@@ -72,8 +73,8 @@ class ProviderWait(_Part):
 
     code: str
     seconds: float
-    attempt: int
-    attempts: int
+    attempt: ShownInteger
+    attempts: ShownInteger
     next_attempt_at: datetime
 
 
@@ -86,10 +87,10 @@ class RunnerExplained(_Part):
     """
 
     command: str
-    message: int
+    message: ShownInteger
     message_is_stored: bool | None = None
     process: str | None = None
-    attempt: int | None = None
+    attempt: ShownInteger | None = None
     processes: list[str] = []
     holds_message: bool | None = None
 
@@ -99,7 +100,7 @@ class CauseNode(_Part):
 
     kind: Literal["command", "turn", "model_call", "tool_call", "question", "failure", "takeover"]
     name: str
-    seq: Seq
+    seq: ShownSeq
     time: datetime
     outcome: str | None = None
     children: "list[CauseNode]" = []
@@ -112,12 +113,12 @@ class ChatAccount(_Part):
     chat_id: ChatId
     workflow_name: WorkflowName | None = None
     user_id: UserId | None = None
-    last_seq: Seq = Seq(0)
+    last_seq: ShownSeq = Seq(0)
     waits_for: WaitsFor = "nothing"
     since: datetime | None = None
     sentence: str = ""
     agent: AgentName | None = None
-    turn: int | None = None
+    turn: ShownInteger | None = None
     questions: list[OpenQuestionExplained] = []
     calls: list[OpenCallExplained] = []
     last_error: ErrorExplained | None = None

@@ -10,8 +10,9 @@ from contracts.envelope import Envelope, Instant
 from contracts.events import Event
 from contracts.events.parts import Tokens
 from contracts.events.turn import UsageRecorded
-from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, WorkflowName
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, WorkflowName
 from contracts.lookup_base import TIMED_CURSOR_PATTERN, LookupAnswer, LookupRequest
+from contracts.wire.json_values import ShownInteger, ShownSeq
 
 MAX_MODEL_CALLS = 200
 """Records in one answer."""
@@ -31,9 +32,9 @@ class ModelCall(BaseModel):
     app_id: AppId
     chat_id: ChatId
     workflow_name: WorkflowName
-    seq: Seq
-    turn: int
-    call: int
+    seq: ShownSeq
+    turn: ShownInteger
+    call: ShownInteger
     agent: AgentName
     provider: str | None = None
     model: str | None = None

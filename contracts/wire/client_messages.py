@@ -67,7 +67,7 @@ def ui_variables(context: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 ClientMessageId = Annotated[
-    str,
+    str | None,
     Field(
         min_length=1,
         max_length=64,
@@ -126,7 +126,7 @@ class SubmitInput(_Message):
         default=False,
         description="With `approved`: approve all further calls of the tool, where that is offered.",
     )
-    client_message_id: ClientMessageId | None = None
+    client_message_id: ClientMessageId = None
     context: Context | None = None
 
     _text = field_validator("text")(not_blank)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from contracts.ids import Seq
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """ECMA-262, Number.MAX_SAFE_INTEGER: beyond it a JavaScript client reads another number."""
@@ -47,3 +49,12 @@ JsonObject = Annotated[
         examples=[{"colours": 2}],
     ),
 ]
+
+_SHOWN = WithJsonSchema({"type": "integer", "maximum": MAX_SAFE_INTEGER}, mode="serialization")
+"""Only the schema of what is written promises it: a limit for readers would be a breaking change of the
+models of messages that had none."""
+
+ShownInteger = Annotated[int, _SHOWN]
+"""A count that HTTP answers have, too: none gets beyond what JavaScript reads."""
+ShownSeq = Annotated[Seq, _SHOWN]
+"""The same of the position of an event."""

@@ -2,10 +2,11 @@
 
 import zlib
 from hashlib import sha256
+from typing import Any
 
 from litestar import Response, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+from litestar.openapi import ResponseSpec
 from nats.aio.client import Client
 
 from contracts import subjects
@@ -13,10 +14,12 @@ from contracts.ids import AppId, ChatId, new_message_id
 from contracts.metrics_pages import STATUS_HEADER, TYPE_HEADER, MetricsPage, MetricsPageRequested
 from services.chassis.jetstream.subscription import ask
 from services.transport.auth.authenticate import bearer_token
-from services.transport.auth.principal import Identity, Principal, access
+from services.transport.auth.principal import Identity, Principal
 from services.transport.context import RequestContext
 from services.transport.errors import ApiError
+from services.transport.http.api_document import answer, documented
 from services.transport.http.json_request import AnyRequest
+from services.transport.http.parameters import ChatIdPath, OptionalAppIdQuery
 from services.transport.path_segments import decode_segment
 
 ANSWER_SECONDS = 5.0
@@ -86,52 +89,66 @@ def _app_of(identity: Identity, page: MetricsPage, app: AppId | None) -> AppId |
     return app
 
 
-_OPERATORS = access("operators")
+TAG = "Metrics"
+_OBJECT = answer(dict[str, Any], "As the metrics service has it.")
+_LIST = answer(list[dict[str, Any]], "As the metrics service has it.")
+_SERIES = answer(str, "Prometheus text format 0.0.4.", media_type="text/plain")
 
 
-@get("/metrics/perf/aggregate", opt=_OPERATORS, include_in_schema=False)
-async def aggregate(
+def _documented(summary: str, content: ResponseSpec, *errors: int) -> dict[str, Any]:
+    return documented(TAG, summary, *errors, 413, open_to="operators", answers={200: content})
+
+
+@get("/metrics/perf/aggregate", **_documented("Numbers of all chats", _OBJECT, 400))
+async def metrics_of_all(
     context: NamedDependency[RequestContext],
     request: AnyRequest,
-    app_id: FromQuery[AppId | None] = None,
+    app_id: OptionalAppIdQuery = None,
 ) -> Response[bytes]:
+    """Sums over all chats that ever were, and the numbers of those that are tracked."""
     return await _page(context, request, "aggregate", app_id)
 
 
-@get("/metrics/perf/chats", opt=_OPERATORS, include_in_schema=False)
-async def chats(
+@get("/metrics/perf/chats", **_documented("Numbers of each tracked chat", _LIST, 400))
+async def metrics_of_chats(
     context: NamedDependency[RequestContext],
     request: AnyRequest,
-    app_id: FromQuery[AppId | None] = None,
+    app_id: OptionalAppIdQuery = None,
 ) -> Response[bytes]:
     return await _page(context, request, "chats", app_id)
 
 
-@get("/metrics/perf/chats/{chat_path:path}", opt=_OPERATORS, include_in_schema=False)
-async def chat(
+@get(
+    "/metrics/perf/chats/{chat_id:path}",
+    **_documented("Numbers of a chat", _OBJECT, 400, 404, 409),
+)
+async def metrics_of_chat(
     context: NamedDependency[RequestContext],
     request: AnyRequest,
-    chat_path: FromPath[str],
-    app_id: FromQuery[AppId | None] = None,
+    chat_id: ChatIdPath,
+    app_id: OptionalAppIdQuery = None,
 ) -> Response[bytes]:
-    name = ChatId(decode_segment(chat_path.removeprefix("/"), "chat_id"))
+    """Where several apps have a chat with this id, `app_id` is required."""
+    name = ChatId(decode_segment(chat_id.removeprefix("/"), "chat_id"))
     return await _page(context, request, "chat", app_id, name)
 
 
-@get("/metrics/perf/stalled", opt=_OPERATORS, include_in_schema=False)
-async def stalled(
+@get("/metrics/perf/stalled", **_documented("Chats that hang", _LIST, 400))
+async def stalled_chats(
     context: NamedDependency[RequestContext],
     request: AnyRequest,
-    app_id: FromQuery[AppId | None] = None,
+    app_id: OptionalAppIdQuery = None,
 ) -> Response[bytes]:
+    """Those that wait for the runtime, and of which nothing has come for long."""
     return await _page(context, request, "stalled", app_id)
 
 
-@get("/metrics/prometheus", opt=_OPERATORS, include_in_schema=False)
+@get("/metrics/prometheus", **_documented("Series for Prometheus", _SERIES))
 async def prometheus(
     context: NamedDependency[RequestContext], request: AnyRequest
 ) -> Response[bytes]:
+    """For operators of all apps."""
     return await _page(context, request, "prometheus")
 
 
-HANDLERS = [aggregate, chats, chat, stalled, prometheus]
+HANDLERS = [metrics_of_all, metrics_of_chats, metrics_of_chat, stalled_chats, prometheus]

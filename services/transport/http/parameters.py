@@ -10,7 +10,7 @@ from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from contracts.catalogue import ChatStatus
 from contracts.chat_pages import CHAT_CURSOR_PATTERN, MAX_SEARCH_CHARS, ChatPlace
 from contracts.chat_pages import MAX_CHATS as MAX_USER_CHATS
-from contracts.ids import Seq
+from contracts.ids import AppId, Seq
 from contracts.lookups import (
     CURSOR_PATTERN,
     EFFECT_CURSOR_PATTERN,
@@ -67,6 +67,15 @@ DigestPath = Annotated[
     str, _path("SHA-256 of the value's bytes, in hex.", sha256(b"value").hexdigest())
 ]
 
+OptionalAppIdQuery = Annotated[
+    AppId | None,
+    QueryParameter(
+        name="app_id",
+        description="The id of an app; without it all apps.",
+        schema_extra=_optional(OpenAPIType.STRING),
+        examples=[Example(value="acme")],
+    ),
+]
 UserIdQuery = Annotated[
     str,
     QueryParameter(

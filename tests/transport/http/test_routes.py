@@ -377,7 +377,7 @@ async def test_a_message_is_accepted_at_once(http: httpx.AsyncClient, chat: Chat
         ("POST", "/api/ui-tool/submit", '{"event_id":"q","response_data":{}}', 404, "event_id"),
         ("POST", "/api/chats/acme/none/cancel", '{"user_id":"ana"}', 404, "chat_id"),
         ("POST", "/chat/acme/none/ana/input", '{"message":"x"}', 404, "chat_id"),
-        ("GET", "/metrics/perf/aggregate", "", 404, "path"),
+        ("GET", "/metrics/perf/chats/%ff", "", 400, "chat_id"),
         ("GET", "/no/such/page", "", 404, ""),
         ("DELETE", "/api/workflows", "", 405, ""),
     ],

@@ -18,7 +18,7 @@ from services.transport.http.models.base import (
 )
 
 AskedChatId = Annotated[
-    ChatId,
+    ChatId | None,
     Field(
         description="The chat that is answered, where a fork has the question, too; without it the one"
         " that asked.",
@@ -34,8 +34,8 @@ class AnswerRequest(RequestModel):
         description="The question: `input_request_id` of its frame.", examples=[QUESTION_ID]
     )
     user_input: str = Field(description="The answer; not blank.", examples=["red"])
-    chat_id: AskedChatId | None = None
-    client_message_id: ClientMessageId | None = None
+    chat_id: AskedChatId = None
+    client_message_id: ClientMessageId = None
 
     _user_input = field_validator("user_input")(not_blank)
 
@@ -50,8 +50,8 @@ class ComponentAnswerRequest(RequestModel):
     response_data: dict[str, Any] = Field(
         description="What the tool returns to its agent.", examples=[{"colour": "red"}]
     )
-    chat_id: AskedChatId | None = None
-    client_message_id: ClientMessageId | None = None
+    chat_id: AskedChatId = None
+    client_message_id: ClientMessageId = None
 
 
 class QuestionAnswerRequest(RequestModel):
@@ -174,7 +174,7 @@ class StopAccepted(ResponseModel):
 
 class MessageRequest(RequestModel):
     message: str = Field(description="What the user says; not blank.", examples=["Hello"])
-    client_message_id: ClientMessageId | None = None
+    client_message_id: ClientMessageId = None
 
     _message = field_validator("message")(not_blank)
 

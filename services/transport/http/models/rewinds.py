@@ -63,7 +63,9 @@ class RewindAccepted(ResponseModel):
         description="`accepted`: it is stored, and will be handled.", examples=["rewound"]
     )
     seq: int | None = Field(
-        description="The position of `chat.rewound`, where it is known.", examples=[13]
+        le=MAX_SAFE_INTEGER,
+        description="The position of `chat.rewound`, where it is known.",
+        examples=[13],
     )
 
 
