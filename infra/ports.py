@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,21 +15,23 @@ class NoFreePortError(Exception):
     """None of a hundred ports could be bound."""
 
 
+_given: deque[int] = deque(maxlen=1000)
+"""Who was given a port may not listen yet."""
+
+
 def free_port() -> int:
-    """A port that no process listens on now. Raises NoFreePortError."""
+    """A port that no process listens on now, another one at each call. Raises NoFreePortError."""
     for _ in range(100):
         port = _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST)
-        if is_free(port):
+        if port not in _given and is_free(port):
+            _given.append(port)
             return port
     raise NoFreePortError(f"no free port between {_LOWEST} and {_HIGHEST}")
 
 
 def free_ports(count: int) -> list[int]:
     """So many different ports that no process listens on now. Raises NoFreePortError."""
-    found: dict[int, None] = {}
-    while len(found) < count:
-        found[free_port()] = None
-    return list(found)
+    return [free_port() for _ in range(count)]
 
 
 def is_free(port: int) -> bool:

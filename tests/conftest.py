@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
+from infra import ports
 from infra.browser import find_browser
 from infra.nats_cluster import NatsCluster
 from infra.prometheus import Prometheus, find_prometheus
@@ -93,6 +94,17 @@ def _rank(item: pytest.Item, turns: dict[str, dict[str, int]]) -> tuple[int, int
     known = turns[folder]
     turn = known.setdefault(str(group.args[0] if group else item.path), len(known))
     return turn, SLOWEST_FIRST.index(folder)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each worker takes its free ports from a range of its own: none takes one that another was given."""
+    if not hasattr(config, "workerinput"):
+        return
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    size = (ports._HIGHEST - ports._LOWEST) // workers
+    ports._LOWEST += number * size
+    ports._HIGHEST = ports._LOWEST + size
 
 
 def pytest_xdist_auto_num_workers() -> int:
