@@ -5,7 +5,7 @@
 A pending chat always has its owner's unacknowledged message in COMMANDS: waiting, in flight, or
 about to be redelivered. If the message is gone (the stream was purged or restored), no process will
 ever run the chat: the audit reports it as stalled, and with `--repair` sends ResumeChat. It also
-reports messages in the logs of chats that readers reject.
+reports messages in the logs of chats that readers reject, and forks whose origin the log has lost.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from services.chassis.jetstream.command_line_connection import one_shot_gateway
 from services.chassis.jetstream.commands import decoded_command
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.jetstream.event_log import OriginLostError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.settings import Settings
 from services.orchestrator.domain.state import ChatState, Owner, evolve, pending
@@ -33,7 +34,7 @@ RECHECK_SECONDS = 1.0
 UNREACHABLE = 3
 """The exit code if NATS does not answer; 2 is that of wrong arguments."""
 
-Kind = Literal["stalled", "rejected"]
+Kind = Literal["stalled", "rejected", "origin_lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,15 @@ async def _folded(gateway: JetStreamGateway, key: ChatKey) -> tuple[ChatState, l
     state, findings = ChatState(), list[Finding]()
     if await gateway.events.is_aged_out(key):
         return state, findings  # only quiet chats are
-    async for commit in gateway.events.read(key):
-        for fact in commit.facts:
-            state = evolve(state, fact)
-        if commit.rejected is not None:
-            position = commit.place.position
-            findings.append(Finding("rejected", key.app, key.chat, commit.rejected, position))
+    try:
+        async for commit in gateway.events.read(key):
+            for fact in commit.facts:
+                state = evolve(state, fact)
+            if commit.rejected is not None:
+                position = commit.place.position
+                findings.append(Finding("rejected", key.app, key.chat, commit.rejected, position))
+    except OriginLostError as lost:  # of this fork nothing is known; all other chats are audited
+        return ChatState(), [*findings, Finding("origin_lost", key.app, key.chat, str(lost))]
     return state, findings
 
 
@@ -149,6 +153,7 @@ class Report:
     stalled: int = 0
     repaired: int = 0
     rejected: int = 0
+    origins_lost: int = 0
 
 
 async def run(settings: Settings, arguments: Sequence[str]) -> int:
@@ -176,6 +181,7 @@ async def _print_findings(
     for finding in found.findings:
         report.stalled += finding.kind == "stalled"
         report.rejected += finding.kind == "rejected"
+        report.origins_lost += finding.kind == "origin_lost"
         at = "" if finding.position is None else f" (message {finding.position})"
         line = f"{finding.kind}  {finding.app_id}/{finding.chat_id}{at}: {finding.detail}"
         print(json.dumps(asdict(finding)) if as_json else line)
@@ -186,7 +192,8 @@ async def _print_findings(
 def _summary(report: Report) -> str:
     return (
         f"{report.chats} chats, {report.pending} pending, {report.stalled} stalled, "
-        f"{report.repaired} resumed, {report.rejected} rejected messages"
+        f"{report.repaired} resumed, {report.rejected} rejected messages, "
+        f"{report.origins_lost} forks without their origin"
     )
 
 

@@ -12,6 +12,7 @@ from services.chassis.settings import Settings
 from services.orchestrator import audit
 from services.orchestrator.audit import audit_chat, repair
 from services.orchestrator.domain.state import Owner, pending
+from tests.chassis.jetstream.test_forks import forked, started
 from tests.orchestrator.chat_harness import ChatUser, event_types, history, runner
 from tests.orchestrator.runtime.test_runner import Gate, has, listening, speak, time_limit, until
 from tests.story import NEWSROOM
@@ -92,6 +93,14 @@ async def test_the_audit_command_reports_and_repairs_by_app(
         assert await audit.run(settings, [*app, "--repair"]) == 0
         async with listening(runner(queue, speak, {NEWSROOM.name: NEWSROOM}), queue):
             await until(lambda: has(queue, user, "chat.completed"))
+
+
+async def test_a_fork_that_has_lost_its_origin_is_a_finding(queue: JetStreamGateway) -> None:
+    origin = await started(queue)
+    fork = await forked(queue, origin, 10)
+    await queue.js.purge_stream(subjects.EVENTS, subject=subjects.events_of(origin.key))
+    found = await audit_chat(queue, fork.key)
+    assert [finding.kind for finding in found.findings] == ["origin_lost"]
 
 
 async def test_every_chat_of_every_slot_is_audited(queue: JetStreamGateway) -> None:

@@ -72,7 +72,7 @@ async def test_lag_is_read_from_nats(
     await gateway.js.delete_consumer(subjects.EVENTS, name)
     assert found.exit_code == 1
     (mine_found,) = [one for one in json.loads(found.stdout) if one["consumer"] == name]
-    assert mine_found["behind"] >= 2
+    assert mine_found["behind"] >= 1
     assert f"{name} is " in found.stderr
 
 
