@@ -1,7 +1,8 @@
 """HTTP requests to the transport: authorised, repeated while it cannot serve, errors by field."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -66,45 +67,46 @@ class Requests:
 
         Raises ApiError where the transport refuses it, ServiceUnavailableError where it is not there.
         """
-        token = await bearer(self._token)
-        headers = {"Accept": "text/event-stream"}
-        headers |= {} if token is None else {"Authorization": f"Bearer {token}"}
-        timeout = httpx.Timeout(self._timeout, read=SILENT_SECONDS)
-        try:
-            async with self._http.stream(
-                "GET", path, params=dict(params), headers=headers, timeout=timeout
-            ) as answer:
-                if not answer.is_success:
-                    await answer.aread()
-                    raise ApiError(
-                        _detail(answer), status=answer.status_code, retry_after=_retry_after(answer)
-                    )
-                async for line in answer.aiter_lines():
-                    yield line
-        except httpx.HTTPError as away:
-            raise ServiceUnavailableError(f"the stream ended: {away!r}") from away
+        async with self._opened(path, params, "stream", {"Accept": "text/event-stream"}) as answer:
+            async for line in answer.aiter_lines():
+                yield line
 
     async def save(self, path: str, params: Mapping[str, Any], file: IO[bytes]) -> None:
         """Write the content of a response to a file, as it comes.
 
         Raises ApiError where the transport refuses it, ServiceUnavailableError where it breaks off.
         """
+        async with self._opened(path, params, "download", {}) as answer:
+            async for block in answer.aiter_bytes():
+                file.write(block)
+
+    @asynccontextmanager
+    async def _opened(
+        self, path: str, params: Mapping[str, Any], what: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[httpx.Response]:
+        """A response that is read as it comes.
+
+        Raises ApiError where the transport refuses it, ServiceUnavailableError where it breaks off.
+        """
         token = await bearer(self._token)
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        signed_in = {} if token is None else {"Authorization": f"Bearer {token}"}
         timeout = httpx.Timeout(self._timeout, read=SILENT_SECONDS)
         try:
             async with self._http.stream(
-                "GET", path, params=dict(params), headers=headers, timeout=timeout
+                "GET",
+                path,
+                params=dict(params),
+                headers={**headers, **signed_in},
+                timeout=timeout,
             ) as answer:
                 if not answer.is_success:
                     await answer.aread()
                     raise ApiError(
                         _detail(answer), status=answer.status_code, retry_after=_retry_after(answer)
                     )
-                async for block in answer.aiter_bytes():
-                    file.write(block)
+                yield answer
         except httpx.HTTPError as away:
-            raise ServiceUnavailableError(f"the download ended: {away!r}") from away
+            raise ServiceUnavailableError(f"the {what} ended: {away!r}") from away
 
     async def _once(self, method: str, path: str, parts: dict[str, Any]) -> httpx.Response:
         token = await bearer(self._token)
