@@ -67,6 +67,7 @@ class Takeover:
         self._alone: asyncio.Task[bool] | None = None
         self._probing: asyncio.Task[None] | None = None
         self._returning: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self._losses = 0
         self._probe = 0
         self._sent_at = 0.0
@@ -99,6 +100,7 @@ class Takeover:
 
     async def stop(self) -> None:
         """Call it once the process holds no message any more."""
+        self._is_stopping = True  # a response that comes now starts nothing that nobody would stop
         tasks = (self._alone, self._probing, self._returning)
         await cancel_and_wait(*(task for task in tasks if task is not None))
         if self._subscriptions:
@@ -214,7 +216,7 @@ class Takeover:
             self._hear(message)
             return
         process, number = message.subject.split(".")[-2:]
-        if number != f"{self._probe}":
+        if number != f"{self._probe}" or self._is_stopping:
             return
         now = asyncio.get_running_loop().time()
         if self._table.absent(process, self._probe, self._sent_at, now):

@@ -17,6 +17,7 @@ from contracts.commands import SendMessage
 from contracts.ids import StreamSeq
 from infra.servers import NatsServer
 from services.chassis.consumers import settlement, takeover
+from services.chassis.consumers.peers import PeerTable
 from services.chassis.consumers.queue_consumer import Delivery, QueueConsumer
 from services.chassis.consumers.takeover import Takeover
 from services.chassis.consumers.work_queue import WorkQueue
@@ -244,6 +245,17 @@ async def test_a_process_that_stops_is_no_loss(
     await stopping.stop()
     await until(lambda: other.held == [("one", 2)] and not other.takeover.peers)
     assert "is gone" not in caplog.text
+
+
+async def test_a_process_that_stops_begins_no_takeover_of_one_that_is_gone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = (await stage.process("a")).takeover
+    monkeypatch.setattr(PeerTable, "absent", lambda *_: True)
+    inbox, probe = stopping._inbox, stopping._probe
+    no_responders = Msg(stopping._nc, f"{inbox}.b.{probe}")
+    await asyncio.gather(stopping.stop(), stopping._on_response(no_responders))
+    assert "return abandoned messages" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
 async def test_a_short_loss_of_the_connection_makes_no_process_gone(
