@@ -57,7 +57,7 @@ prometheus: $(READY)
 	@$(BIN)/python -m infra.prometheus
 
 npm: $(READY)
-	@$(BIN)/python -m infra.npm
+	@$(BIN)/python -m infra.npm agui crds
 
 schemas: $(READY) ## write JSON Schemas and the AsyncAPI documents from contracts/
 	@$(BIN)/python -m contracts.schema

@@ -1,4 +1,4 @@
-"""Install the npm packages that a package.json names: `python -m infra.npm [agui|mermaid]`."""
+"""Install the npm packages that package.json files name: `python -m infra.npm [agui] [crds] [mermaid]`."""
 
 import os
 import shutil
@@ -24,6 +24,11 @@ AGUI = NpmPackages(
     ROOT / "tests" / "transport" / "agui_client" / "package.json", ROOT / ".cache" / "agui"
 )
 """The AG-UI protocol's own client, which the tests run."""
+CRDS = NpmPackages(
+    ROOT / "tests" / "infra" / "kubernetes" / "crd_validator" / "package.json",
+    ROOT / ".cache" / "crds",
+)
+"""Schemas of the custom resources that infra/kubernetes and the chart have."""
 MERMAID = NpmPackages(ROOT / "docs" / "diagrams" / "package.json", ROOT / ".cache" / "mermaid")
 """What `make diagrams` renders the documentation's diagrams with."""
 
@@ -62,9 +67,13 @@ def _succeeds(*command: str) -> bool:
 
 def main(arguments: list[str]) -> int:
     """0 also where it cannot be installed, except under CI: tests are then skipped with the reason."""
-    packages = MERMAID if arguments == ["mermaid"] else AGUI
-    if folder := find(packages) or install(packages):
-        print(f"npm packages: {folder}")
+    named = {"agui": AGUI, "crds": CRDS, "mermaid": MERMAID}
+    if not arguments or not set(arguments) <= named.keys():
+        print(__doc__, file=sys.stderr)
+        return 2
+    folders = [find(one) or install(one) for one in map(named.__getitem__, arguments)]
+    print(*(f"npm packages: {folder}" for folder in folders if folder), sep="\n")
+    if all(folders):
         return 0
     print("npm packages: node or npm is missing, or npm could not install them", file=sys.stderr)
     return 1 if os.environ.get("CI") == "true" else 0

@@ -32,4 +32,9 @@ def test_packages_that_cannot_be_installed_fail_a_build_only_under_ci(
 ) -> None:
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr("shutil.which", lambda _: None)
-    assert npm.main([]) == code
+    assert npm.main(["agui"]) == code
+
+
+def test_names_that_no_package_json_has_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert npm.main(["agui", "react"]) == 2
+    assert "infra.npm" in capsys.readouterr().err

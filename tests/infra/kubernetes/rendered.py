@@ -21,11 +21,35 @@ def rendered(overlay: str) -> list[Object]:
     folder = f"infra/kubernetes/overlays/{overlay}"
     command = [str(KUBECTL), "kustomize", folder]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    return list(yaml.safe_load_all(ran.stdout))
+    return list(yaml.load_all(ran.stdout, yaml.CSafeLoader))
 
 
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
     return [one for one in objects if one["kind"] in kinds]
+
+
+def named(objects: list[Object], kind: str, name: str) -> Object:
+    (found,) = (one for one in of_kind(objects, kind) if one["metadata"]["name"] == name)
+    return found
+
+
+def effective_env(objects: list[Object], workload: Object) -> dict[str, Any]:
+    """The variables of a workload's container: a text, or where a secret has it."""
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    maps = {one["metadata"]["name"]: one["data"] for one in of_kind(objects, "ConfigMap")}
+    found: dict[str, Any] = {}
+    for source in container.get("envFrom", ()):
+        found |= maps[source["configMapRef"]["name"]]
+    for variable in container.get("env", ()):
+        found[variable["name"]] = _value(variable, maps)
+    return found
+
+
+def _value(variable: Mapping[str, Any], maps: Mapping[str, Mapping[str, str]]) -> Any:
+    source = variable.get("valueFrom", {})
+    if reference := source.get("configMapKeyRef"):
+        return maps[reference["name"]][reference["key"]]
+    return source or variable.get("value", "")
 
 
 def pod_specs(objects: list[Object]) -> dict[str, Any]:

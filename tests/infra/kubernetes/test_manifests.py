@@ -1,7 +1,8 @@
 """What infra/kubernetes renders is valid, restricted, and lets the services meet only in NATS."""
 
 import subprocess
-from typing import Any
+from ipaddress import ip_address, ip_network
+from pathlib import PurePosixPath
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
@@ -14,7 +15,10 @@ from services.transport.settings import Settings as TransportSettings
 from tests.infra.kubernetes.rendered import (
     KUBECTL,
     ROOT,
+    Object,
     Pod,
+    effective_env,
+    named,
     of_kind,
     pod_specs,
     product_pods,
@@ -41,12 +45,12 @@ STRANGER = Pod("other", {"app.kubernetes.io/part-of": "mozaiks"}, {"team": "othe
 
 
 @pytest.fixture(params=OVERLAYS)
-def objects(request: pytest.FixtureRequest) -> list[Any]:
+def objects(request: pytest.FixtureRequest) -> list[Object]:
     return rendered(request.param)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_object_is_valid_without_unknown_fields(objects: list[Any], version: str) -> None:
+def test_every_object_is_valid_without_unknown_fields(objects: list[Object], version: str) -> None:
     for one in objects:
         if "." in one["apiVersion"].partition("/")[0] and not one["apiVersion"].startswith(
             ("networking.k8s.io/", "policy/")
@@ -55,7 +59,7 @@ def test_every_object_is_valid_without_unknown_fields(objects: list[Any], versio
         kubernetes_validate.validate(one, version, strict=True)
 
 
-def test_pods_meet_the_restricted_standard(objects: list[Any]) -> None:
+def test_pods_meet_the_restricted_standard(objects: list[Object]) -> None:
     for name, spec in pod_specs(objects).items():
         pod = spec["securityContext"]
         assert pod["runAsNonRoot"] is True, name
@@ -73,7 +77,7 @@ def test_pods_meet_the_restricted_standard(objects: list[Any]) -> None:
             assert container["resources"]["limits"].keys() == {"memory"}, name
 
 
-def test_services_have_probes_and_room_to_stop(objects: list[Any]) -> None:
+def test_services_have_probes_and_room_to_stop(objects: list[Object]) -> None:
     for name, spec in pod_specs(objects).items():
         if name == "streams":
             continue
@@ -85,24 +89,88 @@ def test_services_have_probes_and_room_to_stop(objects: list[Any]) -> None:
         assert spec["terminationGracePeriodSeconds"] >= pause + drain + 5, name
 
 
-def test_every_variable_is_a_setting_and_no_secret_stands_in_a_manifest(objects: list[Any]) -> None:
-    shared = {one["metadata"]["name"]: set(one["data"]) for one in of_kind(objects, "ConfigMap")}
+def test_every_variable_is_a_setting_and_no_secret_stands_in_a_manifest(
+    objects: list[Object],
+) -> None:
     assert not of_kind(objects, "Secret")
-    for name, spec in pod_specs(objects).items():
+    for workload in of_kind(objects, "Deployment", "Job"):
+        name = workload["metadata"]["name"]
         known = {field.upper() for field in SETTINGS[name].model_fields}
-        (container,) = spec["containers"]
-        given = {one["name"]: one for one in container["env"]}
-        from_maps = set().union(
-            *(shared[source["configMapRef"]["name"]] for source in container["envFrom"])
-        )
-        assert given.keys() | from_maps <= known | PROVIDER_KEYS, name
-        for variable, one in given.items():
+        given = effective_env(objects, workload)
+        assert given.keys() <= known | PROVIDER_KEYS, name
+        for variable, value in given.items():
             if any(word in variable for word in ("KEY", "TOKEN", "PASSWORD", "URI")):
-                is_file = variable.endswith("_FILE")
-                assert is_file or "secretKeyRef" in one["valueFrom"], variable
+                assert variable.endswith("_FILE") or "secretKeyRef" in value, variable
 
 
-def test_the_services_reach_nothing_of_each_other(objects: list[Any]) -> None:
+def test_files_of_settings_are_in_volumes_of_secrets(objects: list[Object]) -> None:
+    for workload in of_kind(objects, "Deployment", "Job"):
+        spec = workload["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        volumes = {one["name"]: one for one in spec["volumes"]}
+        folders = {
+            one["mountPath"]: volumes[one["name"]]
+            for one in container["volumeMounts"]
+            if one.get("readOnly")
+        }
+        given = effective_env(objects, workload)
+        files = [value for name, value in given.items() if name.endswith("_FILE") and value]
+        assert files
+        for file in files:
+            volume = folders[str(PurePosixPath(file).parent)]
+            assert "secret" in volume or all("secret" in s for s in volume["projected"]["sources"])
+
+
+def test_each_nats_user_is_the_secret_of_one_workload(objects: list[Object]) -> None:
+    for name, spec in pod_specs(objects).items():
+        (nats,) = (one for one in spec["volumes"] if one["name"] == "nats")
+        names = [source["secret"]["name"] for source in nats["projected"]["sources"]]
+        assert names == [f"nats-{name}", "nats-ca"]
+
+
+def test_a_rollout_never_has_fewer_pods_and_pods_are_spread(objects: list[Object]) -> None:
+    for one in of_kind(objects, "Deployment"):
+        labels = {"app.kubernetes.io/name": one["metadata"]["name"]}
+        assert one["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        spread = one["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert [rule["topologyKey"] for rule in spread] == [
+            "topology.kubernetes.io/zone",
+            "kubernetes.io/hostname",
+        ]
+        for rule in spread:
+            assert rule["labelSelector"] == {"matchLabels": labels}
+            assert rule["matchLabelKeys"] == ["pod-template-hash"]
+        budget = named(objects, "PodDisruptionBudget", one["metadata"]["name"])["spec"]
+        assert budget["maxUnavailable"] == 1
+        assert budget["selector"] == {"matchLabels": labels}
+
+
+def test_service_accounts_have_no_tokens(objects: list[Object]) -> None:
+    accounts = of_kind(objects, "ServiceAccount")
+    assert {one["metadata"]["name"] for one in accounts} == {*pod_specs(objects)}
+    assert all(one["automountServiceAccountToken"] is False for one in accounts)
+    assert not of_kind(objects, "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+
+
+def test_streams_are_ensured_before_services_start_and_after_what_the_job_needs() -> None:
+    objects = rendered("production")
+    job = named(objects, "Job", "streams")
+    before = [
+        *of_kind(objects, "NetworkPolicy"),
+        named(objects, "ServiceAccount", "streams"),
+        next(one for one in of_kind(objects, "ConfigMap") if "NATS_URL" in one["data"]),
+    ]
+    assert job["metadata"]["annotations"]["argocd.argoproj.io/hook"] == "Sync"
+    waves = [max(map(_wave, before)), _wave(job), min(map(_wave, of_kind(objects, "Deployment")))]
+    assert waves == [-2, -1, 0]
+
+
+def _wave(one: Object) -> int:
+    annotations = one["metadata"].get("annotations", {})
+    return int(annotations.get("argocd.argoproj.io/sync-wave", 0))
+
+
+def test_the_services_reach_nothing_of_each_other(objects: list[Object]) -> None:
     pods = product_pods(objects)
     ports = [port for pod in pods.values() for port in pod.ports.values()]
     for source in pods.values():
@@ -111,7 +179,7 @@ def test_the_services_reach_nothing_of_each_other(objects: list[Any]) -> None:
                 assert not reaches(objects, source, target, port)
 
 
-def test_every_service_reaches_nats_and_persistence_alone_mongodb(objects: list[Any]) -> None:
+def test_every_service_reaches_nats_and_persistence_alone_mongodb(objects: list[Object]) -> None:
     pods = product_pods(objects)
     assert all(reaches(objects, pod, NATS, 4222) for pod in pods.values())
     assert not any(reaches(objects, pod, NATS, 8222) for pod in pods.values())
@@ -119,7 +187,9 @@ def test_every_service_reaches_nats_and_persistence_alone_mongodb(objects: list[
     assert to_mongodb == ["persistence"]
 
 
-def test_the_gateway_reaches_the_transport_alone_and_strangers_nothing(objects: list[Any]) -> None:
+def test_the_gateway_reaches_the_transport_alone_and_strangers_nothing(
+    objects: list[Object],
+) -> None:
     pods = product_pods(objects)
     open_to = {
         source: [
@@ -134,13 +204,21 @@ def test_the_gateway_reaches_the_transport_alone_and_strangers_nothing(objects: 
     assert open_to["stranger"] == []
 
 
-def test_orchestrators_are_scaled_before_they_are_full() -> None:
-    (scaled,) = of_kind(rendered("production"), "ScaledObject")
-    (trigger,) = scaled["spec"]["triggers"]
-    slots = OrchestratorSettings.model_fields["max_concurrent_chats"].default
-    assert float(trigger["metadata"]["lagThreshold"]) == 0.75 * slots
-    assert trigger["metadata"]["stream"] == "COMMANDS"
-    assert scaled["spec"]["minReplicaCount"] >= 2
+def test_what_reaches_the_internet_does_not_reach_the_cluster_or_its_cloud(
+    objects: list[Object],
+) -> None:
+    blocks = [
+        (policy["metadata"]["name"], peer["ipBlock"])
+        for policy in of_kind(objects, "NetworkPolicy")
+        for rule in policy["spec"].get("egress", ())
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+    assert {name for name, _ in blocks} == {"orchestrator-to-internet", "transport-to-issuer"}
+    for _, block in blocks:
+        closed = [ip_network(one) for one in block["except"]]
+        for address in ("10.0.0.1", "172.20.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"):
+            assert any(ip_address(address) in one for one in closed), address
 
 
 def test_an_unknown_field_is_found() -> None:

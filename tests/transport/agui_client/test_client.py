@@ -93,7 +93,7 @@ async def drive(address: str) -> dict[str, Any]:
     """Everything that the client had in the end."""
     client, node = npm.find(npm.AGUI), shutil.which("node")
     if client is None or node is None:
-        missing("the protocol's client is not installed: python -m infra.npm says why")
+        missing("the protocol's client is not installed: python -m infra.npm agui says why")
     url = f"http://{address}/agui/{APP}/{WORKFLOW}?user_id={USER}"
     driver = await asyncio.create_subprocess_exec(
         node, str(DRIVER), str(client), url, *ANSWERS, stdout=PIPE, stderr=PIPE

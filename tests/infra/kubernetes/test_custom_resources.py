@@ -1,0 +1,121 @@
+"""The objects of operators, by their own schemas, and the numbers in them that follow from settings."""
+
+import copy
+import re
+from fractions import Fraction
+
+import pytest
+
+from services.orchestrator.settings import Settings as OrchestratorSettings
+from services.transport.app import socket_options
+from services.transport.settings import Settings as TransportSettings
+from tests.infra.kubernetes import crds
+from tests.infra.kubernetes.rendered import Object, effective_env, named, of_kind, rendered
+
+SHARE = Fraction(3, 4)
+"""Of the room of a pod that may be used before another pod is started."""
+
+
+@pytest.fixture(scope="module", params=["production"])
+def objects(request: pytest.FixtureRequest) -> list[Object]:
+    return rendered(request.param)
+
+
+def test_every_object_of_an_operator_is_what_its_schema_accepts(objects: list[Object]) -> None:
+    custom = [one for one in objects if crds.has_schema(one)]
+    assert {one["kind"] for one in custom} >= {"ScaledObject", "PodMonitor", "PrometheusRule"}
+    found = crds.problems(custom)
+    assert found == [[] for _ in custom]
+
+
+def test_wrong_types_and_misspelt_fields_are_found() -> None:
+    scaled = copy.deepcopy(dict(named(rendered("production"), "ScaledObject", "transport")))
+    scaled["spec"]["minReplicaCount"] = "2"
+    scaled["spec"]["poolingInterval"] = 5
+    (found,) = crds.problems([scaled])
+    assert found == [
+        "/spec/minReplicaCount must be integer",
+        "unknown field poolingInterval",
+    ]
+
+
+def room_of(objects: list[Object], service: str) -> int:
+    """How many chats or sockets one pod takes, by its own settings."""
+    deployment = named(objects, "Deployment", service)
+    given = effective_env(objects, deployment)
+    if service == "orchestrator":
+        default = OrchestratorSettings.model_fields["max_concurrent_chats"].default
+        return int(given.get("MAX_CONCURRENT_CHATS", default))
+    return int(given.get("MAX_VIEWERS", TransportSettings.model_fields["max_viewers"].default))
+
+
+@pytest.mark.parametrize("service", ["orchestrator", "transport"])
+def test_pods_are_added_at_three_quarters_of_their_room(
+    objects: list[Object], service: str
+) -> None:
+    scaled = named(objects, "ScaledObject", service)["spec"]
+    wanted = str(SHARE * room_of(objects, service))
+    for trigger in scaled["triggers"]:
+        metadata = trigger["metadata"]
+        assert metadata.get("lagThreshold", metadata.get("threshold")) == wanted
+        assert trigger["metricType"] == "AverageValue"
+    assert scaled["scaleTargetRef"]["name"] == service
+    assert scaled["minReplicaCount"] >= 2
+    assert "replicas" not in named(objects, "Deployment", service)["spec"]
+
+
+def test_orchestrators_are_scaled_by_nats_and_by_prometheus_alike(objects: list[Object]) -> None:
+    triggers = named(objects, "ScaledObject", "orchestrator")["spec"]["triggers"]
+    of_nats, of_prometheus = triggers
+    assert [of_nats["type"], of_prometheus["type"]] == ["nats-jetstream", "prometheus"]
+    stream, consumer = of_nats["metadata"]["stream"], of_nats["metadata"]["consumer"]
+    series = re.findall(r"(\w+)\{(.*?)\}", of_prometheus["metadata"]["query"])
+    assert series == [
+        (f"mozaiks_consumer_{state}_messages", f'stream="{stream}",consumer="{consumer}"')
+        for state in ("pending", "unacknowledged")  # what KEDA adds up itself of NATS's answer
+    ]
+
+
+def test_sockets_outlive_the_pauses_between_their_pings(objects: list[Object]) -> None:
+    ping = socket_options(TransportSettings())["ws_ping_interval"]
+    for ingress in of_kind(objects, "Ingress"):
+        set_to = ingress["metadata"]["annotations"]
+        for direction in ("read", "send"):
+            limit = set_to[f"nginx.ingress.kubernetes.io/proxy-{direction}-timeout"]
+            assert int(limit) > 10 * ping
+    for route in of_kind(objects, "HTTPRoute"):
+        for rule in route["spec"]["rules"]:
+            assert set(rule["timeouts"].values()) == {"0s"}  # none
+
+
+def test_files_of_the_allowed_size_pass_the_ingress(objects: list[Object]) -> None:
+    largest = TransportSettings.model_fields["upload_max_bytes"].default
+    for ingress in of_kind(objects, "Ingress"):
+        limit = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+        assert limit.endswith("m")
+        assert largest < int(limit[:-1]) * 2**20 < 2 * largest
+
+
+def test_the_public_address_is_a_host_that_the_transport_accepts(objects: list[Object]) -> None:
+    accepted = effective_env(objects, named(objects, "Deployment", "transport"))["ALLOWED_HOSTS"]
+    for ingress in of_kind(objects, "Ingress"):
+        assert [rule["host"] for rule in ingress["spec"]["rules"]] == [accepted]
+        assert [tls["hosts"] for tls in ingress["spec"]["tls"]] == [[accepted]]
+    for route in of_kind(objects, "HTTPRoute"):
+        assert route["spec"]["hostnames"] == [accepted]
+
+
+def test_prometheus_is_told_to_read_every_pod_once(objects: list[Object]) -> None:
+    monitors = of_kind(objects, "PodMonitor")
+    pages = {
+        one["metadata"]["name"]: one["spec"]["podMetricsEndpoints"][0]["path"] for one in monitors
+    }
+    assert pages == {"mozaiks": "/metrics", "mozaiks-log": "/metrics/prometheus"}
+    for monitor in monitors:
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        selected = [
+            one["metadata"]["name"]
+            for one in of_kind(objects, "Deployment")
+            if wanted <= one["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        assert len(selected) == (4 if monitor["metadata"]["name"] == "mozaiks" else 1)
