@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale flamegraphs chaos interruptions validate images
+.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale flamegraphs chaos interruptions validate images
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -21,7 +21,7 @@ PEERS ?=
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-setup: $(READY) ## make .venv with everything that development needs
+setup: console ## make .venv with everything that development needs, and build the console
 
 $(READY): requirements/dev.txt infra/setup.sh
 	@PYTHON='$(PYTHON)' sh infra/setup.sh
@@ -30,7 +30,7 @@ $(READY): requirements/dev.txt infra/setup.sh
 run: $(READY) ## start the whole product on this machine and print its address
 	@$(BIN)/python -m infra
 
-test: check browser npm prometheus ## check, then every test (TESTS="tests/infra -k plan" narrows)
+test: check browser console npm prometheus ## check, then every test (TESTS="tests/infra -k plan" narrows)
 	@$(PYTEST) -n auto --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 check: $(READY) ## lint, format, types, architecture, dependencies, schemas, documentation
@@ -49,6 +49,9 @@ check: $(READY) ## lint, format, types, architecture, dependencies, schemas, doc
 	@$(BIN)/python -m docs.generators --check
 	@$(BIN)/python -m docs.generators.diagrams --check
 	@$(BIN)/python -m docs.generators.site
+
+console: $(READY) ## build the console page where its sources have changed
+	@$(BIN)/python -m infra.console
 
 browser: $(READY)
 	@$(BIN)/python -m infra.browser

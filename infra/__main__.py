@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import FrameType
 
 from infra.child_process import StartError, StopRequestedError
+from infra.console import ConsoleBuildError, ensure_built
 from infra.plan import SERVICES, Plan, PlanError, build_plan, summary
 from infra.ports import NoFreePortError, free_ports
 from infra.servers import MissingServerError
@@ -66,8 +67,13 @@ def main() -> int:
     os.umask(0o077)  # logs and data hold what users wrote: for this user only
     try:
         environ = with_free_ports(os.environ)
-        run(build_plan(environ), environ, Signals())
-    except (PlanError, InUseError, MissingServerError, NoFreePortError, StartError) as error:
+        plan = build_plan(environ)
+        ensure_built()
+        run(plan, environ, Signals())
+    except (
+        *(PlanError, InUseError, MissingServerError, NoFreePortError, StartError),
+        ConsoleBuildError,
+    ) as error:
         print(f"make run: {error}", file=sys.stderr)
         return 1
     return 0

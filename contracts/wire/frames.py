@@ -664,6 +664,9 @@ class ComponentCompletedData(FrameData):
     display: Literal["inline"] = "inline"
     status: str = Field(description="The answer's own `status`, else `completed`.")
     summary: str = Field(examples=["pick_colour was answered"])
+    response: Omitted[JsonObject] = Field(
+        default=None, description="What was answered.", examples=[{"colour": "blue"}]
+    )
 
 
 class ComponentDismissedData(FrameData):
@@ -674,6 +677,9 @@ class ComponentDismissedData(FrameData):
 
     event_id: QuestionId
     ui_tool_id: str
+    response: Omitted[JsonObject] = Field(
+        default=None, description="What was answered.", examples=[{"colour": "blue"}]
+    )
 
 
 class UsageData(_OfGeneralChat):

@@ -15,6 +15,7 @@ from docs.generators import (
     mozaiks_command,
     nats_permissions,
     prometheus_rule,
+    typescript,
     websocket,
 )
 
@@ -29,6 +30,8 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     websocket.PAGE: websocket.text,
     nats_permissions.PAGE: nats_permissions.text,
     prometheus_rule.PAGE: prometheus_rule.text,
+    typescript.HTTP: typescript.http,
+    typescript.FRAMES_FILE: typescript.frames,
     **{page: partial(str, content) for page, content in dashboards.pages().items()},
 }
 

@@ -30,7 +30,8 @@ CONSOLE_POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self'",
+        "img-src 'self' blob:",  # files of a chat are fetched with the token
+        "font-src 'self'",
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -112,7 +113,7 @@ async def event_metrics(context: NamedDependency[RequestContext]) -> EventMetric
 )
 def console() -> File:
     return File(
-        CONSOLE / "index.html",
+        CONSOLE / "old.html",
         content_disposition_type="inline",
         headers={"cache-control": "no-cache", "content-security-policy": CONSOLE_POLICY},
     )

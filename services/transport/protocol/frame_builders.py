@@ -484,7 +484,11 @@ def component_answered(answer: UiToolAnswered, view: ChatView) -> Frame:
     asked = view.components.get(answer.question_id, Component("", "inline"))
     if asked.display == "artifact":
         return Frame(
-            ComponentDismissedData(event_id=answer.question_id, ui_tool_id=asked.ui_tool_id)
+            ComponentDismissedData(
+                event_id=answer.question_id,
+                ui_tool_id=asked.ui_tool_id,
+                response=answer.response,
+            )
         )
     status = answer.response.get("status")
     return Frame(
@@ -493,6 +497,7 @@ def component_answered(answer: UiToolAnswered, view: ChatView) -> Frame:
             ui_tool_id=asked.ui_tool_id,
             status=status if isinstance(status, str) else "completed",
             summary=f"{asked.ui_tool_id or 'component'} was answered",
+            response=answer.response,
         )
     )
 

@@ -44,8 +44,9 @@ async def test_every_response_has_the_security_headers(transport: str, path: str
 async def test_the_console_may_load_its_own_files_and_no_others(transport: str, path: str) -> None:
     async with browsing(transport) as http:
         policy = (await http.get(path)).headers["content-security-policy"].split("; ")
-    for kind in ("script-src", "style-src", "img-src", "connect-src"):
+    for kind in ("script-src", "style-src", "font-src", "connect-src"):
         assert f"{kind} 'self'" in policy
+    assert "img-src 'self' blob:" in policy
 
 
 async def test_a_page_whose_name_resolves_to_this_machine_reads_and_opens_nothing(

@@ -138,7 +138,11 @@ def test_an_answered_component_is_closed_as_it_was_shown() -> None:
     )
     (dismiss,) = live(CURSOR, component_requested(display="artifact"), component_answered())
     assert dismiss["type"] == "chat.ui_tool_dismiss"
-    assert dismiss["data"] == {"event_id": QUESTION, "ui_tool_id": "pick_colour"}
+    assert dismiss["data"] == {
+        "event_id": QUESTION,
+        "ui_tool_id": "pick_colour",
+        "response": complete["data"]["response"],
+    }
 
 
 def test_with_raw_events_each_event_comes_before_its_frames() -> None:

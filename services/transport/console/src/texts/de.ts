@@ -1,0 +1,58 @@
+/** Alle Texte der Seite auf Deutsch. */
+
+import type { Texts } from "./en";
+
+export const de: Texts = {
+  label: "Deutsch",
+  product: "MozaiksAI",
+  skip: "Zum Inhalt springen",
+  menu: "Menü",
+  close: "Schließen",
+  cancel: "Abbrechen",
+  save: "Speichern",
+  copy: "Kopieren",
+  copied: "Kopiert",
+  tryAgain: "Erneut versuchen",
+  loading: "Wird geladen",
+  more: "Mehr anzeigen",
+  notFound: "Diese Seite gibt es nicht.",
+  pageFailed: "Diese Seite konnte nicht angezeigt werden.",
+  reload: "Neu laden",
+  pages: { chat: "Chats", workflows: "Workflows", trace: "Ablauf", operations: "Betrieb" },
+  settings: {
+    title: "Einstellungen",
+    app: "App",
+    user: "Benutzer",
+    theme: "Darstellung",
+    themes: { auto: "Wie das System", light: "Hell", dark: "Dunkel" },
+    contrast: "Kontrast",
+    contrasts: { auto: "Wie das System", more: "Stärker" },
+    language: "Sprache",
+    languageAuto: "Wie der Browser",
+    signedInAs: (user) => `Angemeldet als ${user}`,
+  },
+  failures: {
+    unreachable: "Der Server ist nicht erreichbar.",
+    late: "Der Server hat nicht rechtzeitig geantwortet.",
+    status: (status) => `Der Server hat mit ${status} geantwortet.`,
+    signIn: "Öffnen Sie die Konsole mit #access_token=... hinter ihrer Adresse.",
+  },
+  connection: {
+    connecting: "Verbindet",
+    connected: "Verbunden",
+    offline: "Offline",
+    closed: "Chat beendet",
+    refused: "Abgelehnt",
+    waiting: (seconds) => `Neuer Versuch in ${seconds} s`,
+    tryNow: "Jetzt versuchen",
+  },
+  status: {
+    loading: "Wird geladen",
+    running: "Arbeitet",
+    waiting: "Wartet auf Sie",
+    your_turn: "Sie sind dran",
+    completed: "Abgeschlossen",
+    failed: "Fehlgeschlagen",
+    cancelled: "Abgebrochen",
+  },
+};

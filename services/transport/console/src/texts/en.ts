@@ -1,0 +1,58 @@
+/** Every text of the page in English. Another language is a file of the same type. */
+
+export const en = {
+  label: "English",
+  product: "MozaiksAI",
+  skip: "Skip to the content",
+  menu: "Menu",
+  close: "Close",
+  cancel: "Cancel",
+  save: "Save",
+  copy: "Copy",
+  copied: "Copied",
+  tryAgain: "Try again",
+  loading: "Loading",
+  more: "Show more",
+  notFound: "There is no such page.",
+  pageFailed: "This page could not be shown.",
+  reload: "Reload",
+  pages: { chat: "Chats", workflows: "Workflows", trace: "Trace", operations: "Operations" },
+  settings: {
+    title: "Settings",
+    app: "App",
+    user: "User",
+    theme: "Appearance",
+    themes: { auto: "As the system", light: "Light", dark: "Dark" },
+    contrast: "Contrast",
+    contrasts: { auto: "As the system", more: "More" },
+    language: "Language",
+    languageAuto: "As the browser",
+    signedInAs: (user: string) => `Signed in as ${user}`,
+  },
+  failures: {
+    unreachable: "The server cannot be reached.",
+    late: "The server did not answer in time.",
+    status: (status: number) => `The server answered ${status}.`,
+    signIn: "Open the console with #access_token=... behind its address.",
+  },
+  connection: {
+    connecting: "Connecting",
+    connected: "Connected",
+    offline: "Offline",
+    closed: "Chat ended",
+    refused: "Refused",
+    waiting: (seconds: number) => `Reconnecting in ${seconds} s`,
+    tryNow: "Try now",
+  },
+  status: {
+    loading: "Loading",
+    running: "Working",
+    waiting: "Waiting for you",
+    your_turn: "Your turn",
+    completed: "Completed",
+    failed: "Failed",
+    cancelled: "Cancelled",
+  },
+};
+
+export type Texts = typeof en;

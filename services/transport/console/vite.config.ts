@@ -1,0 +1,24 @@
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vite";
+
+// The transport serves `dist` at /console/ and its index.html at /.
+export default defineConfig({
+  base: "/console/dist/",
+  plugins: [react()],
+  build: {
+    target: "es2023",
+    assetsInlineLimit: 0, // no data: addresses: the content security policy allows our own origin only
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 800,
+  },
+  server: {
+    // `npm run dev` beside `make run`
+    proxy: {
+      "/api": "http://127.0.0.1:8000",
+      "/chat": "http://127.0.0.1:8000",
+      "/metrics": "http://127.0.0.1:8000",
+      "/health": "http://127.0.0.1:8000",
+      "/ws": { target: "ws://127.0.0.1:8000", ws: true },
+    },
+  },
+});
