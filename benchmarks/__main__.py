@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import (
+    access,
     append,
     budgets,
     deltas,
@@ -66,6 +67,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "memory": memory.measure,
     "rest": rest.measure,
     "encryption": encryption.measure,
+    "access": access.measure,
 }
 
 

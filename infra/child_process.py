@@ -146,6 +146,10 @@ class Child:
             self._process.terminate()
             self.resume()  # a paused process receives SIGTERM only once it continues
 
+    def send_signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self.running:
+            self._process.send_signal(number)
+
     @property
     def paused(self) -> bool:
         return self._paused and self.running

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from infra.child_process import POLL_SECONDS, StartError, StopRequested, StopRequestedError, never
+from infra.credentials.nkeys import public_key, signature
 from infra.ports import LOOPBACK, free_ports
 from infra.servers import READY_SECONDS, STOP_SECONDS, NatsServer, Routes
 
@@ -178,31 +179,43 @@ class NatsCluster:
         raise NoAnswerError(f"{subject}: not within {seconds:g} s; the last answer was {last}")
 
 
-def request(port: int, subject: str, body: Answer) -> Answer:
+def request(port: int, subject: str, body: Answer, seed: str = "") -> Answer:
     """The JSON answer of the server on `port` to one request, over a connection of its own.
 
-    Written out here so that `infra` needs no client library. Raises OSError (refused, or no answer
-    within ANSWER_SECONDS) and NoAnswerError (nobody listens, or the server refuses).
+    `seed` is that of the user's nkey, where the server requires one. Written out here so that `infra`
+    needs no client library. Raises OSError (refused, or no answer within ANSWER_SECONDS) and
+    NoAnswerError (nobody listens, or the server refuses).
     """
     inbox, payload = f"_INBOX.{secrets.token_hex(8)}", json.dumps(body).encode()
-    options = json.dumps({"verbose": False, "headers": True, "no_responders": True})
-    asking = f"CONNECT {options}\r\nSUB {inbox} 1\r\nPUB {subject} {inbox} {len(payload)}\r\n"
-    with socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS) as connection:
+    with (
+        socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS) as connection,
+        connection.makefile("rb") as lines,
+    ):
+        greeting = json.loads(lines.readline().removeprefix(b"INFO ") or b"{}")
+        options = json.dumps(_connect_options(greeting, seed))
+        asking = f"CONNECT {options}\r\nSUB {inbox} 1\r\nPUB {subject} {inbox} {len(payload)}\r\n"
         connection.sendall(asking.encode() + payload + b"\r\n")
-        with connection.makefile("rb") as lines:
-            while line := lines.readline():
-                match line.split():
-                    case [b"MSG", *_, size]:
-                        return dict(json.loads(lines.read(int(size))))
-                    case [b"HMSG", *_]:
-                        raise NoAnswerError("nobody listens there")
-                    case [b"-ERR", *_]:
-                        raise NoAnswerError(line.decode(errors="replace").strip())
-                    case [b"PING"]:
-                        connection.sendall(b"PONG\r\n")
-                    case _:  # INFO
-                        continue
+        while line := lines.readline():
+            match line.split():
+                case [b"MSG", *_, size]:
+                    return dict(json.loads(lines.read(int(size))))
+                case [b"HMSG", *_]:
+                    raise NoAnswerError("nobody listens there")
+                case [b"-ERR", *_]:
+                    raise NoAnswerError(line.decode(errors="replace").strip())
+                case [b"PING"]:
+                    connection.sendall(b"PONG\r\n")
+                case _:  # INFO again
+                    continue
     raise NoAnswerError("the server closed the connection")
+
+
+def _connect_options(greeting: Answer, seed: str) -> Answer:
+    options = {"verbose": False, "headers": True, "no_responders": True}
+    if not seed:
+        return options
+    nonce = str(greeting["nonce"])
+    return {**options, "nkey": public_key(seed), "sig": signature(seed, nonce)}
 
 
 def _done(answer: Answer) -> Answer | None:

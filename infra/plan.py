@@ -29,6 +29,14 @@ _ONLY: dict[Service, tuple[str, ...]] = {
 """Prefixes of variables that only one service gets: a secret goes where it is used."""
 
 
+_NATS_CREDENTIALS = (
+    *("NATS_USER", "NATS_PASSWORD", "NATS_NKEY_SEED_FILE", "NATS_CREDENTIALS_FILE"),
+    *("NATS_CA_FILE", "NATS_CERT_FILE", "NATS_KEY_FILE", "NATS_INBOX_PREFIX"),
+)
+_MONGODB_CREDENTIALS = ("MONGODB_PASSWORD_FILE", "MONGODB_CA_FILE", "MONGODB_CERT_KEY_FILE")
+"""Of servers of one's own: the embedded ones have others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variable:
     """An environment variable that `make run` itself reads, for the Configuration Reference."""
@@ -67,8 +75,8 @@ VARIABLES = (
         "SECURE",
         "true or false",
         "false",
-        "Whether the embedded nats-server has a user for each service, with no more rights than it needs. "
-        "Passwords are in `DATA_DIR/nats-users`; commands sign in as `operator`.",
+        "Whether the embedded servers take encrypted connections only (TLS), by certificates that are generated "
+        "in `DATA_DIR/credentials`. Users with rights of their own they have always.",
     ),
     Variable(
         "MONGODB_URI",
@@ -111,7 +119,7 @@ class Plan:
     nats_sync_interval: str
     """`always`, or a time that nats-server reads: `10s`."""
     secure: bool
-    """Whether the embedded nats-server requires each service to sign in as its own user."""
+    """Whether the embedded servers require TLS."""
     ensure_streams: bool
     """Whether streams are created and upgraded before the services start, or only checked by them."""
     mongodb_uri: str | None
@@ -168,7 +176,7 @@ def environment_of(
     service: Service, plan: Plan, environ: Mapping[str, str], *, nats_url: str, mongodb_uri: str
 ) -> dict[str, str]:
     """Environment of one service: all variables but those of other services, plus the addresses."""
-    variables = _shared(environ, service) | {
+    variables = _shared(environ, service, plan) | {
         f"{name.upper()}_PORT": str(port) for name, port in plan.ports.items()
     }
     variables |= {"NATS_URL": nats_url, "ENSURE_STREAMS": "false", "PYTHONUNBUFFERED": "1"}
@@ -178,14 +186,20 @@ def environment_of(
     return variables
 
 
-def environment_of_ensure(environ: Mapping[str, str], *, nats_url: str) -> dict[str, str]:
+def environment_of_ensure(
+    plan: Plan, environ: Mapping[str, str], *, nats_url: str
+) -> dict[str, str]:
     """Environment of the program that creates and upgrades the streams."""
-    return _shared(environ, None) | {"NATS_URL": nats_url}
+    return _shared(environ, None, plan) | {"NATS_URL": nats_url}
 
 
-def _shared(environ: Mapping[str, str], service: Service | None) -> dict[str, str]:
-    """All variables but those that only another service gets."""
+def _shared(environ: Mapping[str, str], service: Service | None, plan: Plan) -> dict[str, str]:
+    """All variables but those that only another service gets, and credentials of other servers."""
     foreign = tuple(begin for name, begins in _ONLY.items() if name != service for begin in begins)
+    if plan.nats_url is None:
+        foreign += _NATS_CREDENTIALS
+    if plan.mongodb_uri is None:
+        foreign += _MONGODB_CREDENTIALS
     return {key: value for key, value in environ.items() if not key.startswith(foreign)}
 
 
@@ -228,9 +242,9 @@ def _sync_interval(environ: Mapping[str, str]) -> str:
 
 def _switch(environ: Mapping[str, str], variable: str, *, default: bool) -> bool:
     given = (environ.get(variable) or str(default)).lower()
-    if given not in ("true", "false"):
+    if given not in ("true", "false", "1", "0"):
         raise PlanError(f"{variable} must be true or false, not {given!r}")
-    return given == "true"
+    return given in ("true", "1")
 
 
 def _port(environ: Mapping[str, str], variable: str, default: int) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import stat
 import sysconfig
@@ -127,6 +128,10 @@ class NatsServer:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def reload(self) -> None:
+        """SIGHUP: it reads its configuration again, and the files that are named there."""
+        self.child.send_signal(signal.SIGHUP)
 
     def pause(self) -> None:
         """SIGSTOP: its connections stay open and nothing answers on them."""

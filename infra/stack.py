@@ -14,8 +14,8 @@ from itertools import cycle
 from pathlib import Path
 
 from infra.child_process import Child, StartError, StopRequested, StopRequestedError
+from infra.credentials.embedded import OPERATOR, Credentials
 from infra.nats_recovery import CHECK_SECONDS, NatsRecovery, Throttle, health_of
-from infra.nats_users import NatsUsers
 from infra.plan import (
     SERVICES,
     Plan,
@@ -34,6 +34,8 @@ MAX_EXITS_AT_START = 3
 STOP_SECONDS = 12.0
 ENSURE_SECONDS = 60.0
 WATCH_SECONDS = 0.1
+RELOAD_CHECK_SECONDS = 1.0
+"""Between two looks for renewed credentials."""
 STREAMS_CHECK_SECONDS = 1.0
 """Between two checks of what a service waits for, each time another one."""
 IS_MISSING = "is missing"
@@ -119,7 +121,9 @@ class Stack:
         self._streams_check = Throttle(STREAMS_CHECK_SECONDS)
         self._checked_service = cycle(SERVICES)
         self._ensuring: Child | None = None
-        self._users: NatsUsers | None = None
+        self._credentials = Credentials(plan.data, tls=plan.secure)
+        self._reload_check = Throttle(RELOAD_CHECK_SECONDS)
+        self._loaded: tuple[int, ...] = ()
 
     @property
     def nats_url(self) -> str:
@@ -135,6 +139,7 @@ class Stack:
         Whatever it raises, `stop` has to be called.
         """
         self._start_servers(stop_requested)
+        self._write_operator_file()
         if self._plan.ensure_streams:
             self._ensure_streams(stop_requested)
         for name in SERVICES:
@@ -149,6 +154,8 @@ class Stack:
                 self._restart_if_exited(part)
             if self._nats is not None and self._health_check.is_due():
                 self._recover_nats(self._nats)
+            if self._nats is not None and self._reload_check.is_due():
+                self._reload_credentials(self._nats)
             if self._plan.ensure_streams and self._streams_check.is_due():
                 self._restore_streams(next(self._checked_service))
             time.sleep(WATCH_SECONDS)
@@ -173,15 +180,15 @@ class Stack:
         plan = self._plan
         if plan.nats_url is None:
             log = plan.logs / "nats-server.log"
-            if plan.secure:
-                self._users = NatsUsers(plan.data / "nats-users")
+            self._credentials.ensure()
+            self._loaded = self._credential_versions()
             self._nats = NatsServer(
                 plan.data / "nats",
                 port=plan.nats_port,
                 sync_interval=plan.nats_sync_interval,
                 log=log,
                 monitor_port=free_port(),
-                options=self._users.config() if self._users else "",
+                options=self._credentials.nats_options(plan.data / "nats"),
             )
             self._keep(self._nats.child, partial(self._nats.start, stop_requested))
         if plan.mongodb_uri is None:
@@ -198,7 +205,7 @@ class Stack:
             "streams",
             self._ensure,
             (self._plan.logs / "streams.log").resolve(),
-            environment=environment_of_ensure(self._environ, nats_url=self.nats_url)
+            environment=environment_of_ensure(self._plan, self._environ, nats_url=self.nats_url)
             | self._sign_in("streams"),
             folder=ROOT,
         )
@@ -243,7 +250,24 @@ class Stack:
         )
 
     def _sign_in(self, user: str) -> dict[str, str]:
-        return {} if self._users is None else self._users.environment_of(user)
+        return {} if self._nats is None else self._credentials.environment_of(user)
+
+    def _write_operator_file(self) -> None:
+        if self._nats is not None:
+            nats = {"NATS_URL": self._nats.url, **self._sign_in(OPERATOR)}
+            self._credentials.write_operator_file(nats)
+
+    def _reload_credentials(self, nats: NatsServer) -> None:
+        """Let nats-server read renewed users and certificates. Services sign in with theirs again."""
+        versions = self._credential_versions()
+        if versions == self._loaded or not nats.child.running:
+            return
+        self._loaded = versions
+        nats.reload()
+        self._say("credentials were renewed: nats-server reads them again")
+
+    def _credential_versions(self) -> tuple[int, ...]:
+        return tuple(file.stat().st_mtime_ns for file in self._credentials.files())
 
     def _wait_until_ready(self, stop_requested: StopRequested) -> None:
         """A process that ends meanwhile is restarted as later, but only MAX_EXITS_AT_START times."""

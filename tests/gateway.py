@@ -15,12 +15,13 @@ from services.chassis.streams.plan import differences
 
 
 @asynccontextmanager
-async def connected_gateway(url: str) -> AsyncIterator[JetStreamGateway]:
+async def connected_gateway(nats: str | Settings) -> AsyncIterator[JetStreamGateway]:
     """The gateway of a service called "test"; missing or changed streams are ensured first.
 
     All streams are compared by one request: to ensure each of them takes longer than many a test.
     """
-    settings = Settings(nats_url=url, ensure_streams=False, drain_seconds=2)
+    given = Settings(nats_url=nats) if isinstance(nats, str) else nats
+    settings = given.model_copy(update={"ensure_streams": False, "drain_seconds": 2})
     async with connected(build_broker(settings, "test"), settings, needs=()) as gateway:
         if await _differ(gateway.nc):
             await ensure_streams(gateway.nc, replicas=1)

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-import nats
 from nats.aio.client import Client as NatsClient
 from pymongo import AsyncMongoClient
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,6 +20,9 @@ from benchmarks.peers.viewer import Turn, Viewer, seq_of
 from contracts import subjects
 from infra.plan import SERVICES, SYNC_INTERVAL
 from infra.ports import LOOPBACK
+from services.chassis.nats.access import access_of
+from services.chassis.nats.connection import Connection
+from services.chassis.settings import Settings
 from services.persistence.settings import Settings as PersistenceSettings
 
 APP = "acme"
@@ -187,12 +189,13 @@ async def _boundary(socket: ClientConnection) -> bytes:
 
 
 @asynccontextmanager
-async def _connected(nats_url: str) -> AsyncIterator[NatsClient]:
-    client = await nats.connect(nats_url)
+async def _connected(settings: Settings) -> AsyncIterator[NatsClient]:
+    client = Connection(access_of(settings, "benchmark"), "benchmark")
+    await client.open()
     try:
         yield client
     finally:
-        await client.close()
+        await client.shut_down(1)
 
 
 @asynccontextmanager
@@ -204,7 +207,7 @@ async def ours(
     try:
         await asyncio.to_thread(product.start)
         async with (
-            _connected(product.nats_url) as nc,
+            _connected(product.settings) as nc,
             PlainHttp(product.ports["transport"]) as http,
         ):
             yield Ours(product, nc, http)

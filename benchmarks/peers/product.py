@@ -11,9 +11,11 @@ from pathlib import Path
 from benchmarks.load.workflow import write_workflow
 from benchmarks.peers import processes
 from infra.child_process import Child
+from infra.credentials.embedded import OPERATOR, Credentials
 from infra.plan import SERVICES
 from infra.ports import LOOPBACK, free_port
 from infra.stack import ROOT, waiting_for
+from services.chassis.settings import Settings
 
 START_SECONDS = 120.0
 STOP_SECONDS = 40.0
@@ -34,6 +36,7 @@ class Product:
         self.nats_port = free_port()
         self.mongo_port = free_port()
         self._folder = folder
+        self._credentials = Credentials(self.data)
         self._workflows = folder / "workflows"
         self._shared = {
             **{name: value for name, value in os.environ.items() if name in _KEPT},
@@ -58,8 +61,10 @@ class Product:
         )
 
     @property
-    def nats_url(self) -> str:
-        return f"nats://{LOOPBACK}:{self.nats_port}"
+    def settings(self) -> Settings:
+        """The operator's of its NATS."""
+        seed = self._credentials.nats.seed_file(OPERATOR)
+        return Settings(nats_url=f"nats://{LOOPBACK}:{self.nats_port}", nats_nkey_seed_file=seed)
 
     @property
     def mongodb_uri(self) -> str:
@@ -108,7 +113,11 @@ class Product:
     async def standby(self) -> AsyncIterator[None]:
         """A second orchestrator, ready. Raises StartError."""
         port = free_port()
-        own = {"NATS_URL": self.nats_url, "ORCHESTRATOR_PORT": str(port)}
+        own = {
+            "NATS_URL": self.settings.nats_url,
+            "ORCHESTRATOR_PORT": str(port),
+            **self._credentials.environment_of(ORCHESTRATOR),
+        }
         child = Child(
             "standby",
             [sys.executable, "-m", f"services.{ORCHESTRATOR}"],

@@ -25,6 +25,7 @@ from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.event_log import OriginLostError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.local_access import local_settings
 from services.chassis.settings import Settings
 from services.orchestrator.domain.state import ChatState, Owner, evolve, pending
 
@@ -209,4 +210,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run(Settings(), sys.argv[1:])))
+    sys.exit(asyncio.run(run(local_settings(Settings), sys.argv[1:])))

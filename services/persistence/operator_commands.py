@@ -14,6 +14,7 @@ from contracts import subjects
 from services.chassis.jetstream.command_line_connection import CONNECT_SECONDS, one_shot_gateway
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.local_access import local_settings
 from services.chassis.logs.configuration import configure
 from services.chassis.process.asgi_front import CannotStartError
 from services.chassis.streams.ensure import ensure_streams
@@ -81,7 +82,7 @@ async def _ensure(gateway: JetStreamGateway, settings: Settings) -> None:
 
 def run(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> NoReturn:
     """Runs a command and exits with its code, or with UNREACHABLE if a server is unavailable or incompatible."""
-    settings = Settings()
+    settings = local_settings(Settings)
     configure("persistence", settings.log_level, as_json=settings.logs_as_json)
     try:
         code = asyncio.run(command(settings))

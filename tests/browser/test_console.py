@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from contracts.ids import AgentName, AppId, ChatKey, UserId, WorkflowName, new_chat_id
+from services.chassis.settings import Settings
 from tests.browser.payments import workflows_with_payments
 from tests.gateway import connected_gateway
 from tests.system.product import Product, running
@@ -165,8 +166,8 @@ TURNS = 60
 LONG = ChatKey(AppId("local-dev"), new_chat_id())
 
 
-async def _append_long_chat(nats_url: str) -> None:
-    async with connected_gateway(nats_url) as gateway:
+async def _append_long_chat(settings: Settings) -> None:
+    async with connected_gateway(settings) as gateway:
         chat = Chat(gateway, LONG, workflow=WorkflowName("HelloWorld"))
         await chat.append(STARTED.model_copy(update={"user_id": UserId("56132")}))
         for turn in range(1, TURNS + 1):
@@ -183,7 +184,7 @@ async def _append_long_chat(nats_url: str) -> None:
 def long_chat(product: Product) -> str:
     """The address of a chat of 241 events, more than two pages of the console."""
     with ThreadPoolExecutor() as pool:  # this thread has Playwright's event loop
-        pool.submit(asyncio.run, _append_long_chat(product.nats_url)).result()
+        pool.submit(asyncio.run, _append_long_chat(product.settings)).result()
     return f"{product.address}/#/{LONG.app}/HelloWorld/{LONG.chat}"
 
 

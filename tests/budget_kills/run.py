@@ -13,11 +13,11 @@ from contracts.event_log import StoredEvent
 from contracts.events.turn import UsageRecorded
 from contracts.ids import AppId, ChatId, ChatKey, CommandId, UserId, WorkflowName
 from infra.ports import free_port
-from infra.servers import NatsServer
 from services.chassis.budgets.ledgers import BudgetLedgers
 from services.chassis.jetstream.gateway import JetStreamGateway
 from tests.budget_kills import orchestrator
 from tests.budget_kills.provider import IN_ANSWER, CountingProvider
+from tests.secured_nats import SecuredNats
 from tests.system.stage import ENDINGS, bus_at
 
 APP, USER = AppId("shop"), UserId("ana")
@@ -96,28 +96,28 @@ class Counts:
 async def run(folder: Path, kills: int, width: int) -> Counts:
     """Make the calls, of which `width` are under way in each process that is killed."""
     await asyncio.to_thread(_write_workflow, folder / "workflows" / WORKFLOW)
-    server, provider = NatsServer(folder / "nats"), CountingProvider(folder)
+    server, provider = SecuredNats(folder), CountingProvider(folder)
     await asyncio.to_thread(server.start)
     provider.start()
     try:
-        async with bus_at(server.url) as gateway:
+        async with bus_at(server.settings) as gateway:
             calls = [Call(f"c{number}", POINTS[number % len(POINTS)]) for number in range(kills)]
-            environment = _environment(folder, server.url, provider.base_url("budgets"))
+            environment = _environment(folder, server, provider.base_url("budgets"))
             for first in range(0, len(calls), width):
                 await _killed(calls[first : first + width], gateway, environment, folder)
             return await _counted(calls, gateway, provider)
     finally:
         provider.stop()
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.end)
 
 
-def _environment(folder: Path, nats_url: str, model_url: str) -> dict[str, str]:
+def _environment(folder: Path, server: SecuredNats, model_url: str) -> dict[str, str]:
     limits = [
         {"scope": scope, "unit": "tokens", "period": "month", "hard": 1_000_000_000}
         for scope in ("app", "user")
     ]
     return {
-        "NATS_URL": nats_url,
+        **server.environment_of("orchestrator"),
         "OPENAI_API_KEY": "sk-not-a-key",
         "OPENAI_BASE_URL": model_url,
         "DEFAULT_LLM_MODEL": "stub-model",

@@ -5,15 +5,21 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
 
 from contracts import subjects
 from contracts.ids import AppId, ChatId, ChatKey
-from infra.nats_users import OPERATOR, NatsUsers
+from infra.credentials.embedded import OPERATOR
+from infra.credentials.nats_users import NatsUsers
+from infra.credentials.nkeys import public_key, signature
 from infra.servers import NatsServer
+from services.chassis.nats.access import Access, access_of
+from services.chassis.nats.connection import Connection
+from services.chassis.nats.nkeys import user_key
+from services.chassis.settings import Settings
 from tests.patience import PATIENCE_SECONDS
+from tests.secured_nats import SecuredNats
 
 pytestmark = pytest.mark.broker
 
@@ -69,51 +75,44 @@ SERVICES = ("transport", "orchestrator", "persistence", "metrics")
 
 
 @pytest.fixture(scope="module")
-def users(tmp_path_factory: pytest.TempPathFactory) -> NatsUsers:
-    return NatsUsers(tmp_path_factory.mktemp("users"))
-
-
-@pytest.fixture(scope="module")
 def secured(
     nats: NatsServer,  # noqa: ARG001
-    users: NatsUsers,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path_factory.mktemp("secured"), options=users.config())
+) -> Iterator[SecuredNats]:
+    server = SecuredNats(tmp_path_factory.mktemp("secured"))
     server.start()
     yield server
     server.stop()
 
 
 @asynccontextmanager
-async def signed_in(
-    server: NatsServer, users: NatsUsers, user: str
-) -> AsyncIterator[tuple[Client, list[str]]]:
+async def signed_in(server: SecuredNats, user: str) -> AsyncIterator[tuple[Client, list[str]]]:
     """A connection of a user, and what the server has refused it."""
-    refused: list[str] = []
-
-    async def on_error(error: Exception) -> None:
-        refused.append(str(error))
-
-    nc = await nats.connect(
-        server.url,
-        user=user,
-        password=users.password_file(user).read_text(),
-        error_cb=on_error,
-        inbox_prefix=f"_INBOX_{user}".encode(),
-    )
+    seed = server.credentials.nats.seed_file(user)
+    settings = Settings(nats_url=server.url, nats_nkey_seed_file=seed)
+    nc = RecordingConnection(access_of(settings, user), user)
+    await nc.open()
     try:
-        yield nc, refused
+        yield nc, nc.refused
     finally:
-        await nc.close()
+        await nc.shut_down(1)
+
+
+class RecordingConnection(Connection):
+    """Keeps what the server refuses."""
+
+    def __init__(self, access: Access, name: str) -> None:
+        super().__init__(access, name)
+        self.refused: list[str] = []
+
+    async def _on_error(self, error: Exception) -> None:
+        self.refused.append(str(error))
 
 
 @pytest.mark.parametrize("user", FORBIDDEN)
-async def test_a_service_is_refused_what_is_not_its_own(
-    secured: NatsServer, users: NatsUsers, user: str
-) -> None:
+async def test_a_service_is_refused_what_is_not_its_own(secured: SecuredNats, user: str) -> None:
     forbidden = [*FORBIDDEN[user], *(EVERY_SERVICE if user in SERVICES else [])]
-    async with signed_in(secured, users, user) as (nc, refused):
+    async with signed_in(secured, user) as (nc, refused):
         for subject in forbidden:
             await nc.publish(subject, b"{}")
         await nc.flush()
@@ -124,10 +123,8 @@ async def test_a_service_is_refused_what_is_not_its_own(
 
 
 @pytest.mark.parametrize("user", ["transport", "persistence", "metrics"])
-async def test_a_service_hears_nothing_that_is_not_its_own(
-    secured: NatsServer, users: NatsUsers, user: str
-) -> None:
-    async with signed_in(secured, users, user) as (nc, refused):
+async def test_a_service_hears_nothing_that_is_not_its_own(secured: SecuredNats, user: str) -> None:
+    async with signed_in(secured, user) as (nc, refused):
         for subject in (">", "mozaiks.evt.>", "mozaiks.cmd.>", "_INBOX_orchestrator.>"):
             await nc.subscribe(subject)
         await nc.flush()
@@ -136,7 +133,7 @@ async def test_a_service_hears_nothing_that_is_not_its_own(
                 await asyncio.sleep(0.01)
 
 
-async def test_nobody_connects_without_a_password(secured: NatsServer) -> None:
+async def test_nobody_connects_without_a_key(secured: SecuredNats) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", secured.port)
     writer.write(b'CONNECT {"verbose":false}\r\nPING\r\n')
     answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
@@ -146,8 +143,8 @@ async def test_nobody_connects_without_a_password(secured: NatsServer) -> None:
     assert b"PONG" not in answer
 
 
-async def test_the_operator_may_do_everything(secured: NatsServer, users: NatsUsers) -> None:
-    async with signed_in(secured, users, OPERATOR) as (nc, refused):
+async def test_the_operator_may_do_everything(secured: SecuredNats) -> None:
+    async with signed_in(secured, OPERATOR) as (nc, refused):
         await nc.subscribe(">")
         await nc.publish(EVENT, b"{}")
         await nc.flush()
@@ -155,10 +152,24 @@ async def test_the_operator_may_do_everything(secured: NatsServer, users: NatsUs
     assert not refused
 
 
-def test_passwords_stay_from_one_start_to_the_next_and_are_private(tmp_path: Path) -> None:
-    first, again = NatsUsers(tmp_path / "users"), NatsUsers(tmp_path / "users")
-    assert first.config() == again.config()
-    files = list((tmp_path / "users").iterdir())
-    assert {file.stem for file in files} == {OPERATOR, "streams", *SERVICES}
-    assert all(file.stat().st_mode & 0o077 == 0 for file in files)
-    assert len({file.read_text() for file in files}) == len(files)
+def test_keys_stay_from_one_start_to_the_next_and_the_server_has_no_secret(tmp_path: Path) -> None:
+    folder = tmp_path / "users"
+    users = NatsUsers(folder)
+    users.ensure()
+    first = {file.name: file.read_text() for file in folder.iterdir()}
+    NatsUsers(folder).ensure()
+    assert {file.name: file.read_text() for file in folder.iterdir()} == first
+    assert all(file.stat().st_mode & 0o077 == 0 for file in folder.iterdir())
+    seeds = {name: users.seed(name) for name in (OPERATOR, "streams", *SERVICES)}
+    assert len(set(seeds.values())) == len(seeds)
+    configuration = users.configuration.read_text()
+    assert all(public_key(seed) in configuration for seed in seeds.values())
+    assert not any(seed in configuration for seed in seeds.values())
+
+
+def test_our_keys_are_those_that_the_services_read(tmp_path: Path) -> None:
+    users = NatsUsers(tmp_path)
+    users.ensure()
+    seed = users.seed(OPERATOR)
+    assert user_key(seed).public == public_key(seed)
+    assert user_key(seed).sign("nonce").decode() == signature(seed, "nonce")

@@ -103,12 +103,19 @@ def test_what_opens_nats_goes_to_all_and_what_opens_mongodb_to_persistence() -> 
     nats = ("USER", "PASSWORD", "NKEY_SEED_FILE", "CREDENTIALS_FILE", "CA_FILE", "INBOX_PREFIX")
     mongodb = ("PASSWORD_FILE", "CA_FILE", "CERT_KEY_FILE", "WAIT_SECONDS")
     environ = {f"NATS_{name}": "x" for name in nats} | {f"MONGODB_{name}": "x" for name in mongodb}
-    plan = build_plan(environ)
+    plan = build_plan({"NATS_URL": "nats://far", "MONGODB_URI": "mongodb://far"})
     told = {name: environment_of(name, plan, environ, **ADDRESSES) for name in plan.ports}
     for service, one in told.items():
         seen = {name for name in environ if name in one}
         expected = {name for name in environ if name.startswith("NATS_")}
         assert seen == (set(environ) if service == "persistence" else expected)
+
+
+def test_credentials_of_other_servers_do_not_go_to_the_embedded_ones() -> None:
+    environ = {"NATS_USER": "x", "NATS_PASSWORD_FILE": "x", "MONGODB_PASSWORD_FILE": "x"}
+    plan = build_plan(environ)
+    for name in plan.ports:
+        assert not environ.keys() & environment_of(name, plan, environ, **ADDRESSES)
 
 
 def test_the_token_of_the_numbers_goes_to_metrics_alone() -> None:
@@ -130,7 +137,7 @@ def test_only_the_program_before_the_services_makes_streams() -> None:
     plan = build_plan(environ)
     for name in plan.ports:
         assert environment_of(name, plan, environ, **ADDRESSES)["ENSURE_STREAMS"] == "false"
-    told = environment_of_ensure(environ, nats_url="nats://n")
+    told = environment_of_ensure(build_plan(environ), environ, nats_url="nats://n")
     assert told == {"STREAM_REPLICAS": "3", "ENSURE_STREAMS": "true", "NATS_URL": "nats://n"}
     assert plan.ensure_streams
     assert not build_plan({"ENSURE_STREAMS": "false"}).ensure_streams

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.child_process import StartError, StopRequestedError
+from infra.credentials.embedded import OPERATOR, Credentials
 from infra.nats_cluster import request
 from infra.plan import Plan, Service, build_plan
 from infra.ports import free_port, is_free
@@ -223,9 +224,10 @@ def test_embedded_servers_start_with_the_services_and_keep_their_data(
         stack = Stack(plan, os.environ, print, stand_in)
         try:
             stack.start(lambda: False)
+            seed = Credentials(tmp_path).nats.seed(OPERATOR)
             assert stack.nats_url == f"nats://127.0.0.1:{plan.nats_port}"
             assert stack.mongodb_uri.startswith("mongodb://127.0.0.1:")
-            assert request(plan.nats_port, "$JS.API.INFO", {})["streams"] > 0
+            assert request(plan.nats_port, "$JS.API.INFO", {}, seed)["streams"] > 0
         finally:
             stack.stop()
         assert is_free(plan.nats_port)

@@ -13,7 +13,6 @@ from contracts.events.human import HumanAsked
 from contracts.events.turn import ToolReturned
 from contracts.ids import AppId, ChatId, ChatKey, CommandId, UserId, WorkflowName
 from infra.ports import free_port
-from infra.servers import NatsServer
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from tests.once_tools import orchestrator
@@ -25,6 +24,7 @@ from tests.once_tools.workflow import (
     Policy,
     write_workflows,
 )
+from tests.secured_nats import SecuredNats
 from tests.system.stage import ENDINGS, bus_at
 
 APP, USER = AppId("shop"), UserId("ana")
@@ -87,22 +87,22 @@ def plan(kills: int) -> list[Call]:
 async def run(folder: Path, kills: int, width: int) -> list[Outcome]:
     """Make the calls, of which `width` are under way in each process that is killed."""
     await asyncio.to_thread(write_workflows, folder / "workflows")
-    server = NatsServer(folder / "nats")
+    server = SecuredNats(folder)
     await asyncio.to_thread(server.start)
     try:
-        async with bus_at(server.url) as gateway:
+        async with bus_at(server.settings) as gateway:
             calls, outcomes = plan(kills), list[Outcome]()
             for first in range(0, len(calls), width):
                 batch = calls[first : first + width]
-                outcomes += await _killed(batch, gateway, _environment(folder, server.url), folder)
+                outcomes += await _killed(batch, gateway, _environment(folder, server), folder)
             return outcomes
     finally:
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.end)
 
 
-def _environment(folder: Path, url: str) -> dict[str, str]:
+def _environment(folder: Path, server: SecuredNats) -> dict[str, str]:
     return {
-        "NATS_URL": url,
+        **server.environment_of("orchestrator"),
         "ORCHESTRATOR_PORT": str(free_port()),
         "OPENAI_API_KEY": "",
         "WORKFLOWS_PATH": str(folder / "workflows"),

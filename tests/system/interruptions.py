@@ -23,12 +23,14 @@ from typing import Any, Literal
 
 from contracts.wire.frames import ChatEndedData, PrintData, SpeakerData, TextData
 from infra.ports import free_port
-from infra.servers import NatsServer
 from infra.stack import waiting_for
 from mozaiks_client import Client
 from mozaiks_client.chat import Chat
 from mozaiks_client.frames import Frame
+from services.chassis.settings import Settings
 from tests.forked import ForkedChild
+from tests.secured_nats import SecuredNats
+from tests.system.stage import bus_at
 
 WORDS = 40
 WORD_SECONDS = 0.02
@@ -123,7 +125,7 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._server = NatsServer(folder / "nats")
+        self._server = SecuredNats(folder)
         self._workflows = write_workflow(folder)
         self._transport, port = self._child("transport")
         self.address = f"http://127.0.0.1:{port}"
@@ -132,6 +134,7 @@ class Stage:
     def start(self) -> None:
         """Returns once all of them are ready."""
         self._server.start()
+        asyncio.run(ensured(self._server.settings))
         self.add_orchestrator()
         self.add_orchestrator()
         self._transport.start()
@@ -141,7 +144,7 @@ class Stage:
     def stop(self) -> None:
         for child in (*self.orchestrators, self._transport):
             child.kill()
-        self._server.stop()
+        self._server.end()
 
     def add_orchestrator(self) -> None:
         child, port = self._child("orchestrator")
@@ -158,7 +161,7 @@ class Stage:
     def _child(self, name: str) -> tuple[ForkedChild, int]:
         port = free_port()
         variables = {
-            "NATS_URL": self._server.url,
+            **self._server.environment_of(name),
             "OPENAI_API_KEY": "",
             "WORKFLOWS_PATH": str(self._workflows),
             "DEMO_WORD_DELAY_SECONDS": str(WORD_SECONDS),
@@ -167,6 +170,11 @@ class Stage:
         }
         log = self._folder / f"{name}-{port}.log"
         return ForkedChild(name, f"services.{name}", log, variables), port
+
+
+async def ensured(settings: Settings) -> None:
+    async with bus_at(settings):
+        pass
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """The whole product as `make run` starts it, on free ports, with a way to kill each of its processes."""
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.child_process import Child
-from infra.nats_users import OPERATOR, NatsUsers
+from infra.credentials.embedded import OPERATOR, Credentials
 from infra.ports import free_port
 from infra.stack import waiting_for
+from services.chassis.settings import Settings
+from tests.secured_nats import violations
 from tests.system.demo_provider import demo_provider
 from tests.system.stage import ROOT
 
-_VIOLATION = re.compile(r" - \"\$G/")
 SERVICES = ("transport", "metrics", "orchestrator", "persistence")
 
 
@@ -37,23 +37,21 @@ class Product:
                 **given,
                 "NATS_PORT": str(self.nats_port),
                 "DATA_DIR": str(self._data),
-                "SECURE": "true",
                 **environment,
             },
             folder=ROOT,
         )
 
     @property
-    def nats_url(self) -> str:
-        """With the operator's password."""
-        password = NatsUsers(self._data / "nats-users").password_file(OPERATOR).read_text()
-        return f"nats://{OPERATOR}:{password}@127.0.0.1:{self.nats_port}"
+    def settings(self) -> Settings:
+        """The operator's of its NATS."""
+        seed = Credentials(self._data).nats.seed_file(OPERATOR)
+        return Settings(nats_url=f"nats://127.0.0.1:{self.nats_port}", nats_nkey_seed_file=seed)
 
     @property
     def violations(self) -> list[str]:
         """What services were not permitted to do in NATS so far, each subject once."""
-        lines = (self._data / "logs" / "nats-server.log").read_text().splitlines()
-        return sorted({_VIOLATION.split(line)[-1] for line in lines if "Violation" in line})
+        return violations(self._data / "logs" / "nats-server.log")
 
     @property
     def address(self) -> str:

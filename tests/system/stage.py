@@ -9,8 +9,6 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-import nats
-
 from contracts.codec import Fact
 from contracts.commands import AnswerQuestion, StartChat
 from contracts.events.human import HumanAnswered, HumanAsked
@@ -34,7 +32,11 @@ from contracts.ids import (
 from infra.ports import free_port
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.nats.access import access_of
+from services.chassis.nats.connection import Connection
+from services.chassis.settings import Settings
 from services.chassis.streams.ensure import ensure_streams
+from tests.secured_nats import SecuredNats
 
 ROOT = Path(__file__).parents[2]
 USER = UserId("56132")
@@ -85,9 +87,11 @@ def workflows_with_counted_effects(folder: Path, *names: str) -> Path:
     return root
 
 
-def environment(nats_url: str, model_url: str, workflows: Path, effects: Path) -> dict[str, str]:
+def environment(
+    server: SecuredNats, model_url: str, workflows: Path, effects: Path
+) -> dict[str, str]:
     return {
-        "NATS_URL": nats_url,
+        **server.environment_of("orchestrator"),
         "ORCHESTRATOR_PORT": str(free_port()),
         "OPENAI_API_KEY": "sk-not-a-key",
         "OPENAI_BASE_URL": model_url,
@@ -99,13 +103,14 @@ def environment(nats_url: str, model_url: str, workflows: Path, effects: Path) -
 
 
 @asynccontextmanager
-async def bus_at(url: str) -> AsyncIterator[JetStreamGateway]:
-    nc = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+async def bus_at(settings: Settings) -> AsyncIterator[JetStreamGateway]:
+    nc = Connection(access_of(settings, "test"), "test")
+    await nc.open()
     try:
         await ensure_streams(nc, replicas=1)
         yield JetStreamGateway(nc)
     finally:
-        await nc.close()
+        await nc.shut_down(1)
 
 
 def chat_key(name: str) -> ChatKey:

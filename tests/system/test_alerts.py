@@ -155,7 +155,7 @@ async def test_a_stalled_chat_a_deaf_transport_and_a_full_disk_fire_their_alerts
     key = chat_key("stalled")
     with watched(prometheus, tmp_path / "prometheus", product) as alerts:
         try:
-            async with bus_at(product.nats_url) as gateway:
+            async with bus_at(product.settings) as gateway:
                 await order_start(gateway, key)
                 await alerts.until("MozaiksStalledChats", app=key.app, workflow="Generator")
                 await check_pages(prometheus, product)

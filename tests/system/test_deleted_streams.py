@@ -34,7 +34,7 @@ def product(demo_product: Product) -> Product:
 
 @pytest.fixture
 async def gateway(product: Product) -> AsyncIterator[JetStreamGateway]:
-    async with bus_at(product.nats_url) as gateway:
+    async with bus_at(product.settings) as gateway:
         yield gateway
 
 

@@ -18,6 +18,7 @@ from infra.ports import free_port
 from infra.servers import NatsServer
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from tests.secured_nats import SecuredNats
 from tests.system import orchestrators
 from tests.system.stage import USER, bus_at, chat_key, history
 
@@ -79,10 +80,10 @@ async def test_an_escalation_fires_once_however_late_and_however_often_it_is_beg
     appended: int,
 ) -> None:
     await asyncio.to_thread(write_workflow, tmp_path / "workflows")
-    server = NatsServer(tmp_path / "nats")
+    server = SecuredNats(tmp_path)
     await asyncio.to_thread(server.start)
     variables = {
-        "NATS_URL": server.url,
+        **server.environment_of("orchestrator"),
         "ORCHESTRATOR_PORT": str(free_port()),
         "WORKFLOWS_PATH": str(tmp_path / "workflows"),
         "OPENAI_API_KEY": "",
@@ -92,7 +93,7 @@ async def test_an_escalation_fires_once_however_late_and_however_often_it_is_beg
     }
     processes = [orchestrators.start(variables)]
     try:
-        async with bus_at(server.url) as gateway, asyncio.timeout(150):
+        async with bus_at(server.settings) as gateway, asyncio.timeout(150):
             start = StartChat(
                 command_id=CommandId("start"),
                 app_id=KEY.app,
@@ -118,7 +119,7 @@ async def test_an_escalation_fires_once_however_late_and_however_often_it_is_beg
         for process in processes:
             process.kill()
             await asyncio.to_thread(process.join, 10)
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.end)
     assert sum(isinstance(event, QuestionEscalated) for event in events) == 1
     notices = [event.metadata["escalated"] for event in events if isinstance(event, BusinessLogged)]
     assert notices == [False, True]

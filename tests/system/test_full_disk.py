@@ -73,7 +73,7 @@ async def test_a_full_disk_is_said_and_a_freed_one_is_gone_on_with(
     product: Product, disk: SmallDisk, model: ModelStub, effects: Path
 ) -> None:
     undisturbed, key = chat_key("there is room"), chat_key("the disk is full")
-    async with bus_at(product.nats_url) as gateway:
+    async with bus_at(product.settings) as gateway:
         await order_start(gateway, undisturbed)
         expected = kinds(await play_to_the_end(gateway, undisturbed))
         reached, go_on = threading.Event(), threading.Event()

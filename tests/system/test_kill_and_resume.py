@@ -22,9 +22,9 @@ from contracts.events.run import RunClaimed
 from contracts.events.turn import ModelResponded, ToolReturned
 from contracts.ids import delivery_of
 from infra.ports import free_port
-from infra.servers import NatsServer
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.redelivery import list_unacknowledged, return_messages
+from tests.secured_nats import SecuredNats
 from tests.system import orchestrators
 from tests.system.model_stub import ModelStub, generator_script
 from tests.system.stage import (
@@ -78,14 +78,14 @@ async def run_killed_at(point: str, folder: Path, model: ModelStub) -> Run:
     done and its result not recorded.
     """
     workflows, effects = await asyncio.to_thread(set_up, folder)
-    server = NatsServer(folder / "nats")
+    server = SecuredNats(folder)
     await asyncio.to_thread(server.start)
-    variables = environment(server.url, model.base_url(folder.name), workflows, effects)
+    variables = environment(server, model.base_url(folder.name), workflows, effects)
     kind, _, where = point.partition(":")
     in_tool = {"KILL_IN_TOOL": where} if kind == "tool" else {}
     processes = [orchestrators.start({**variables, **in_tool}, "" if in_tool else point)]
     try:
-        async with bus_at(server.url) as gateway:
+        async with bus_at(server.settings) as gateway:
             await order_start(gateway, CHAT_KEY)
             playing = asyncio.create_task(play_to_the_end(gateway, CHAT_KEY))
             while not playing.done():
@@ -100,7 +100,7 @@ async def run_killed_at(point: str, folder: Path, model: ModelStub) -> Run:
         for process in processes:
             process.kill()
             await asyncio.to_thread(process.join, 10)
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.end)
     done = (await asyncio.to_thread(effects.read_text)).splitlines()
     return Run(facts, model.bodies[folder.name], done, killed)
 
@@ -157,9 +157,9 @@ async def test_an_orchestrator_that_runs_already_takes_over_from_a_killed_one(
 ) -> None:
     whole = await run_killed_at(NOWHERE, tmp_path / "whole", model)
     workflows, effects = await asyncio.to_thread(set_up, tmp_path / "both")
-    server = NatsServer(tmp_path / "both" / "nats")
+    server = SecuredNats(tmp_path / "both")
     await asyncio.to_thread(server.start)
-    variables = environment(server.url, model.base_url("both"), workflows, effects)
+    variables = environment(server, model.base_url("both"), workflows, effects)
     first = orchestrators.start(variables, "word:9")
     processes = [first]
     returned: list[dict[str, Any]] = []
@@ -176,7 +176,7 @@ async def test_an_orchestrator_that_runs_already_takes_over_from_a_killed_one(
             knows_first.set()
 
     try:
-        async with bus_at(server.url) as gateway:
+        async with bus_at(server.settings) as gateway:
             await gateway.nc.subscribe(f"{RETURNED}.COMMANDS.orchestrator", cb=on_returned)
             await order_start(gateway, CHAT_KEY)
             await play_until(gateway, CHAT_KEY, "human.asked")
@@ -191,7 +191,7 @@ async def test_an_orchestrator_that_runs_already_takes_over_from_a_killed_one(
         for process in processes:
             process.kill()
             await asyncio.to_thread(process.join, 10)
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.end)
     assert told(facts) == told(whole.facts)
     (claimed,) = [fact.event for fact in facts if isinstance(fact.event, RunClaimed)]
     assert claimed.attempt == 2
@@ -209,12 +209,12 @@ async def two_orchestrators(
 ) -> AsyncIterator[tuple[JetStreamGateway, ForkServerProcess, Path]]:
     """A chat runs in the first, and the second is there: the gateway, the first, tools' effects."""
     workflows, effects = await asyncio.to_thread(set_up, folder)
-    server = NatsServer(folder / "nats")
+    server = SecuredNats(folder)
     await asyncio.to_thread(server.start)
-    variables = environment(server.url, model.base_url(folder.name), workflows, effects)
+    variables = environment(server, model.base_url(folder.name), workflows, effects)
     processes = [orchestrators.start({**variables, **first})]
     try:
-        async with bus_at(server.url) as gateway:
+        async with bus_at(server.settings) as gateway:
             await order_start(gateway, CHAT_KEY)
             await play_until(gateway, CHAT_KEY, "human.asked")
             other_port = {"ORCHESTRATOR_PORT": str(free_port())}
@@ -224,7 +224,7 @@ async def two_orchestrators(
         for process in processes:
             process.kill()
             await asyncio.to_thread(process.join, 10)
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.end)
 
 
 async def test_a_paused_orchestrator_is_taken_over_and_fenced_once_it_goes_on(

@@ -14,8 +14,8 @@ from contracts.events.chat import ChatCompleted
 from contracts.events.turn import ModelResponded, ToolReturned
 from contracts.ids import CommandId, WorkflowName
 from infra.ports import free_port
-from infra.servers import NatsServer
 from tests.orchestrator.agents.native_turn import WIRES, Wire
+from tests.secured_nats import SecuredNats
 from tests.system import orchestrators
 from tests.system.stage import USER, bus_at, chat_key, play_to_the_end, told
 
@@ -71,10 +71,10 @@ async def run_killed_at(point: str, folder: Path, wire: Wire) -> Run:
     workflows = await asyncio.to_thread(workflow, folder)
     stub = wire.stub(*wire.turn)
     stub.by_answers = True
-    server = NatsServer(folder / "nats")
+    server = SecuredNats(folder)
     await asyncio.to_thread(server.start)
     variables = {
-        "NATS_URL": server.url,
+        **server.environment_of("orchestrator"),
         "ORCHESTRATOR_PORT": str(free_port()),
         "DEFAULT_LLM_PROVIDER": wire.name,
         "DEFAULT_LLM_MODEL": wire.provider.model,
@@ -87,7 +87,7 @@ async def run_killed_at(point: str, folder: Path, wire: Wire) -> Run:
     processes = [orchestrators.start(variables, point)]
     try:
         with stub.running():
-            async with bus_at(server.url) as gateway:
+            async with bus_at(server.settings) as gateway:
                 await gateway.commands.send(
                     StartChat(
                         command_id=CommandId("start"),
@@ -107,7 +107,7 @@ async def run_killed_at(point: str, folder: Path, wire: Wire) -> Run:
         for process in processes:
             process.kill()
             await asyncio.to_thread(process.join, 10)
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.end)
     return Run(facts, stub.sent, len(processes) > 1 and processes[0].exitcode == -signal.SIGKILL)
 
 

@@ -105,7 +105,7 @@ async def test_a_process_killed_in_mid_run_costs_no_event_and_no_word(
     model.bodies["all"].clear()
     standstill = Standstill(model, answer=3)
     key = chat_key(f"{victim} dies")
-    async with bus_at(product.nats_url) as gateway:
+    async with bus_at(product.settings) as gateway:
         await order_start(gateway, key)
         watching = asyncio.create_task(events_shown(product.address, key))
         playing = asyncio.create_task(play_to_the_end(gateway, key))
@@ -139,7 +139,7 @@ async def whole_history(product: Product, model: ModelStub) -> list[Any]:
     if not _undisturbed:
         model.hold = lambda _chat, _chunk: None
         key = chat_key("nobody dies")
-        async with bus_at(product.nats_url) as gateway:
+        async with bus_at(product.settings) as gateway:
             await order_start(gateway, key)
             await play_to_the_end(gateway, key)
             _undisturbed.extend(told_of_any_chat(told(await history(gateway, key)), key.chat))
@@ -201,7 +201,7 @@ async def test_equal_starts_at_the_same_time_are_one_chat(product: Product) -> N
         starts = (client.start("HelloWorld", client_request_id="the same") for _ in range(8))
         started = await asyncio.gather(*starts)
     [chat] = {one.id for one in started}
-    async with bus_at(product.nats_url) as gateway:
+    async with bus_at(product.settings) as gateway:
         facts = await history(gateway, chat_key(chat))
     assert [fact.envelope.type for fact in facts] == ["chat.started", "turn.speaker_selected"]
 
@@ -275,12 +275,12 @@ async def test_stopped_and_started_again_it_finds_every_chat_where_it_was(
 ) -> None:
     model.hold = lambda _chat, _chunk: None
     key = chat_key("left open")
-    async with bus_at(product.nats_url) as gateway:
+    async with bus_at(product.settings) as gateway:
         await order_start(gateway, key)
         before = await play_until(gateway, key, "human.asked")
     assert product.stop()
     product.start()  # by this thread: a process ends with the thread that started it
-    async with bus_at(product.nats_url) as gateway:
+    async with bus_at(product.settings) as gateway:
         assert told(await history(gateway, key)) == told(before)
         facts = await play_to_the_end(gateway, key)
     assert facts[-1].envelope.type == "chat.completed"

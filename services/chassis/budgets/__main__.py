@@ -23,6 +23,7 @@ from services.chassis.budgets.storage import StorageQuota
 from services.chassis.jetstream.command_line_connection import one_shot_gateway
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.local_access import local_settings
 
 WRONG = 2
 UNREACHABLE = 3
@@ -165,4 +166,4 @@ def _now() -> datetime:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], BudgetSettings()))
+    sys.exit(main(sys.argv[1:], local_settings(BudgetSettings)))

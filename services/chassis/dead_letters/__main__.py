@@ -23,6 +23,7 @@ from services.chassis.dead_letters.queue import (
 from services.chassis.jetstream.command_line_connection import one_shot_gateway
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.local_access import local_settings
 from services.chassis.settings import Settings
 
 NOT_ALL = 1
@@ -170,4 +171,4 @@ async def _drop(gateway: JetStreamGateway, seq: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], Settings()))
+    sys.exit(main(sys.argv[1:], local_settings(Settings)))

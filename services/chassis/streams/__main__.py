@@ -11,6 +11,7 @@ from typing import Literal
 
 from services.chassis.jetstream.command_line_connection import one_shot_connection
 from services.chassis.jetstream.errors import NatsUnavailableError
+from services.chassis.local_access import local_settings
 from services.chassis.settings import Settings
 from services.chassis.streams.ensure import check_streams, ensure_streams
 from services.chassis.streams.plan import Difference, Fixed
@@ -54,7 +55,7 @@ async def _run_once(verb: Literal["ensure", "check"], settings: Settings) -> int
 def main(arguments: Sequence[str]) -> int:
     match arguments:
         case ["ensure" | "check" as verb]:
-            return asyncio.run(run(verb, Settings()))
+            return asyncio.run(run(verb, local_settings(Settings)))
         case _:
             print(__doc__, file=sys.stderr)
             return 2

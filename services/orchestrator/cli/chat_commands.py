@@ -247,12 +247,15 @@ def show_prompt(
 
     Reads the log of the chat by the settings of the orchestrator (NATS_URL, WORKFLOWS_PATH, ...).
     """
+    from services.chassis.local_access import local_settings
     from services.orchestrator.cli.models import configured
     from services.orchestrator.cli.prompt import as_text, shown_request
     from services.orchestrator.settings import Settings
 
     with reading():
-        request = shown_request(Settings(), os.environ, configured(), chat_key(app_id, chat), turn)
+        request = shown_request(
+            local_settings(Settings), os.environ, configured(), chat_key(app_id, chat), turn
+        )
         shown = asyncio.run(request)
     typer.echo(json.dumps(shown, indent=2) if as_json else "\n".join(as_text(shown)))
 
@@ -270,13 +273,16 @@ def record(
     It has what the user did and set, what lookups found, the model's replies, and all events. Reads
     the log of the chat by the settings of the orchestrator (NATS_URL, WORKFLOWS_PATH, ...).
     """
+    from services.chassis.local_access import local_settings
     from services.orchestrator.cli.models import configured
     from services.orchestrator.cli.prompt import read_chat
     from services.orchestrator.settings import Settings
     from services.orchestrator.testkit.cassette import NotRecordableError, cassette_of
 
     with reading():
-        chat_read = read_chat(Settings(), os.environ, configured(), chat_key(app_id, chat))
+        chat_read = read_chat(
+            local_settings(Settings), os.environ, configured(), chat_key(app_id, chat)
+        )
         found = asyncio.run(chat_read)
     if found.workflow is None:
         name = found.facts[0].envelope.workflow_name
@@ -300,13 +306,16 @@ def effects(
 
     Reads the log of the chat by the settings of the orchestrator (NATS_URL, WORKFLOWS_PATH, ...).
     """
+    from services.chassis.local_access import local_settings
     from services.orchestrator.cli.effects import as_lines, chat_effects
     from services.orchestrator.cli.models import configured
     from services.orchestrator.cli.prompt import read_chat
     from services.orchestrator.settings import Settings
 
     with reading():
-        chat_read = read_chat(Settings(), os.environ, configured(), chat_key(app_id, chat))
+        chat_read = read_chat(
+            local_settings(Settings), os.environ, configured(), chat_key(app_id, chat)
+        )
         found = chat_effects(asyncio.run(chat_read).facts)
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))

@@ -55,11 +55,12 @@ def lag(
     from nats.errors import Error as NatsError
 
     from services.chassis.jetstream.errors import NatsUnavailableError
+    from services.chassis.local_access import local_settings
     from services.chassis.settings import Settings
     from services.orchestrator.cli.tables import console, table
 
     try:
-        found = asyncio.run(read_lags(Settings()))
+        found = asyncio.run(read_lags(local_settings(Settings)))
     except NatsUnavailableError as error:
         fail(f"NATS_URL: {error}", UNAVAILABLE)
     except NatsError as error:

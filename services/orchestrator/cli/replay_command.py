@@ -70,6 +70,7 @@ def replay(
 
 
 def _to_replay(chat: str, app_id: str, version: str | None, workflows: Path | None) -> "ToReplay":
+    from services.chassis.local_access import local_settings
     from services.orchestrator.agents.replay.log_file import LogFileError
     from services.orchestrator.cli import replay_sources
     from services.orchestrator.cli.models import configured
@@ -87,6 +88,11 @@ def _to_replay(chat: str, app_id: str, version: str | None, workflows: Path | No
         except LogFileError as error:
             fail(str(error), USAGE)
     source = replay_sources.of_installation(
-        Settings(), os.environ, configured(), chat_key(app_id, chat), version, workflows
+        local_settings(Settings),
+        os.environ,
+        configured(),
+        chat_key(app_id, chat),
+        version,
+        workflows,
     )
     return asyncio.run(source)

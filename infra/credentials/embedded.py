@@ -1,0 +1,60 @@
+"""Credentials of the embedded servers: generated at the first start, kept in one folder of the data."""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from infra.credentials.certificates import Certificates
+from infra.credentials.nats_users import OPERATOR, NatsUsers
+from infra.credentials.private_files import write_if_changed
+
+FOLDER = "credentials"
+"""Below the data folder."""
+OPERATOR_FILE = "operator.env"
+"""Addresses and credentials of the operator, which commands read: services/chassis/local_access.py."""
+
+
+class Credentials:
+    """Users of NATS, and with `tls` the certificates of the servers, in `data/credentials`."""
+
+    def __init__(self, data: Path, *, tls: bool = False) -> None:
+        self._folder = (data / FOLDER).resolve()
+        self.nats = NatsUsers(self._folder / "nats")
+        self.certificates = Certificates(self._folder / "tls") if tls else None
+
+    def ensure(self) -> None:
+        """Create what is missing."""
+        self.nats.ensure()
+        if self.certificates:
+            self.certificates.ensure(datetime.now(UTC))  # noqa: TID251  an edge of infra
+
+    def nats_options(self, folder: Path) -> str:
+        """Lines of the configuration file of a nats-server in `folder`: its users, and TLS."""
+        # Relative to the file, as nats-server wants it.
+        users = os.path.relpath(self.nats.configuration, folder.resolve())
+        lines = f"include {users}\n"
+        if self.certificates:
+            server = self.certificates.server
+            lines += f'tls {{ cert_file: "{server}", key_file: "{server}" }}\n'
+        return lines
+
+    def environment_of(self, user: str) -> dict[str, str]:
+        """The variables by which a user signs in to the embedded NATS."""
+        variables = self.nats.environment_of(user)
+        if self.certificates:
+            variables["NATS_CA_FILE"] = str(self.certificates.ca)
+        return variables
+
+    def write_operator_file(self, variables: Mapping[str, str]) -> None:
+        """What commands on this machine read. `variables` are the addresses of the servers."""
+        lines = sorted(f"{name}={value}\n" for name, value in variables.items())
+        write_if_changed(self._folder / OPERATOR_FILE, "".join(lines))
+
+    def files(self) -> tuple[Path, ...]:
+        """The files that a running nats-server reads again when they change."""
+        server = (self.certificates.server,) if self.certificates else ()
+        return (self.nats.configuration, *server)
+
+
+__all__ = ["FOLDER", "OPERATOR", "OPERATOR_FILE", "Credentials"]

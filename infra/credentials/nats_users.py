@@ -1,0 +1,92 @@
+"""NATS users of an embedded server: one for each service, with the permissions that it needs and an nkey."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.credentials.nkeys import new_user_key
+from infra.credentials.private_files import write_if_changed, write_private
+
+OPERATOR = "operator"
+"""The user of people and of commands that may do everything."""
+PERMISSIONS = Path(__file__).parents[1] / "nats_permissions.json"
+"""Generated from what each service declares: `make reference`."""
+
+Rights = Mapping[str, list[str]]
+"""The subjects that a user may `publish` and `subscribe` to."""
+
+
+class NatsUsers:
+    """Seeds of users in files that only this user can read; the server knows their public keys."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._keys = self._folder / "public_keys.json"
+        self._subscribers = self._folder / "subscribers.json"
+        self.configuration = self._folder / "users.conf"
+        """What the server's configuration includes; the server reads it again at SIGHUP."""
+
+    def ensure(self) -> None:
+        """Give every user an nkey that has none, and write the configuration."""
+        self._write(self._users_without_key())
+
+    def rotate(self) -> None:
+        """Give every user a new nkey. The old ones are refused once the server reads its configuration."""
+        self._write(self._rights())
+
+    def add_subscriber(self, name: str, rights: Rights) -> None:
+        """Add a user of the outside, or change its rights. Raises ValueError for one of ours."""
+        if name == OPERATOR or name in json.loads(PERMISSIONS.read_text()):
+            raise ValueError(f"{name} is a user of the product: choose another name")
+        write_private(self._subscribers, json.dumps({**self._added(), name: rights}, indent=2))
+        self.ensure()
+
+    def seed_file(self, user: str) -> Path:
+        return self._folder / f"{user}.nk"
+
+    def seed(self, user: str) -> str:
+        return self.seed_file(user).read_text().strip()
+
+    def environment_of(self, user: str) -> dict[str, str]:
+        """The variables by which a service signs in as a user."""
+        return {"NATS_NKEY_SEED_FILE": str(self.seed_file(user))}
+
+    def _write(self, renewed: Iterable[str]) -> None:
+        keys = self._public_keys()
+        for name in renewed:
+            key = new_user_key()
+            write_private(self.seed_file(name), f"{key.seed}\n")
+            keys[name] = key.public
+        if keys != self._public_keys():
+            write_private(self._keys, json.dumps(keys, indent=2))
+        users = [_user(keys[name], rights) for name, rights in self._rights().items()]
+        text = f"authorization: {json.dumps({'users': users})}\n"
+        write_if_changed(self.configuration, text)
+
+    def _users_without_key(self) -> list[str]:
+        keys = self._public_keys()
+        return [
+            name for name in self._rights() if name not in keys or not self.seed_file(name).exists()
+        ]
+
+    def _rights(self) -> dict[str, Rights | None]:
+        """What each user may do; None: everything."""
+        return {OPERATOR: None, **json.loads(PERMISSIONS.read_text()), **self._added()}
+
+    def _added(self) -> dict[str, Rights]:
+        return _loaded(self._subscribers)
+
+    def _public_keys(self) -> dict[str, str]:
+        return _loaded(self._keys)
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text())) if file.exists() else {}
+
+
+def _user(public: str, rights: Rights | None) -> dict[str, Any]:
+    if rights is None:
+        return {"nkey": public}
+    permitted = {kind: {"allow": rights[kind]} for kind in ("publish", "subscribe")}
+    return {"nkey": public, "permissions": permitted}
