@@ -10,6 +10,7 @@ from contracts.chat_pages import ChatIdsFound, ChatIdsRequested, ChatsFound, Cha
 from contracts.deltas import Delta
 from contracts.events import EVENT_TYPES, Event
 from contracts.explanation import ExplanationFound, ExplanationRequested
+from contracts.inspection import InspectionFound, InspectionRequested
 from contracts.lookups import (
     DataFound,
     DataRequested,
@@ -28,6 +29,7 @@ from contracts.lookups import (
 )
 from contracts.metrics_pages import STATUS_HEADER, TYPE_HEADER, MetricsPageRequested
 from contracts.peers import PeerAnnounced, PeerHoldings
+from contracts.readiness import ReadinessRequested, ReadinessShown
 from contracts.runtime_log import ModelCallsFound, ModelCallsRequested
 
 _CHANNELS: dict[str, tuple[str, str]] = {
@@ -191,6 +193,25 @@ _CHANNELS: dict[str, tuple[str, str]] = {
         "mozaiks.explained.{request}",
         "What a chat waits for and why, on core NATS: compressed by zlib.",
     ),
+    "inspections": (
+        subjects.INSPECTIONS,
+        (
+            "Requests to show a model call as it was sent, a workflow, or an edited copy of one, on core "
+            "NATS, with a reply subject; one orchestrator answers."
+        ),
+    ),
+    "inspected": (
+        "mozaiks.inspected.{request}",
+        "What an orchestrator shows, on core NATS: compressed by zlib.",
+    ),
+    "readiness": (
+        subjects.READINESS,
+        "Requests on core NATS, with a reply subject: every process of every service answers.",
+    ),
+    "readiness_answers": (
+        "mozaiks.readiness.answer.{request}",
+        "Whether a process is ready, and what it waits for, on core NATS.",
+    ),
     "dead_letters": (
         "mozaiks.dlq.{service}.{subject}",
         "Messages that could not be handled, with the reason.",
@@ -249,6 +270,10 @@ PEERS: tuple[type[BaseModel], ...] = (PeerAnnounced, PeerHoldings)
 """An announcement, and the answer to one."""
 EXPLAINED: tuple[type[BaseModel], ...] = (ExplanationRequested, ExplanationFound)
 """A request to explain a chat, and the answer to one."""
+INSPECTED: tuple[type[BaseModel], ...] = (InspectionRequested, InspectionFound)
+"""A request to show something, and the answer to one."""
+READY: tuple[type[BaseModel], ...] = (ReadinessRequested, ReadinessShown)
+"""A request of all processes, and the answer of one."""
 MILESTONE_SCHEMA = f"business/{RuntimeBusinessEvent.__name__}.json"
 METRICS_SCHEMA = f"metrics/{MetricsPageRequested.__name__}.json"
 
@@ -268,6 +293,8 @@ def document() -> dict[str, Any]:
     peers = {model.__name__: f"peers/{model.__name__}.json" for model in PEERS}
     pages = {MetricsPageRequested.__name__: METRICS_SCHEMA}
     pages |= {model.__name__: f"explanations/{model.__name__}.json" for model in EXPLAINED}
+    pages |= {model.__name__: f"inspections/{model.__name__}.json" for model in INSPECTED}
+    pages |= {model.__name__: f"readiness/{model.__name__}.json" for model in READY}
     carried = {
         "events": list(events),
         "business": business,
@@ -284,6 +311,10 @@ def document() -> dict[str, Any]:
         "metrics_answers": [],
         "explanations": [ExplanationRequested.__name__],
         "explained": [ExplanationFound.__name__],
+        "inspections": [InspectionRequested.__name__],
+        "inspected": [InspectionFound.__name__],
+        "readiness": [ReadinessRequested.__name__],
+        "readiness_answers": [ReadinessShown.__name__],
         "dead_letters": [],
     }
     return {
@@ -399,6 +430,10 @@ def _operations() -> dict[str, Any]:
         ),
         "requestExplanation": operation("send", "explanations", "Requested by the transport."),
         "explain": operation("send", "explained", "Answered by one orchestrator."),
+        "requestInspection": operation("send", "inspections", "Requested by the transport."),
+        "inspect": operation("send", "inspected", "Answered by one orchestrator."),
+        "requestReadiness": operation("send", "readiness", "Requested by the transport."),
+        "answerReadiness": operation("send", "readiness_answers", "Answered by every process."),
         "requestMetricsPage": operation("send", "metrics_pages", "Requested by the transport."),
         "answerMetricsPage": operation("send", "metrics_answers", "Answered by metrics."),
         "publishDeadLetter": operation(

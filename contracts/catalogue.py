@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from contracts.envelope import Instant
 from contracts.events.chat import Segment
 from contracts.ids import AgentName, AppId, ChatId, Seq, UserId, WorkflowName
+from contracts.workflow_graph import Graph
 
 StartupMode = Literal["AgentDriven", "UserDriven", "BackendOnly"]
 ChatStatus = Literal["running", "waiting", "completed", "failed", "cancelled"]
@@ -40,6 +41,8 @@ class WorkflowCard(BaseModel):
     whose newest edit does not load has them beside its last version that loaded. `general` marks the
     built-in workflow of general chats. `outputs` maps an agent to the model of its structured output,
     `settable` a context variable that users may set to the components that may do so; none: any.
+    `graph` has handoffs with their conditions, which are for operators. A `draft` is an edited copy of
+    a workflow, which is not in lists of workflows.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -62,6 +65,8 @@ class WorkflowCard(BaseModel):
     settable: dict[str, list[str]] = {}
     problems: list[str] = []
     warnings: list[str] = []
+    graph: Graph = Graph()
+    draft: bool = False
 
     @property
     def on_offer(self) -> bool:

@@ -31,6 +31,8 @@ def documents() -> dict[str, str]:
     models |= {f"lookups/{model.__name__}.json": model for model in asyncapi_nats.LOOKUPS.values()}
     models |= {f"peers/{model.__name__}.json": model for model in asyncapi_nats.PEERS}
     models |= {f"explanations/{model.__name__}.json": model for model in asyncapi_nats.EXPLAINED}
+    models |= {f"inspections/{model.__name__}.json": model for model in asyncapi_nats.INSPECTED}
+    models |= {f"readiness/{model.__name__}.json": model for model in asyncapi_nats.READY}
     models[asyncapi_nats.MILESTONE_SCHEMA] = RuntimeBusinessEvent
     models[asyncapi_nats.METRICS_SCHEMA] = MetricsPageRequested
     models |= {f"buckets/{model.__name__}.json": model for model in (WorkflowCard, ChatSummary)}

@@ -61,6 +61,12 @@ ALL_METRICS_ANSWERS = "mozaiks.metrics.answer.>"
 EXPLANATIONS = "mozaiks.explain"
 """Core subject of requests to explain a chat."""
 ALL_EXPLANATIONS = "mozaiks.explained.>"
+INSPECTIONS = "mozaiks.inspect"
+"""Core subject of requests to show a model call, a workflow or a draft."""
+ALL_INSPECTIONS = "mozaiks.inspected.>"
+READINESS = "mozaiks.readiness"
+"""Core subject that asks every process whether it is ready."""
+ALL_READINESS_ANSWERS = "mozaiks.readiness.answer.>"
 ALL_LEDGERS = "mozaiks.budget.>"
 EVENTS_OF_CHATS = "mozaiks.evt.*.*.*.*"
 EVENTS_REPUBLISHED = "mozaiks.live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"
@@ -293,6 +299,16 @@ def metrics_answer(request: str) -> str:
 def explained(request: str) -> str:
     """Where the answer to a request to EXPLANATIONS is sent."""
     return f"mozaiks.explained.{token(request, 'request')}"
+
+
+def inspected(request: str) -> str:
+    """Where the answer to a request to INSPECTIONS is sent."""
+    return f"mozaiks.inspected.{token(request, 'request')}"
+
+
+def readiness_answer(request: str) -> str:
+    """Where the answers to a request to READINESS are sent."""
+    return f"mozaiks.readiness.answer.{token(request, 'request')}"
 
 
 def peers(durable: str) -> str:

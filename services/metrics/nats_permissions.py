@@ -8,6 +8,7 @@ from services.chassis.nats.permissions import (
     may_publish,
     may_subscribe,
     reads,
+    reports_readiness,
     writes_bucket,
 )
 from services.chassis.streams.definitions import definitions
@@ -20,6 +21,7 @@ CONSUMED = (subjects.COMMANDS, subjects.EVENTS, subjects.LOOKUPS)
 PERMISSIONS = all_of(
     [
         connects(SERVICE),
+        reports_readiness(),
         inspects(*STREAMS),
         reads(subjects.EVENTS),
         may_publish(

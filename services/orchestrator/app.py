@@ -26,6 +26,7 @@ from services.chassis.process.broker import build_broker, connected, nats_check
 from services.chassis.process.probes import Probes
 from services.chassis.tasks import cancel_and_wait
 from services.chassis.tracing.setup import exported_traces
+from services.orchestrator.agents.inspection.inspector import Inspector
 from services.orchestrator.agents.models.configured import configured_models
 from services.orchestrator.agents.models.http_client import shared_http_client
 from services.orchestrator.agents.models.metrics import ModelMetrics
@@ -133,6 +134,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             )
             async with (
                 Explainer(gateway, SERVICE).answering(),
+                Inspector(gateway, registry, settings, models).answering(SERVICE),
                 _reloading(gateway, registry, watcher)
                 if settings.reload_workflows
                 else nullcontext(),

@@ -12,6 +12,7 @@ from services.chassis.nats.permissions import (
     probes_storage,
     reads,
     reads_bucket,
+    reports_readiness,
     settles,
     writes_bucket,
     writes_objects,
@@ -21,6 +22,7 @@ SERVICE = "orchestrator"
 PERMISSIONS = all_of(
     [
         connects(SERVICE),
+        reports_readiness(),
         inspects(subjects.COMMANDS, subjects.EVENTS, subjects.DELTAS, subjects.LOOKUPS),
         consumes(subjects.COMMANDS, SERVICE, subjects.ALL_COMMANDS),
         settles(SERVICE, SERVICE),
@@ -34,7 +36,7 @@ PERMISSIONS = all_of(
         keeps_ledgers(),
         writes_objects(subjects.MANIFESTS, subjects.VALUES),
         may_publish(f"mozaiks.peers.{SERVICE}.>"),
-        may_subscribe(f"mozaiks.peers.{SERVICE}.>", subjects.EXPLANATIONS),
-        may_publish(subjects.ALL_EXPLANATIONS),
+        may_subscribe(f"mozaiks.peers.{SERVICE}.>", subjects.EXPLANATIONS, subjects.INSPECTIONS),
+        may_publish(subjects.ALL_EXPLANATIONS, subjects.ALL_INSPECTIONS),
     ]
 )

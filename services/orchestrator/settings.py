@@ -58,7 +58,8 @@ class Settings(AnswerLinkSettings, BudgetSettings):
     demo_word_delay_seconds: float = Field(default=0.03, ge=0)
     """Delay between the words of the demo model."""
     environment: str = "development"
-    """`production` turns off reloading of changed workflows, unless the next setting turns it on."""
+    """`production` turns off reloading of changed workflows, unless the next setting turns it on. In
+    `development` operators may start edited copies of workflows."""
     clear_tool_cache_on_start: bool | None = None
     """Reload workflows and their tools when their files change. Unset: yes, except in production."""
 
@@ -68,3 +69,8 @@ class Settings(AnswerLinkSettings, BudgetSettings):
         if self.clear_tool_cache_on_start is None:
             return self.environment.casefold() != "production"
         return self.clear_tool_cache_on_start
+
+    @property
+    def drafts(self) -> bool:
+        """Whether edited copies of workflows may be started."""
+        return self.environment.casefold() == "development"

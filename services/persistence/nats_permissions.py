@@ -11,6 +11,7 @@ from services.chassis.nats.permissions import (
     purges,
     reads,
     reads_objects,
+    reports_readiness,
     settles,
     writes_bucket,
 )
@@ -36,6 +37,7 @@ ERASED_FROM = (
 PERMISSIONS = all_of(
     [
         connects(SERVICE),
+        reports_readiness(),
         inspects(subjects.EVENTS, subjects.LOOKUPS, subjects.BUSINESS),
         consumes(subjects.EVENTS, DURABLE, subjects.ALL_EVENTS),
         consumes(subjects.LOOKUPS, LOOKUPS, subjects.ALL_LOOKUPS),

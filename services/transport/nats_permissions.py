@@ -12,6 +12,8 @@ from services.chassis.nats.permissions import (
     reads,
     reads_bucket,
     reads_objects,
+    removes_messages,
+    reports_readiness,
     writes_bucket,
     writes_objects,
 )
@@ -20,18 +22,23 @@ SERVICE = "transport"
 PERMISSIONS = all_of(
     [
         connects(SERVICE),
+        reports_readiness(),
         inspects(subjects.COMMANDS, subjects.EVENTS, subjects.DELTAS, subjects.LOOKUPS),
         may_publish(subjects.ALL_COMMANDS, subjects.ALL_QUERIES),
         may_publish(subjects.METRICS_PAGES, subjects.EXPLANATIONS),
+        may_publish(subjects.INSPECTIONS, subjects.READINESS),
         may_subscribe(
             subjects.ALL_FINDINGS,
             subjects.ALL_METRICS_ANSWERS,
             subjects.ALL_EXPLANATIONS,
+            subjects.ALL_INSPECTIONS,
+            subjects.ALL_READINESS_ANSWERS,
             "mozaiks.live.>",
             "mozaiks.inbox.>",
         ),
         probes_storage(subjects.COMMANDS, subjects.EVENTS),
-        reads(subjects.EVENTS, subjects.DELTAS),
+        reads(subjects.EVENTS, subjects.DELTAS, subjects.DEAD_LETTERS),
+        removes_messages(subjects.DEAD_LETTERS),  # those that operators re-drive or drop
         may_publish(  # counts the commands of an app, and finds which answer came first
             f"$JS.API.DIRECT.GET.{subjects.COMMANDS}",
             f"$JS.API.STREAM.MSG.GET.{subjects.COMMANDS}",

@@ -118,6 +118,11 @@ class Connection(Client):
         self._echo_task: asyncio.Task[None] | None = None
 
     @property
+    def name(self) -> str:
+        """The service that it belongs to."""
+        return self._name
+
+    @property
     def is_deaf(self) -> bool:
         """Whether nothing was received the last time that it was verified."""
         return self._unresponsive

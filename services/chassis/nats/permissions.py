@@ -38,6 +38,11 @@ def connects(service: str) -> Permissions:
     return Permissions(frozenset({inbox}), frozenset({inbox}))
 
 
+def reports_readiness() -> Permissions:
+    """Answer the requests that ask every process whether it is ready."""
+    return may_subscribe(subjects.READINESS) | may_publish(subjects.ALL_READINESS_ANSWERS)
+
+
 def inspects(*streams: str) -> Permissions:
     """Read the configuration and state of streams."""
     return may_publish(*(f"$JS.API.STREAM.INFO.{stream}" for stream in streams))
@@ -46,6 +51,11 @@ def inspects(*streams: str) -> Permissions:
 def probes_storage(*streams: str) -> Permissions:
     """Ask for the removal of a message that never exists: whether a full disk has room again."""
     return may_publish(*(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in streams))
+
+
+def removes_messages(*streams: str) -> Permissions:
+    """Remove single messages, by their positions."""
+    return probes_storage(*streams)
 
 
 def purges(*streams: str) -> Permissions:

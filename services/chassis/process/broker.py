@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from faststream.nats import NatsBroker
@@ -19,6 +19,7 @@ from services.chassis.metrics import Check
 from services.chassis.nats.access import access_of
 from services.chassis.nats.connection import Connection
 from services.chassis.process.probes import Probes
+from services.chassis.process.readiness import answering_readiness
 from services.chassis.settings import Settings
 from services.chassis.streams.ensure import check_streams, ensure_streams
 from services.chassis.streams.monitor import StreamMonitor
@@ -93,6 +94,7 @@ async def connected(
     (None: all): without ENSURE_STREAMS it asks for no other. `stores` are those of them that must
     accept messages for the service to be ready.
     """
+    is_service = probes is not None
     probes = probes or Probes(CollectorRegistry())
     probes.starting_until(nats=_check(broker))
     if isinstance(broker, _Broker):
@@ -109,8 +111,10 @@ async def connected(
             streams=lambda: monitor.problem, storage=lambda: gateway.storage.problem
         )
         monitor.start()
+        answers = answering_readiness(nc, _name_of(broker), probes) if is_service else nullcontext()
         try:
-            yield gateway
+            async with answers:
+                yield gateway
         finally:
             await monitor.stop()
     finally:
@@ -156,6 +160,11 @@ def nats_check(gateway: JetStreamGateway) -> Check:
     if not isinstance(nc, Connection):
         raise TypeError(f"expected a connection of `connected`, got {type(nc).__name__}")
     return lambda: nc.problem
+
+
+def _name_of(broker: NatsBroker) -> str:
+    """The service that a broker belongs to."""
+    return broker.nats.name if isinstance(broker, _Broker) else ""
 
 
 def _check(broker: NatsBroker) -> Check:

@@ -43,14 +43,19 @@ class Probes:
     def draining(self) -> None:
         self._checks = {"drain": lambda: "stopping"}
 
+    @property
+    def waiting_for(self) -> dict[str, str]:
+        """What the process waits for, by the name of the check; nothing where it is ready."""
+        checks = {**self._checks, **self._permanent}
+        return {name: why for name, check in checks.items() if (why := check())}
+
     def page(self, path: str) -> tuple[int, str, bytes] | None:
         """Status, content type and body; None where the path is no probe."""
         match path:
             case "/health":
                 return 200, "application/json", b'{"status":"ok"}'
             case "/ready":
-                checks = {**self._checks, **self._permanent}
-                problems = {name: why for name, check in checks.items() if (why := check())}
+                problems = self.waiting_for
                 body = {"ready": not problems, "waiting_for": problems, **self.details()}
                 if self.streams_at_start:
                     body["streams_at_start"] = self.streams_at_start

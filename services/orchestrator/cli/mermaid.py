@@ -1,6 +1,7 @@
 """Draw the graph of a workflow as a Mermaid flowchart."""
 
-from services.orchestrator.cli.graph import Edge, Graph, Node, short
+from contracts.workflow_graph import Edge, Graph, Node
+from services.orchestrator.domain.workflow_graph import short
 
 
 def mermaid(graph: Graph) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from html import escape
 
 from contracts.ids import AgentName
-from services.orchestrator.cli.graph import Edge, Graph, Node, short
+from contracts.workflow_graph import Edge, Graph, Node
+from services.orchestrator.domain.workflow_graph import short
 
 _ROW, _GAP, _MARGIN, _LANE, _CORNER = 22, 18, 20, 14, 6
 _CHAR = 7.2

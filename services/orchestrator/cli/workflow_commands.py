@@ -112,9 +112,9 @@ def graph(
     ] = False,
 ) -> None:
     """Draw agents and handoffs, as a Mermaid flowchart or as an SVG."""
-    from services.orchestrator.cli.graph import graph_of
     from services.orchestrator.cli.mermaid import mermaid
     from services.orchestrator.cli.svg import svg
+    from services.orchestrator.domain.workflow_graph import graph_of
     from services.orchestrator.workflows.loading import BrokenWorkflow, load
 
     loaded = load(existing(workflow), os.environ)

@@ -57,7 +57,8 @@ class WorkflowCatalogue:
 
     async def without_general(self) -> dict[str, WorkflowCard]:
         """The cards of the workflows that users choose from. Raises NatsUnavailableError."""
-        return {name: card for name, card in (await self.cards()).items() if not card.general}
+        cards = (await self.cards()).items()
+        return {name: card for name, card in cards if not (card.general or card.draft)}
 
     async def general_name(self) -> WorkflowName:
         """The name of the workflow of general chats. Raises NatsUnavailableError."""

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from services.orchestrator.cli import workflow_folders
 from services.orchestrator.cli.__main__ import app
 from services.orchestrator.cli.embedded import embedded_environment
-from services.orchestrator.cli.graph import graph_of
+from services.orchestrator.domain.workflow_graph import graph_of
 from services.orchestrator.workflows.loading import LoadedWorkflow, load
 
 ROOT = Path(__file__).parents[3]

@@ -10,6 +10,7 @@ from contracts.ids import WorkflowName
 from services.orchestrator.agents.execution.agent_set import AgentSet
 from services.orchestrator.agents.models.providers import ModelFactory
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion, load_folder
+from services.orchestrator.domain.workflow_graph import graph_of
 from services.orchestrator.workflows.builtin import builtin_folders
 from services.orchestrator.workflows.code.shared import SHARED, has_shared
 from services.orchestrator.workflows.loading import (
@@ -140,7 +141,7 @@ def _cards(folders: Mapping[str, FolderStatus], models: ModelFactory) -> tuple[W
     inactive = {folder: status for folder, status in folders.items() if status.active is None}
     for status in folders.values():
         if status.active is not None:
-            card = _card(status.active.workflow, models)
+            card = card_of(status.active.workflow, models)
             findings = {"problems": list(status.problems), "warnings": list(status.warnings)}
             cards[card.name] = card.model_copy(update=findings)
     for folder, status in inactive.items():
@@ -152,7 +153,7 @@ def _cards(folders: Mapping[str, FolderStatus], models: ModelFactory) -> tuple[W
     return tuple(cards.values())
 
 
-def _card(workflow: Workflow, models: ModelFactory) -> WorkflowCard:
+def card_of(workflow: Workflow, models: ModelFactory) -> WorkflowCard:
     return WorkflowCard(
         name=workflow.name,
         description=workflow.description,
@@ -170,4 +171,5 @@ def _card(workflow: Workflow, models: ModelFactory) -> WorkflowCard:
         outputs=output_models(workflow),
         settable={name: list(components) for name, components in workflow.settable.items()},
         version=workflow.version.short_form if workflow.version else "",
+        graph=graph_of(workflow),
     )

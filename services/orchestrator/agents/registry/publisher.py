@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from nats.errors import Error as NatsError
 
 from contracts import subjects
 from contracts.catalogue import WorkflowCard, is_general
+from contracts.ids import WorkflowName
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.key_values import KeyValueBuckets
 from services.orchestrator.agents.registry.catalogue import Catalogue
@@ -43,6 +45,16 @@ async def publish(
             log.warning("workflow not loaded", extra=extra)
     removable = published.keys() if previous is None else published.keys() & before.keys()
     for name in removable - {card.name for card in catalogue.cards}:
+        await bucket.delete(subjects.workflow_key(name))
+
+
+async def publish_draft(
+    buckets: KeyValueBuckets, card: WorkflowCard, gone: Iterable[WorkflowName] = ()
+) -> None:
+    """Publish the card of a draft, and remove those of drafts that are gone. Raises as `publish`."""
+    bucket = await buckets.bucket(subjects.WORKFLOWS)
+    await bucket.put(subjects.workflow_key(card.name), card.model_dump_json().encode())
+    for name in gone:
         await bucket.delete(subjects.workflow_key(name))
 
 

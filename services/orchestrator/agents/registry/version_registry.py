@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,15 @@ from services.orchestrator.agents.registry.catalogue import (
     Catalogue,
     build_catalogue,
 )
+from services.orchestrator.agents.registry.drafts import (
+    Drafts,
+    Edits,
+    draft_name,
+    edited,
+    problems_of_draft,
+    problems_of_edits,
+    with_edits,
+)
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion, build_version
 from services.orchestrator.agents.sandbox.thread_runner import AbandonedRuns, ThreadRunner
 from services.orchestrator.domain.state import ChatState
@@ -27,7 +36,7 @@ from services.orchestrator.workflows.code.bundle import FileBundle
 from services.orchestrator.workflows.code.bundle_store import BundleStore
 from services.orchestrator.workflows.code.loader import ToolCode, tool_code
 from services.orchestrator.workflows.loading import BrokenWorkflow, LoadedWorkflow, load
-from services.orchestrator.workflows.spec import Version
+from services.orchestrator.workflows.spec import Version, Workflow
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +46,14 @@ LOAD_SECONDS = 60.0
 """How long all workflows may take to load: a tool's file runs when it is imported, and may hang."""
 MAX_CACHED_VERSIONS = 64
 """Versions kept in memory besides the newest; others are loaded from the bundle store again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A draft that can be started, and the names of older ones that are not kept any longer."""
+
+    version: WorkflowVersion
+    gone: tuple[WorkflowName, ...] = ()
 
 
 class VersionRegistry:
@@ -60,6 +77,7 @@ class VersionRegistry:
         self._cached: OrderedDict[Version, WorkflowVersion | BrokenWorkflow] = OrderedDict()
         self._thread_runner = ThreadRunner()
         self._abandoned = AbandonedRuns()
+        self._drafts = Drafts()
         self._loading = asyncio.Lock()
         self._restoring: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -74,7 +92,7 @@ class VersionRegistry:
             build = partial(build_catalogue, self._root, self._models, self._environment)
             self.catalogue = await self._run_in_thread(partial(build, previous, changed))
             for name, version in previous.versions.items():
-                newest = self._newest(name)
+                newest = self.newest(name)
                 if newest is None or newest.digests != version.digests:
                     self._cached[version.digests] = version
             self._evict()
@@ -95,11 +113,44 @@ class VersionRegistry:
         self, state: ChatState, asked_for: WorkflowName | None = None
     ) -> WorkflowVersion | None:
         """The version that a chat runs: the pinned one with the newest code, else the newest."""
-        newest = self._newest(state.workflow or asked_for)
+        newest = self.newest(state.workflow or asked_for)
         pinned = state.workflow_version
         if pinned is None or (newest and newest.digests.manifests == pinned):
             return newest
         return await self._pinned(Version(pinned, state.tools_version or ""), newest)
+
+    async def draft(self, base: WorkflowVersion, edits: Edits) -> Draft | list[str]:
+        """An edited copy of a workflow, kept in memory and found by its name; or its problems.
+
+        Raises TimeoutError, ToolHangsError.
+        """
+        if problems := problems_of_edits(base, edits):
+            return problems
+        name = draft_name(base.workflow.name, edits)
+        work = partial(self._build_draft, base, name, edits)
+        async with asyncio.timeout(LOAD_SECONDS):
+            found = await self._run_in_thread(work)
+        if isinstance(found, BrokenWorkflow):
+            return list(found.problems)
+        if problems := list(problems_of_draft(base.workflow, found.workflow)):
+            return problems
+        return Draft(found, tuple(self._drafts.add(name, found)))
+
+    def _build_draft(
+        self, base: WorkflowVersion, name: WorkflowName, edits: Edits
+    ) -> WorkflowVersion | BrokenWorkflow:
+        manifests, code = edited(base, edits), base.loaded.code
+        version = Version(manifests.digest, code.bundle.digest)
+        folder = self._root / manifests.folder
+        return restore_version(
+            version,
+            manifests,
+            code,
+            folder,
+            self._models,
+            self._environment,
+            partial(with_edits, name=name, edits=edits),
+        )
 
     async def store_all(self) -> None:
         """Store every version in memory again, after the store was created anew.
@@ -111,8 +162,11 @@ class VersionRegistry:
         for version in [*self.catalogue.versions.values(), *cached]:
             await self._store_version(version)
 
-    def _newest(self, name: WorkflowName | None) -> WorkflowVersion | None:
-        return None if name is None else self.catalogue.versions.get(name)
+    def newest(self, name: WorkflowName | None) -> WorkflowVersion | None:
+        """The version that new chats of a workflow, or of a draft, start with."""
+        if name is None:
+            return None
+        return self.catalogue.versions.get(name) or self._drafts.find(name)
 
     async def _store_version(self, version: WorkflowVersion) -> None:
         await self._store.put(version.digests.manifests, version.loaded.manifests)
@@ -189,16 +243,17 @@ def restore_version(
     folder: Path,
     models: ModelFactory,
     environment: Mapping[str, str],
+    change: Callable[[Workflow], Workflow] = lambda workflow: workflow,
 ) -> WorkflowVersion | BrokenWorkflow:
     """The version from its manifests and this code; `folder` is the one that it was in.
 
-    Logs why it does not load, if so.
+    `change` is applied to the workflow before its agents are built. Logs why it does not load, if so.
     """
     with TemporaryDirectory(prefix="mozaiks-version-") as directory:
         code.bundle.write_to(Path(directory))
         found = load(manifests.write_to(Path(directory)), environment, folder)
     if isinstance(found, LoadedWorkflow):
-        workflow = replace(found.workflow, version=version)
+        workflow = change(replace(found.workflow, version=version))
         loaded = replace(found, workflow=workflow, manifests=manifests, code=code)
         built = build_version(loaded, models, environment)
         if isinstance(built, WorkflowVersion):

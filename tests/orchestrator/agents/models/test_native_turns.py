@@ -18,6 +18,7 @@ from contracts.events.turn import (
 )
 from services.orchestrator.agents.execution.hooks import Hooks
 from services.orchestrator.agents.execution.sent_request import sent_requests
+from services.orchestrator.agents.inspection import shown_request
 from services.orchestrator.agents.models.errors import classify_exception
 from services.orchestrator.agents.models.wire import exchange
 from services.orchestrator.agents.models.wire.provider_error import (
@@ -180,7 +181,7 @@ async def test_people_read_of_what_kinds_that_is(wire: Wire, line: str) -> None:
         _, journal = await native_turn(stub, wire.provider)
     second = list(sent_requests(journal.story.facts, None))[1]
     offered: dict[str, Any] = {"tools": [], "mcp_servers": [], "response_schema": None}
-    shown = {**prompt.as_json(second), **offered, "settings": {}}
+    shown = {**shown_request.as_json(second), **offered, "settings": {}}
     assert f"  [goes back to {line}]" in list(prompt.as_text(shown))
     assert json.loads(json.dumps(shown))["native"][0]["message"] == 1
 
