@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.ids import AppId, ChatId
 
-MetricsPage = Literal["aggregate", "chats", "chat", "stalled", "prometheus"]
+MetricsPage = Literal["aggregate", "chats", "chat", "stalled", "prometheus", "tenants", "streams"]
 STATUS_HEADER = "Mozaiks-Status"
 """The HTTP status of an answer, whose body is the page as it is sent by HTTP, compressed by zlib."""
 TYPE_HEADER = "Content-Type"

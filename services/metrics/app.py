@@ -48,7 +48,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     tenants.register(MetricsCollector(state, now, settings.metrics_stalled_seconds))
     streams = StreamStates(state)
     probes.registry.register(streams)
-    pages = Pages(state, tenants, now, settings.metrics_stalled_seconds)
+    pages = Pages(state, tenants, now, settings.metrics_stalled_seconds, streams.shown)
     broker = build_broker(settings, SERVICE)
     without_keys = settings.model_copy(update={"encryption_keys": None})  # it reads numbers only
 

@@ -4,13 +4,13 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from contracts import event_log
 from contracts.catalogue import ChatStatus
-from contracts.chat_snapshot import NO_TOTALS
+from contracts.chat_snapshot import NO_TOTALS, ChatTotals
 from contracts.envelope import Envelope
 from contracts.event_log import EMPTY, Decision, RejectedMessageError, StoredEvent
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq, WorkflowName
@@ -53,6 +53,8 @@ class PerformanceSnapshot(BaseModel):
     app_id: AppId
     workflow_name: WorkflowName
     user_id: str | None
+    status: ChatStatus
+    last_event_at: datetime
     started_at: datetime
     ended_at: datetime | None
     runtime_sec: float
@@ -77,6 +79,19 @@ class Aggregate(BaseModel):
     total_completion_tokens: int
     total_cost: float
     chats: list[PerformanceSnapshot]
+
+
+class TenantUse(BaseModel):
+    """The numbers of all chats that an app ever had; `other` are those of apps that came late."""
+
+    app_id: AppId
+    chats: dict[ChatStatus, int]
+    agent_turns: int
+    tool_calls: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
 
 
 class StalledChat(BaseModel):
@@ -253,6 +268,23 @@ class MetricsState:
             chats=chats,
         )
 
+    def tenants(self, app: AppId | None = None) -> list[TenantUse]:
+        """The use of each app, or of one, the one that cost most first."""
+        whole: dict[AppId, ChatTotals] = {}
+        for (owner, _), metrics in self.totals.items():
+            whole[owner] = whole.get(owner, NO_TOTALS).plus(metrics.totals)
+        owners = sorted({*whole, *(owner for owner, _ in self.states)})
+        found = [
+            _use_of(owner, whole.get(owner, NO_TOTALS), self._chats_of(owner))
+            for owner in owners
+            if app in (None, owner)
+        ]
+        return sorted(found, key=lambda use: -use.cost)
+
+    def _chats_of(self, app: AppId) -> dict[ChatStatus, int]:
+        states = get_args(ChatStatus)
+        return {state: self.in_state(state, app=app) for state in states}
+
     def clear(self) -> None:
         """Begin with the first message of another log."""
         self.position, self.rejected = StreamSeq(0), 0
@@ -335,12 +367,27 @@ class MetricsState:
         self.chats.running = running
 
 
+def _use_of(app: AppId, totals: ChatTotals, chats: dict[ChatStatus, int]) -> TenantUse:
+    return TenantUse(
+        app_id=app,
+        chats=chats,
+        agent_turns=totals.agent_turns,
+        tool_calls=totals.tool_calls,
+        errors=totals.errors,
+        prompt_tokens=totals.prompt_tokens,
+        completion_tokens=totals.completion_tokens,
+        cost=totals.cost,
+    )
+
+
 def performance_of(chat: ChatMetrics, now: datetime) -> PerformanceSnapshot:
     return PerformanceSnapshot(
         chat_id=chat.chat_id,
         app_id=chat.app_id,
         workflow_name=chat.workflow_name,
         user_id=chat.user_id,
+        status=chat.status,
+        last_event_at=chat.last_updated_at,
         started_at=chat.created_at,
         ended_at=chat.ended_at,
         runtime_sec=max(0.0, ((chat.ended_at or now) - chat.created_at).total_seconds()),

@@ -16,14 +16,22 @@ from services.metrics.metrics_state import (
     MetricsState,
     PerformanceSnapshot,
     StalledChat,
+    TenantUse,
     performance_of,
 )
+from services.metrics.stream_states import StreamsShown
 
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 JSON = "application/json"
-_ANSWER: TypeAdapter[
-    Aggregate | PerformanceSnapshot | list[PerformanceSnapshot] | list[StalledChat]
-] = TypeAdapter(Aggregate | PerformanceSnapshot | list[PerformanceSnapshot] | list[StalledChat])
+Answer = (
+    Aggregate
+    | PerformanceSnapshot
+    | list[PerformanceSnapshot]
+    | list[StalledChat]
+    | list[TenantUse]
+    | StreamsShown
+)
+_ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
 class Page(NamedTuple):
@@ -48,7 +56,10 @@ class Pages:
         registry: CollectorRegistry,
         clock: Callable[[], datetime],
         stalled_seconds: float,
+        streams: Callable[[], StreamsShown] = StreamsShown,
     ) -> None:
+        """`streams` shows what NATS answered last."""
+        self._streams = streams
         self._state = state
         self._registry = registry
         self._clock = clock
@@ -63,6 +74,10 @@ class Pages:
                 return _json(self._state.snapshots(now, app))
             case "stalled":
                 return _json(self._state.stalled(now, self._stalled_seconds, app))
+            case "tenants":
+                return _json(self._state.tenants(app))
+            case "streams":
+                return _json(self._streams())
             case "chat":
                 return self._chat(request.chat_id or ChatId(""), request, now)
             case "prometheus" if app is None:
@@ -82,7 +97,5 @@ class Pages:
                 )
 
 
-def _json(
-    answer: Aggregate | PerformanceSnapshot | list[PerformanceSnapshot] | list[StalledChat],
-) -> Page:
+def _json(answer: Answer) -> Page:
     return Page(200, JSON, _ANSWER.dump_json(answer))

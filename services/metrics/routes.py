@@ -34,11 +34,19 @@ def build_routes(pages: Pages) -> list[HTTPRouteHandler]:
             pages.render(MetricsPageRequested(page="chat", app_id=app_id, chat_id=name))
         )
 
+    @get("/metrics/perf/tenants", sync_to_thread=False)
+    def tenants(app_id: FromQuery[AppId | None] = None) -> Response[bytes]:
+        return _response(pages.render(MetricsPageRequested(page="tenants", app_id=app_id)))
+
+    @get("/metrics/perf/streams", sync_to_thread=False)
+    def streams() -> Response[bytes]:
+        return _response(pages.render(MetricsPageRequested(page="streams")))
+
     @get("/metrics/prometheus", sync_to_thread=False)
     def prometheus() -> Response[bytes]:
         return _response(pages.render(MetricsPageRequested(page="prometheus")))
 
-    return [aggregate, stalled, chats, chat, prometheus]
+    return [aggregate, stalled, chats, chat, tenants, streams, prometheus]
 
 
 def _response(page: Page) -> Response[bytes]:

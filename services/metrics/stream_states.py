@@ -85,6 +85,36 @@ class StreamState:
     """Replicas that have all messages, the leader among them, and those that have not."""
 
 
+class StreamShown(BaseModel):
+    """A stream as NATS answered last; numbers are 0 where it is not available."""
+
+    stream: str
+    is_available: bool
+    messages: int
+    bytes: int
+    last_sequence: int
+    replicas_current: int
+    replicas_behind: int
+
+
+class ConsumerShown(BaseModel):
+    """How far a durable consumer is: what it was not delivered, and what it has not settled."""
+
+    stream: str
+    consumer: str
+    pending: int
+    unacknowledged: int
+    redelivered: int
+
+
+class StreamsShown(BaseModel):
+    """All streams and durable consumers. `unfolded_messages` are not in the numbers of metrics yet."""
+
+    streams: list[StreamShown] = []
+    consumers: list[ConsumerShown] = []
+    unfolded_messages: int = 0
+
+
 class StreamStates(Collector):
     """Asks NATS, and shows what it answered last."""
 
@@ -126,6 +156,23 @@ class StreamStates(Collector):
                         "redelivered_messages": one.num_redelivered,
                     }
 
+    def shown(self) -> StreamsShown:
+        """What NATS answered last."""
+        return StreamsShown(
+            streams=[_shown(name, state) for name, state in self._streams.items()],
+            consumers=[
+                ConsumerShown(
+                    stream=stream,
+                    consumer=consumer,
+                    pending=int(numbers["pending_messages"]),
+                    unacknowledged=int(numbers["unacknowledged_messages"]),
+                    redelivered=int(numbers["redelivered_messages"]),
+                )
+                for (stream, consumer), numbers in self._consumers.items()
+            ],
+            unfolded_messages=int(self._unfolded()),
+        )
+
     def collect(self) -> Iterator[Metric]:
         available = GaugeMetricFamily(
             "mozaiks_stream_available",
@@ -166,6 +213,19 @@ class StreamStates(Collector):
         events = self._streams.get(subjects.EVENTS)
         last = 0.0 if events is None else events.numbers.get("last_sequence", 0.0)
         return max(0.0, last - self._metrics.position)
+
+
+def _shown(name: str, state: StreamState) -> StreamShown:
+    numbers = {key: int(number) for key, number in state.numbers.items()}
+    return StreamShown(
+        stream=name,
+        is_available=state.is_available,
+        messages=numbers.get("messages", 0),
+        bytes=numbers.get("bytes", 0),
+        last_sequence=numbers.get("last_sequence", 0),
+        replicas_current=state.current,
+        replicas_behind=state.behind,
+    )
 
 
 async def _stream(nc: Client, name: str) -> StreamState:

@@ -5,7 +5,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.chassis.answer_links import AnswerLinkSettings
 from services.chassis.budgets.limits import BudgetSettings
-from services.transport.auth.settings import AuthSettings
+from services.transport.auth.settings import AuthSettings, OptionalText
 from services.transport.delivery.broadcast import VIEWERS_PER_CHAT
 from services.transport.delivery.subscriber import QUEUE_SIZE
 
@@ -27,6 +27,9 @@ class Settings(AuthSettings, AnswerLinkSettings, BudgetSettings):
     """Limit of one uploaded file that is part of a bundle, in bytes."""
     raw_events: bool = True
     """Whether operators may read every event as it is stored, prompts and hidden text included."""
+    trace_url: OptionalText = None
+    """Address of an OpenTelemetry trace, with `{trace_id}` where its id stands: operators get a link from
+    a chat's timeline. Unset: no link."""
     cors_origins: str = ""
     """Other origins whose pages may call this API, separated by commas."""
     start_wait_seconds: float = Field(default=5.0, gt=0, le=60)

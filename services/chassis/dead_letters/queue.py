@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from nats.aio.msg import Msg
 from nats.errors import BadSubjectError
@@ -26,6 +27,8 @@ from services.chassis.secrets import process_redactor
 
 log = logging.getLogger(__name__)
 
+MOST_LISTED = 1000
+"""Sequences that are looked through for a list."""
 SPARE_BYTES = 512
 """Space in a letter for the headers that the client adds."""
 REBUILD = "mozaiks rebuild"
@@ -123,6 +126,20 @@ async def list_letters(
         if service is None or letter.service == service or letter.service.startswith(f"{service}-"):
             yield letter
         seq = letter.seq + 1
+
+
+async def newest_letters(
+    gateway: JetStreamGateway, before: int | None = None
+) -> AsyncIterator[DeadLetter]:
+    """Dead letters, the newest first, before a sequence; of a long stream the newest MOST_LISTED.
+
+    Raises nats errors, NotFoundError without the stream.
+    """
+    state = (await gateway.js.stream_info(subjects.DEAD_LETTERS)).state
+    last = state.last_seq if before is None else min(before - 1, state.last_seq)
+    for seq in range(last, max(state.first_seq, last - MOST_LISTED, 1) - 1, -1):
+        with suppress(DeadLetterNotFoundError):
+            yield await read_letter(gateway, seq)
 
 
 async def read_letter(gateway: JetStreamGateway, seq: int) -> DeadLetter:

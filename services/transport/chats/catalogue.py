@@ -55,6 +55,10 @@ class WorkflowCatalogue:
                 self._expires_at = clock() + CACHE_SECONDS
             return self._cards
 
+    def forget(self) -> None:
+        """Read the cards again when they are asked for next."""
+        self._expires_at = 0.0
+
     async def without_general(self) -> dict[str, WorkflowCard]:
         """The cards of the workflows that users choose from. Raises NatsUnavailableError."""
         cards = (await self.cards()).items()

@@ -127,8 +127,11 @@ class ChatService:
         client_request_id: str | None = None,
         message: str | None = None,
         frontend_context: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> StartedChat:
         """Start a chat, or find the one that a request with the same `client_request_id` started.
+
+        `variables` are initial values of variables that users may set.
 
         Raises ApiError, InvalidIdError, NatsUnavailableError.
         """
@@ -138,6 +141,7 @@ class ChatService:
         chat = chat_id_of_start(app, workflow, user, request_id) if request_id else new_chat_id()
         key = ChatKey(app, chat)
         token(app, "app_id")
+        await self._require_settable(workflow, variables or {}, "variables", None)
         command = StartChat(
             command_id=CommandId(f"start-{chat}"),
             app_id=app,
@@ -146,7 +150,7 @@ class ChatService:
             workflow_name=workflow,
             client_request_id=request_id,
             message=message or None,
-            variables=ui_variables(frontend_context),
+            variables={**ui_variables(frontend_context), **(variables or {})},
         )
         async with self._gateway.live.first_message(key) as started:
             if request_id and await self._exists(key):

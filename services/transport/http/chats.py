@@ -77,7 +77,7 @@ class EventsOperation(EventStreamOperation):
     **documented(
         TAG,
         "Start a chat",
-        *(400, 404, 409, 413),
+        *(400, 403, 404, 409, 413),
         answers={202: answer(StartChatAnswer, "Accepted; the chat has not started yet.")},
     ),
 )
@@ -101,6 +101,7 @@ async def start_chat(
         client_request_id=data.client_request_id,
         message=data.message,
         frontend_context=data.frontend_context,
+        variables=data.variables,
     )
     answer = _start_answer(started, workflow, data)
     return Response(answer, status_code=200 if started.confirmed else 202)

@@ -78,7 +78,7 @@ def _app_of(identity: Identity, page: MetricsPage, app: AppId | None) -> AppId |
 
     An operator whose token names apps gets the numbers of these.
     """
-    if not isinstance(identity, Principal) or not identity.apps:
+    if not isinstance(identity, Principal) or not identity.apps or page == "streams":
         return app
     if page == "prometheus":
         raise ApiError("NOT_YOURS", "token", "names an app, and this page has the numbers of all")
@@ -143,6 +143,22 @@ async def stalled_chats(
     return await _page(context, request, "stalled", app_id)
 
 
+@get("/metrics/perf/tenants", **_documented("What each app has used", _LIST, 400))
+async def tenants(
+    context: NamedDependency[RequestContext],
+    request: AnyRequest,
+    app_id: OptionalAppIdQuery = None,
+) -> Response[bytes]:
+    """Chats by status, turns, tokens and cost of all chats that an app ever had; the costliest first."""
+    return await _page(context, request, "tenants", app_id)
+
+
+@get("/metrics/perf/streams", **_documented("Streams, and how far their readers are", _OBJECT, 400))
+async def streams(context: NamedDependency[RequestContext], request: AnyRequest) -> Response[bytes]:
+    """As NATS answered the metrics service last, which asks every ten seconds."""
+    return await _page(context, request, "streams")
+
+
 @get("/metrics/prometheus", **_documented("Series for Prometheus", _SERIES))
 async def prometheus(
     context: NamedDependency[RequestContext], request: AnyRequest
@@ -151,4 +167,12 @@ async def prometheus(
     return await _page(context, request, "prometheus")
 
 
-HANDLERS = [metrics_of_all, metrics_of_chats, metrics_of_chat, stalled_chats, prometheus]
+HANDLERS = [
+    metrics_of_all,
+    metrics_of_chats,
+    metrics_of_chat,
+    stalled_chats,
+    tenants,
+    streams,
+    prometheus,
+]

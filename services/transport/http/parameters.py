@@ -29,6 +29,9 @@ from services.transport.http.models.files import ATTACHMENT_ID, STORED_PATH
 from services.transport.protocol.chat_projection import ChatView
 from services.transport.protocol.history import MAX_EVENTS
 
+MAX_ENTRIES = 5000
+"""Entries of a timeline in one answer."""
+MAX_LETTERS = 200
 MAX_WAIT_SECONDS = 30
 MAX_CHATS = 500
 MAX_GENERAL = 200
@@ -293,6 +296,51 @@ EventLimitQuery = Annotated[
         examples=[Example(value=100)],
     ),
 ]
+SeqPath = Annotated[
+    int,
+    PathParameter(
+        description="The `seq` of an event.",
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        examples=[Example(value=6)],
+    ),
+]
+LetterPath = Annotated[
+    int,
+    PathParameter(
+        description="The number of a dead letter.",
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        examples=[Example(value=7)],
+    ),
+]
+OtherChatIdPath = Annotated[
+    str, _path("The id of the chat to compare with, percent-encoded.", CHAT_ID)
+]
+TimelineBeforeQuery = Annotated[
+    int | None,
+    QueryParameter(
+        name="before",
+        description="Only entries that began before this `seq`; left out for the newest.",
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        schema_extra=_optional(OpenAPIType.INTEGER, minimum=1),
+        examples=[Example(value=101)],
+    ),
+]
+EntryLimitQuery = Annotated[int, _limit(MAX_ENTRIES, 500)]
+LetterBeforeQuery = Annotated[
+    int | None,
+    QueryParameter(
+        name="before",
+        description="Only letters before this one; left out for the newest.",
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        schema_extra=_optional(OpenAPIType.INTEGER, minimum=1),
+        examples=[Example(value=101)],
+    ),
+]
+LetterLimitQuery = Annotated[int, _limit(MAX_LETTERS, 50)]
 AtQuery = Annotated[
     int | None,
     QueryParameter(

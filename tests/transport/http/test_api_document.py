@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.http import routes
 from services.transport.http.api_document import ERRORS, build_document
 from tests.transport.conftest import Open
+from tests.transport.http.test_inspections import inspecting
 from tests.transport.http.test_metrics_pages import answering as metrics_answering
 from tests.transport.persistence import answering
 from tests.transport.story import STARTED, WORKFLOW, Chat, publish_cards
@@ -161,7 +163,11 @@ async def test_the_document_is_served_once_to_each_client(transport: str) -> Non
 @pytest.mark.broker
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 async def test_every_request_is_answered_as_documented(
-    open_transport: Open, chat: Chat, gateway: JetStreamGateway, mode: GenerationMode
+    open_transport: Open,
+    chat: Chat,
+    gateway: JetStreamGateway,
+    mode: GenerationMode,
+    tmp_path: Path,
 ) -> None:
     await publish_cards(gateway, WorkflowCard(name=WORKFLOW, pattern="DefaultPattern"))
     await chat.append(STARTED)
@@ -172,7 +178,11 @@ async def test_every_request_is_answered_as_documented(
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     paths = {path for _, path, _ in OPERATIONS}
     assert paths - {one.path for one in operations} == {"/schema"}  # schemathesis leaves it out
-    async with answering(gateway) as persistence, metrics_answering(gateway):
+    async with (
+        answering(gateway) as persistence,
+        metrics_answering(gateway),
+        inspecting(gateway, tmp_path),
+    ):
         await persistence.project(chat)
         for operation in operations:
             if mode is GenerationMode.NEGATIVE and not (operation.query or operation.body):

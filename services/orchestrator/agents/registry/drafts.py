@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -25,7 +25,7 @@ class Edits:
     """What a draft changes: manifests by the names of their files, initial values, the model of all agents."""
 
     files: Mapping[str, str]
-    variables: Mapping[str, Any] = MappingProxyType({})
+    variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     model: str | None = None
 
     @property

@@ -47,6 +47,11 @@ class StartChatRequest(RequestModel):
     message: str | None = Field(
         default=None, description="The first message of the user.", examples=["Hello"]
     )
+    variables: Variables | None = Field(
+        default=None,
+        description="Initial values of context variables that users may set.",
+        examples=[{"colour": "red"}],
+    )
     frontend_context: Variables | None = Field(
         default=None,
         description="Context of the page; agents see each member as the variable `ui_<name>`.",
