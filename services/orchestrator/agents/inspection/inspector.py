@@ -72,7 +72,9 @@ class Inspector:
         body = _packed(found)
         if len(body) <= min(LARGEST_ANSWER, self._gateway.nc.max_payload):
             return body
-        return _packed(InspectionFound(problem="is larger than a message of NATS: use the command"))
+        return _packed(
+            InspectionFound(problem="is larger than a message of NATS: see `mozaiks show prompt`")
+        )
 
     async def _answer(self, data: bytes) -> InspectionFound:
         try:
