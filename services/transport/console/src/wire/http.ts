@@ -22,6 +22,19 @@ export type ActivityMessage = {
   metadata?: Record<string, unknown> | null;
 };
 
+/** An agent as its manifest has it; None stands for the default of the process. */
+export type AgentShown = {
+  name: string;
+  prompt: string;
+  model?: string | null;
+  provider?: string | null;
+  temperature?: number | null;
+  tools?: Array<string>;
+  mcp_servers?: Array<string>;
+  variables?: Array<string>;
+  output?: string | null;
+};
+
 export type AnswerAccepted = {
   status: "success";
   message: string;
@@ -189,6 +202,21 @@ export type ChatExistence = {
   exists: boolean;
 };
 
+/** Which chat it is, and how it stands. */
+export type ChatHead = {
+  app_id: string;
+  chat_id: string;
+  workflow_name: string;
+  user_id: string;
+  chat_status: "running" | "waiting" | "completed" | "failed" | "cancelled";
+  created_at: string;
+  last_updated_at: string;
+  last_sequence: number;
+  total_tokens: number;
+  cost: number;
+  origin: ForkOrigin | null;
+};
+
 export type ChatIds = {
   chat_ids: Array<string>;
 };
@@ -269,6 +297,30 @@ export type Colours = {
   text: TextColours;
 };
 
+/** What was said and done in a turn. `tools` are calls with their arguments and how they ended. */
+export type ComparedTurn = {
+  turn: number;
+  seq: number;
+  agent?: string | null;
+  messages?: Array<string>;
+  tools?: Array<string>;
+  text?: string;
+  outcome?: string | null;
+  seconds?: number;
+  prompt_tokens?: number;
+  completion_tokens?: number;
+  cost?: number;
+};
+
+/** Two chats, turn by turn: `differs_in` says in what the two turns of a pair differ. */
+export type ComparisonPage = {
+  left: ChatHead;
+  right: ChatHead;
+  pairs: Array<TurnPair>;
+  first_difference: number | null;
+  shared_events: number;
+};
+
 /** Changes of context variables by a component, without a question that waits for them. */
 export type ComponentActionRequest = {
   component_id: string;
@@ -298,6 +350,34 @@ export type DataSource = {
   mimeType: string;
 };
 
+export type DeadLetterDetails = {
+  letter: DeadLetterSummary;
+  payload: Record<string, string>;
+};
+
+export type DeadLetterGone = {
+  seq: number;
+};
+
+/** A message that no process could handle, without what is in it. */
+export type DeadLetterSummary = {
+  seq: number;
+  stored_at: string;
+  service: string;
+  reason: string;
+  subject: string;
+  stream: string;
+  app_id: string | null;
+  deliveries: number;
+  size: number;
+  can_redrive: boolean;
+};
+
+export type DeadLettersPage = {
+  letters: Array<DeadLetterSummary>;
+  earlier: number | null;
+};
+
 /** Instructions from the application developer. */
 export type DeveloperMessage = {
   subagentRunId?: string | null;
@@ -315,6 +395,27 @@ export type DocumentPart = {
   id?: string | null;
   source: DataSource | UrlSource | FileSource;
   metadata?: unknown | null;
+};
+
+/** The workflow to start, or why there is none. */
+export type DraftAnswer = {
+  workflow_name: string | null;
+  problems: Array<string>;
+};
+
+/** An edited copy of a workflow. What is left out stays as it is. */
+export type DraftRequest = {
+  files?: Record<string, string>;
+  variables?: Record<string, unknown>;
+  model?: string | null;
+};
+
+/** `target` may follow `source`; `is_choice`: by a condition, or chosen by a model or a pattern. */
+export type Edge = {
+  source: string;
+  target: string;
+  label?: string;
+  is_choice?: boolean;
 };
 
 /** Replace a message of the user: what came after it does not count any more. */
@@ -540,6 +641,12 @@ export type GeneralTranscript = {
   messages: Array<GeneralMessage>;
 };
 
+/** Nodes in reading order: the user first, where the user begins. */
+export type Graph = {
+  nodes?: Array<Node>;
+  edges?: Array<Edge>;
+};
+
 export type Health = {
   status: "healthy";
   mongodb: string;
@@ -636,6 +743,11 @@ export type LimitStatus = {
   resets_at: string | null;
 };
 
+/** The apps that have limits of their own. */
+export type LimitedApps = {
+  apps: Array<string>;
+};
+
 /** An open question, whole, for those who may answer it. */
 export type LinkedQuestion = {
   app_id: string;
@@ -696,6 +808,29 @@ export type ModelCall = {
   request_digest?: string | null;
 };
 
+/** A model request exactly as it was sent, and the answer. */
+export type ModelCallPage = {
+  model_call: ModelCallShown;
+};
+
+/** A model request as it was sent, and the answer. `is_exact`: the digest in the log is that of this prompt and these messages. `tools` and `response_schema` are of the newest code. `response` is None while there is none, or where the call failed: then `failure` says how. */
+export type ModelCallShown = {
+  seq: number;
+  turn: number;
+  call: number;
+  agent: string;
+  is_exact: boolean;
+  prompt: Array<string>;
+  messages: Array<Record<string, unknown>>;
+  tools?: Array<Record<string, unknown>>;
+  mcp_servers?: Array<string>;
+  response_schema?: Record<string, unknown> | null;
+  settings?: Record<string, unknown>;
+  response?: Record<string, unknown> | null;
+  failure?: Record<string, unknown> | null;
+  usage?: Record<string, unknown> | null;
+};
+
 /** There is no such chat, or it is not the caller's. */
 export type NoChat = {
   exists: false;
@@ -704,6 +839,13 @@ export type NoChat = {
 /** Every chat of the user has ended, or there is none. */
 export type NoRecentChat = {
   found: false;
+};
+
+/** A speaker, the choice of a pattern, or the end; `name` is what is shown. */
+export type Node = {
+  id: string;
+  name: string;
+  kind: "agent" | "user" | "pattern" | "end";
 };
 
 /** A tool call without a result. `attempt` counts its dispatches; 0: not dispatched yet. */
@@ -724,6 +866,12 @@ export type OpenQuestionExplained = {
   escalates_at?: string | null;
   users?: Array<string>;
   roles?: Array<string>;
+};
+
+/** Every process that answered in time; a service without one does not run, or has no connection. */
+export type ProcessesPage = {
+  processes: Array<ReadinessShown>;
+  missing: Array<string>;
 };
 
 /** A model call that waits before it is tried again, as it was last reported. */
@@ -751,6 +899,14 @@ export type QuestionAnswerRequest = {
 export type ReadModelLag = {
   last_seq: number | null;
   behind: number | null;
+};
+
+/** What a process waits for, by the name of the check; it is ready where it waits for nothing. */
+export type ReadinessShown = {
+  service: string;
+  process: string;
+  is_ready: boolean;
+  waiting_for?: Record<string, string>;
 };
 
 /** A span of the agent's reasoning, materialised as a message. Stands alone rather than composing BaseMessage, because it carries no name. */
@@ -870,6 +1026,7 @@ export type StartChatRequest = {
   client_request_id?: string | null;
   force_new?: boolean | null;
   message?: string | null;
+  variables?: Record<string, unknown> | null;
   frontend_context?: Record<string, unknown> | null;
 };
 
@@ -936,6 +1093,36 @@ export type Theme = {
   fonts: Fonts;
   colors: Colours;
   shadows: Shadows;
+};
+
+/** Something of a chat that took time, or happened at once: then `ended_at` is `started_at`. `seq` is the event that begins it; `ended_at` is None while it is not over. `name` is the agent, the model, the tool, the user or what happened. `trace_id` is that of the OpenTelemetry trace, in hex. */
+export type TimelineEntry = {
+  kind: "start" | "message" | "turn" | "wait" | "model_call" | "tool_call" | "question" | "takeover" | "compaction" | "budget" | "stop" | "rewind" | "end";
+  name: string;
+  seq: number;
+  started_at: string;
+  ended_at?: string | null;
+  turn?: number | null;
+  call?: number | null;
+  agent?: string | null;
+  attempt?: number | null;
+  outcome?: string | null;
+  is_failure?: boolean;
+  prompt_tokens?: number | null;
+  completion_tokens?: number | null;
+  cost?: number | null;
+  cached?: boolean;
+  time_to_first_chunk?: number | null;
+  tool_call_id?: string | null;
+  trace_id?: string | null;
+};
+
+/** What happened in a chat, with times, tokens and cost, and without anything of what was said. */
+export type TimelinePage = {
+  chat: ChatHead;
+  entries: Array<TimelineEntry>;
+  earlier: number | null;
+  trace_url: string | null;
 };
 
 /** Token counts of a model call; none where the provider reports none. */
@@ -1022,6 +1209,13 @@ export type TransportEndpoints = {
 
 export type TransportGroups = {
   websocket: Array<string>;
+};
+
+/** The turns of one number in both chats, None where a chat has no such turn. */
+export type TurnPair = {
+  left: ComparedTurn | null;
+  right: ComparedTurn | null;
+  differs_in?: Array<"agent" | "messages" | "tools" | "text" | "outcome">;
 };
 
 export type UiToolConfig = {
@@ -1154,6 +1348,23 @@ export type WorkflowConfig = {
   structured_outputs: StructuredOutputs;
   tools: Record<string, ToolConfig>;
   ui_tools: Record<string, UiToolConfig>;
+};
+
+/** The agents of a workflow and who follows whom. */
+export type WorkflowPicture = {
+  workflow_name: string;
+  graph: Graph;
+};
+
+/** A workflow with its prompts, as an orchestrator has loaded it. */
+export type WorkflowSource = {
+  name: string;
+  version: string;
+  model: string;
+  agents: Array<AgentShown>;
+  variables: Array<string>;
+  drafts: boolean;
+  files: Record<string, string>;
 };
 
 /** The statistics of one app's workflow, over all its chats. */
