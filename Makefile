@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale flamegraphs chaos interruptions validate images
+.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale flamegraphs chaos interruptions validate images upgrade
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -15,6 +15,8 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 TESTS ?=
 CHAOS ?=
 IMAGES ?=
+RELEASE ?=
+UPGRADE_OPTIONS ?=
 BENCH ?=
 PEERS ?=
 
@@ -96,6 +98,9 @@ chaos: $(READY) ## kill, pause and fill everything, then audit (CHAOS="--seed 1 
 
 interruptions: $(READY) ## stop, cancel and kill answers at random words, and compare live and fresh clients (INTERRUPTIONS="--count 1000")
 	@$(BIN)/python -m tests.system.interruptions $(INTERRUPTIONS)
+
+upgrade: $(READY) ## upgrade from an earlier release under load, and back, then audit (RELEASE=tag or commit)
+	@$(BIN)/python -m tests.upgrade $(if $(RELEASE),--from $(RELEASE)) $(UPGRADE_OPTIONS)
 
 images: $(READY) ## build a container image of each service (BASE=image, else one of Debian's packages)
 	@$(BIN)/python -m infra.images $(IMAGES)

@@ -1,6 +1,6 @@
 """Commands to the orchestrator: the only way for other services to change a chat."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -227,3 +227,5 @@ Command = (
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="name")])
 """Parses a command. Raises pydantic.ValidationError."""
+COMMAND_NAMES = frozenset(str(model.model_fields["name"].default) for model in get_args(Command))
+"""The commands of this release; the last token of a command's subject is its name."""

@@ -67,7 +67,7 @@ def _text(document: dict[str, Any]) -> str:
 def main(arguments: list[str]) -> int:
     if "--check" not in arguments:
         write()
-        print("Roll out readers (transport, persistence, metrics) first, the orchestrator last.")
+        print("Roll out persistence and metrics first, then orchestrators, then transports.")
         return 0
     stale = differences()
     for path in stale:

@@ -11,6 +11,7 @@ from contracts.catalogue import ChatSummary
 from contracts.event_log import Decision, RejectedMessageError
 from contracts.ids import AppId, ChatKey, StreamSeq
 from contracts.subjects import InvalidSubjectError
+from services.chassis.consumers.errors import NewerReleaseError
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.event_log import START, Commit, OriginLostError, Place
@@ -21,6 +22,7 @@ from services.persistence.recent import Recent
 from services.persistence.store.interface import (
     PAGE,
     ArchivedEvent,
+    ProjectionUpdate,
     Session,
     Store,
     StoreUnavailableError,
@@ -89,7 +91,7 @@ class Projector:
         self._recent: Recent[ChatKey, Session] = Recent(RECENT_CHATS)
 
     async def apply(self, batch: Sequence[RawMessage]) -> None:
-        """Raises ServerUnavailableError: apply the batch again."""
+        """Raises ServerUnavailableError: apply the batch again; NewerReleaseError: others must."""
         try:
             await self._project(batch)
         except (StoreUnavailableError, NatsUnavailableError) as unavailable:
@@ -104,7 +106,7 @@ class Projector:
         new = [await self._events(key, known.get(key), sent) for key, sent in chats.items()]
         made, changed = [], list[tuple[AppId, frozenset[str]]]()
         for session, events in new:
-            if (update := advance(session, events)) is not None:
+            if (update := _advanced(session, events)) is not None:
                 made.append((update, events))
                 if affected := inbox_change(session, update.session):
                     changed.append((update.session.app_id, affected))
@@ -175,7 +177,7 @@ class Projector:
                 not_events += not commit.events and commit.place.position in own
                 events = archived(commit)
                 if events and events[0].envelope.key != key:  # stored with the origin of this fork
-                    update = advance(session, events)
+                    update = _advanced(session, events)
                     session = session if update is None else update.session
                     continue
                 page += events
@@ -211,13 +213,25 @@ class Projector:
     async def _advance(
         self, session: Session | None, page: Sequence[ArchivedEvent]
     ) -> Session | None:
-        update = advance(session, page)
+        update = _advanced(session, page)
         if update is None:
             return None
         await self._milestones(page)
         await self._archive_values(page)
         await self._store.project(page, [update])
         return update.session
+
+
+def _advanced(session: Session | None, events: Sequence[ArchivedEvent]) -> ProjectionUpdate | None:
+    """Raises NewerReleaseError: a read model without such an event would pass for a whole one."""
+    for one in events:
+        if one.stored.event is None:
+            envelope = one.envelope
+            raise NewerReleaseError(
+                f"event {envelope.seq} of {envelope.app_id}/{envelope.chat_id} is {envelope.type} "
+                f"version {envelope.version}, which this release does not know"
+            )
+    return advance(session, events)
 
 
 def place_of(session: Session | None) -> Place:

@@ -23,7 +23,6 @@ from services.chassis.jetstream.direct_get import BEFORE_FIRST, RawMessage
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.metrics.metrics_state import MetricsState
 from tests.chaos.facts import Letter, Logged
-from tests.chaos.product import Product
 
 ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 1.0
@@ -132,13 +131,12 @@ async def dead_letters(nc: Client) -> tuple[Letter, ...]:
 # -- what follows from the log ------------------------------------------------------------------------
 
 
-async def said_by(module: str, product: Product) -> list[str]:
+async def said_by(module: str, servers: Mapping[str, str], folder: Path = ROOT) -> list[str]:
     """What a command line tool of the product reports; nothing if it exits with 0."""
-    told = {"NATS_URL": ",".join(product.cluster.urls), "MONGODB_URI": product.mongo.uri}
     command = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module),
-        env={**os.environ, **told, "LOG_LEVEL": "ERROR"},
-        cwd=ROOT,
+        env={**os.environ, **servers, "PYTHONPATH": str(folder), "LOG_LEVEL": "ERROR"},
+        cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -50,6 +50,11 @@ class Product:
         ports = [port for name, port in self.ports.items() if name.startswith("transport")]
         return [f"127.0.0.1:{port}" for port in ports]
 
+    @property
+    def servers(self) -> dict[str, str]:
+        """The variables that name the servers."""
+        return {"NATS_URL": ",".join(self.cluster.urls), "MONGODB_URI": self.mongo.uri}
+
     async def start(self) -> None:
         """Return when every service is ready. Raises StartError, TimeoutError."""
         workflows = await asyncio.to_thread(write_workflows, self.folder)
@@ -107,11 +112,10 @@ class Product:
     def _add(self, name: str, module: str, workflows: Path) -> None:
         port = self.ports[name] = free_port()
         environment = {
-            "NATS_URL": ",".join(self.cluster.urls),
+            **self.servers,
             "STREAM_REPLICAS": str(REPLICAS),
             "ENSURE_STREAMS": "false",
             f"{module.upper()}_PORT": str(port),
-            "MONGODB_URI": self.mongo.uri,
             "WORKFLOWS_PATH": str(workflows),
             "SIDE_EFFECTS": str(self.effects),
             "DEMO_WORD_DELAY_SECONDS": "0.01",

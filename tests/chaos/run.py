@@ -94,10 +94,10 @@ async def _collected(
         stream = await collect.read_events(nc)
 
         async def verified() -> list[str]:
-            return await collect.said_by("services.persistence.verify", product)
+            return await collect.said_by("services.persistence.verify", product.servers)
 
         async def audited() -> list[str]:
-            return await collect.said_by("services.orchestrator.audit", product)
+            return await collect.said_by("services.orchestrator.audit", product.servers)
 
         async def metrics() -> list[str]:
             return await collect.metrics_differences(product.ports["metrics"], stream.messages)

@@ -1,8 +1,8 @@
 """Users: each has one chat after the other, answers questions at once, and has a watcher."""
 
 import asyncio
-import contextlib
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -84,6 +84,8 @@ class Users:
         self.watchers: list[Watcher] = []
         self.abandoned: list[ChatKey] = []
         self.begun = 0
+        self.refused: Counter[str] = Counter()
+        """Requests that were not carried out, by what came instead of an answer."""
         self._transports = transports
         self._seed = seed
         self._at_once = at_once
@@ -251,8 +253,13 @@ class Users:
         return None
 
     async def _try(self, path: str, body: dict[str, Any]) -> httpx.Response | None:
-        with contextlib.suppress(httpx.HTTPError):
-            return await self._http.post(
+        try:
+            answer = await self._http.post(
                 f"http://{self._random.choice(self._transports)}{path}", json=body
             )
-        return None
+        except httpx.HTTPError as error:
+            self.refused[type(error).__name__] += 1
+            return None
+        if answer.is_server_error:
+            self.refused[f"status {answer.status_code}"] += 1
+        return answer

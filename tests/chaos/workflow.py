@@ -30,10 +30,10 @@ def estimate_effort(
 '''
 
 
-def write_workflows(folder: Path) -> Path:
-    """The folder of workflows: those of this repository, the planner's tool replaced."""
+def write_workflows(folder: Path, shipped: Path = SHIPPED) -> Path:
+    """The folder of workflows: those of a release, the planner's tool replaced."""
     root = folder / "workflows"
-    shutil.copytree(SHIPPED, root, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(shipped, root, ignore=shutil.ignore_patterns("__pycache__"))
     (root / "Generator" / "tools" / "planning.py").write_text(_NOTING_TOOL)
     return root
 

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from contracts import subjects
 from contracts.catalogue import ChatSummary
 from contracts.codec import encode
+from contracts.envelope import Envelope
 from contracts.event_log import digest
 from contracts.ids import AppId, ChatKey, StreamSeq, WorkflowName
 from contracts.large_values import LargeValue
 from contracts.subjects import InvalidSubjectError, parse
+from services.chassis.consumers.errors import NewerReleaseError
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.event_log import START, Commit, Place, evaluate_and_log
@@ -22,7 +24,12 @@ from services.chassis.jetstream.value_store import ValueLostError
 from services.chassis.nats.unavailable import ServerUnavailableError
 from services.persistence.domain.projection import advance
 from services.persistence.maintenance.rebuilder import Rebuilder
-from services.persistence.maintenance.sources import ChatSources, LoggedChat, archived
+from services.persistence.maintenance.sources import (
+    ChatSources,
+    IncompleteChatError,
+    LoggedChat,
+    archived,
+)
 from services.persistence.maintenance.value_archive import ValueArchive
 from services.persistence.projector import Projector, ReadTo
 from services.persistence.store.interface import (
@@ -33,7 +40,7 @@ from services.persistence.store.interface import (
 )
 from services.persistence.store.memory import MemoryStore
 from tests import logs
-from tests.persistence.story import KEY, altered, decisions_of, hello, interview
+from tests.persistence.story import KEY, altered, continued, decisions_of, hello, interview
 
 OTHER = ChatKey(AppId("other.corp"), KEY.chat)
 GENERATOR = WorkflowName("Generator")
@@ -158,6 +165,23 @@ async def test_the_same_batch_twice_changes_nothing(store: Store) -> None:
     await projection.projector.apply(log)
     await projection.projector.apply(log)
     assert await projection.stored() == await stored_once(log)
+
+
+async def test_what_a_newer_release_wrote_is_projected_by_it_and_not_in_part(store: Store) -> None:
+    def newer(envelope: Envelope) -> Envelope:
+        return envelope.model_copy(update={"version": 99})
+
+    log = logs.messages(continued(hello(), newer, 3))
+    projection = ProjectorOverLog(store, log)
+    await projection.projector.apply(log[:3])
+    before = await projection.stored()
+    for batch in (log[3:4], log[4:]):  # the event itself, and those that follow it
+        with pytest.raises(NewerReleaseError, match="version 99"):
+            await projection.projector.apply(batch)
+    assert await projection.stored() == before
+    with pytest.raises(IncompleteChatError, match="newer release"):
+        await projection.rebuilder.chat(KEY)
+    assert await projection.stored() == before
 
 
 async def test_batches_out_of_order_are_put_in_order(store: Store) -> None:

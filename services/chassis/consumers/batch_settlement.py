@@ -8,6 +8,7 @@ from nats.aio.msg import Msg
 
 from contracts.codec import UnreadableMessageError
 from services.chassis.consumers.attempts import retry_delay
+from services.chassis.consumers.errors import NewerReleaseError
 from services.chassis.consumers.settlement import Settlement, error_of
 from services.chassis.dead_letters.letter import reason_of
 from services.chassis.logs.repeats import RateLimitedLog
@@ -74,6 +75,9 @@ class BatchSettlement:
             middle = len(messages) // 2
             await self._apply_or_halve(messages[:middle], apply)
             await self._apply_or_halve(messages[middle:], apply)
+        elif isinstance(error, NewerReleaseError):
+            self._returned.update(map(_position, messages))
+            await self._settlement.leave_to_newer(messages[0], error)
         else:
             self._returned.difference_update(map(_position, messages))
             await self._fail(messages[0], error)

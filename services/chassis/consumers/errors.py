@@ -7,3 +7,11 @@ class UnprocessableMessageError(Exception):
 
 class OwnershipLostError(Exception):
     """Another process handles this message by now: neither acknowledge nor return it."""
+
+
+class NewerReleaseError(Exception):
+    """Only a process of a newer release understands this message, or what it is about.
+
+    It goes back to the queue, uncounted, until such a process takes it: two releases run side by side
+    during an upgrade, and after one was taken back.
+    """

@@ -14,7 +14,11 @@ from nats.errors import Error as NatsError
 from contracts import subjects
 from contracts.subjects import InvalidIdError, InvalidSubjectError
 from services.chassis.consumers.attempts import DeliveryAttempts, retry_delay
-from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
+from services.chassis.consumers.errors import (
+    NewerReleaseError,
+    OwnershipLostError,
+    UnprocessableMessageError,
+)
 from services.chassis.dead_letters.letter import one_line, reason_of
 from services.chassis.dead_letters.queue import dead_letter
 from services.chassis.jetstream.errors import NatsUnavailableError
@@ -106,6 +110,8 @@ class Settlement:
                 log.warning("lost ownership of a message", extra=fields)
             case UnprocessableMessageError() as reason:
                 return str(reason) or repr(reason)
+            case NewerReleaseError() as newer:
+                await self.leave_to_newer(message, newer)
             case error if is_unavailable(error):
                 await self.retry_uncounted(message, error)
             case error:
@@ -145,6 +151,14 @@ class Settlement:
     async def retry_uncounted(self, message: Msg, error: BaseException) -> None:
         """Retry it after a delay without counting the attempt: a server is unavailable."""
         self._log.warning("waiting for a server", subject=message.subject, why=repr(error))
+        await self._uncount(message)
+        await self.retry(message)
+
+    async def leave_to_newer(self, message: Msg, newer: NewerReleaseError) -> None:
+        """Return it after a delay without counting the attempt: another process may understand it."""
+        self._log.warning(
+            "left to a process of a newer release", subject=message.subject, why=str(newer)
+        )
         await self._uncount(message)
         await self.retry(message)
 

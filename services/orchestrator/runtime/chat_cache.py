@@ -2,12 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.codec import Fact
 from contracts.event_log import StoredEvent
 from contracts.ids import ChatKey
+from services.chassis.consumers.errors import NewerReleaseError
 from services.chassis.jetstream.event_log import START, Commit, Place
 from services.orchestrator.domain.state import ChatState, evolve
 
@@ -39,7 +40,11 @@ class FoldedChat:
     is_whole: bool = True
 
     def with_events(self, events: Iterable[StoredEvent]) -> "FoldedChat":
-        """The chat with events that follow, before the position of their message is known."""
+        """The chat with events that follow, before the position of their message is known.
+
+        Raises NewerReleaseError: what was decided without an event that is not understood could
+        contradict it.
+        """
         state, size, trace = self.state, self.size, self.run_trace
         for one in events:
             state = _evolved(state, one)
@@ -58,9 +63,10 @@ class FoldedChat:
 
 
 def _evolved(state: ChatState, stored: StoredEvent) -> ChatState:
-    """The state after an event; one of a newer release only moves the position."""
     if stored.event is None:
-        return replace(state, seq=stored.envelope.seq)
+        envelope = stored.envelope
+        kind = f"{envelope.type} version {envelope.version}"
+        raise NewerReleaseError(f"event {envelope.seq} is {kind}, which this release does not know")
     return evolve(state, Fact(stored.envelope, stored.event))
 
 

@@ -29,6 +29,7 @@ from contracts.ids import (
 )
 from contracts.large_values import INLINE_BYTES, MAX_BYTES, LargeValue
 from services.chassis.budgets.storage import StorageQuota
+from services.chassis.consumers.errors import NewerReleaseError
 from services.chassis.jetstream.direct_get import position_of
 from services.chassis.jetstream.errors import MessageTooLargeError, NatsUnavailableError
 from services.chassis.jetstream.event_log import (
@@ -399,16 +400,19 @@ class ChatLog:
             commit = Commit(Place(position, decision.head), decision.events)
             try:
                 self._apply(await self._whole(commit))
-            except NatsUnavailableError as unavailable:  # the log is read again before an append
-                log.warning("a chat cannot be followed", extra={"why": str(unavailable)})
+            except (
+                NatsUnavailableError,
+                NewerReleaseError,
+            ) as error:  # an append reads the log again
+                log.warning("a chat cannot be followed", extra={"why": str(error)})
                 return
             self._keep(self._chat)
             self._notify()
             return
         try:
             await self._catch_up(position)
-        except NatsUnavailableError as unavailable:  # the next append shows it, too
-            log.warning("a chat cannot be followed", extra={"why": str(unavailable)})
+        except (NatsUnavailableError, NewerReleaseError) as error:  # the next append shows it, too
+            log.warning("a chat cannot be followed", extra={"why": str(error)})
 
     def _goes_back(self, decision: Decision) -> bool:
         """Whether a rewind needs more than is known of the chat."""

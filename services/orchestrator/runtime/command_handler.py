@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from contracts import encryption, subjects
 from contracts.codec import describe
 from contracts.commands import (
+    COMMAND_NAMES,
     Command,
     EditMessage,
     EscalateQuestion,
@@ -20,7 +21,11 @@ from contracts.forks import ForkPositionError
 from contracts.ids import ChatKey
 from contracts.subjects import InvalidIdError
 from contracts.trace_context import parse_traceparent
-from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
+from services.chassis.consumers.errors import (
+    NewerReleaseError,
+    OwnershipLostError,
+    UnprocessableMessageError,
+)
 from services.chassis.consumers.queue_consumer import Delivery
 from services.chassis.jetstream.commands import decoded_command
 from services.chassis.jetstream.forks import LocatedFork
@@ -45,8 +50,8 @@ class CommandHandler:
         self._runner = runner
 
     async def on_command(self, delivery: Delivery) -> None:
-        """Raises UnprocessableMessageError, CommandTooEarlyError, OwnershipLostError, and what
-        JetStream raises.
+        """Raises UnprocessableMessageError, NewerReleaseError, CommandTooEarlyError,
+        OwnershipLostError, and what JetStream raises.
         """
         command = await _command(delivery)
         message, attempt = delivery.message, delivery.attempt
@@ -149,7 +154,7 @@ class CommandHandler:
         del reason  # in the dead letter and the log; it may contain what users must not see
         try:
             command = await _command(delivery)
-        except UnprocessableMessageError:
+        except (UnprocessableMessageError, NewerReleaseError):
             return
         trace = parse_traceparent(command.trace)
         with _log_context_of(command, trace):
@@ -183,11 +188,16 @@ class CommandTooEarlyError(Exception):
 
 
 async def _command(delivery: Delivery) -> Command:
+    """Raises UnprocessableMessageError, NewerReleaseError."""
     try:
-        key = subjects.parse(delivery.message.subject).key
+        key, name = subjects.parse(delivery.message.subject)
+        if name not in COMMAND_NAMES:
+            raise NewerReleaseError(f"{name} is no command of this release")
         await encryption.load(key)
         command = decoded_command(key, delivery.message.data)
     except ValidationError as invalid:
+        if all(one["type"] == "extra_forbidden" for one in invalid.errors()):
+            raise NewerReleaseError(f"{name}: {describe(invalid)}") from invalid
         raise UnprocessableMessageError(f"not a command: {describe(invalid)}") from invalid
     except ValueError as invalid:
         raise UnprocessableMessageError(f"not a command: {invalid}") from invalid

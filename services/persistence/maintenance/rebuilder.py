@@ -90,6 +90,7 @@ class Rebuilder:
             logged = await self._sources.logged(key)
             records = await self._sources.records(key)
             events = complete_history(logged, read_chain(key, records), records)
+            _refuse_newer(events)
             inherited = advance(None, await self._sources.inherited(key, events))
             update = advance(None if inherited is None else inherited.session, events)
             if update is None:
@@ -112,6 +113,13 @@ class Rebuilder:
 def _log_failure(key: ChatKey, incomplete: IncompleteChatError) -> None:
     extra = {"app": key.app, "chat": key.chat, "why": str(incomplete)}
     log.error("a chat cannot be rebuilt and keeps its documents", extra=extra)
+
+
+def _refuse_newer(events: Sequence[ArchivedEvent]) -> None:
+    for one in events:
+        if one.stored.event is None:
+            kind = f"{one.envelope.type} version {one.envelope.version}"
+            raise IncompleteChatError(f"event {one.envelope.seq} is of a newer release: {kind}")
 
 
 def complete_history(

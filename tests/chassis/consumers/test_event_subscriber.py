@@ -10,6 +10,7 @@ from contracts import event_log, subjects
 from contracts.codec import UnreadableMessageError
 from infra.servers import NatsServer
 from services.chassis.consumers import batch_settlement, settlement, subscribers
+from services.chassis.consumers.errors import NewerReleaseError
 from services.chassis.consumers.subscribers import event_subscriber
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -204,6 +205,30 @@ async def test_an_unavailable_store_is_waited_for_and_nothing_is_dead_lettered(
         await settled(gateway)
         assert await count_of(gateway, subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS) == 0
     assert away == 5
+
+
+async def test_an_event_of_a_newer_release_is_held_until_a_process_knows_it_and_no_other_waits(
+    own_nats: NatsServer, own_gateway: JetStreamGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscribers, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(settlement, "retry_delay", lambda _: 0.05)
+    chat, applied, is_newer = Chat(own_gateway, new_chat()), Applied(), False
+
+    async def apply(batch: Sequence[RawMessage]) -> None:
+        if not is_newer and any(b"unknown" in one.data for one in batch):
+            raise NewerReleaseError("event 3 is chat.dreamt version 1")
+        await applied(batch)
+
+    await chat.append_each(2)
+    held = await chat.append(said("unknown"))
+    await chat.append_each(2)
+    async with projecting_to(own_nats, apply) as gateway:
+        await until(lambda: applied.holds(4))
+        assert held not in [one.position for one in applied.stored]
+        is_newer = True
+        await until(lambda: applied.holds(5))
+        await settled(gateway)
+        assert await count_of(gateway, subjects.DEAD_LETTERS, subjects.ALL_DEAD_LETTERS) == 0
 
 
 async def test_the_failing_event_is_found_without_applying_each_of_its_batch_alone(

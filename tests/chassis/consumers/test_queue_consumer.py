@@ -13,7 +13,11 @@ from contracts.commands import COMMAND, SendMessage
 from infra.servers import NatsServer
 from services.chassis.consumers import queue_consumer, settlement
 from services.chassis.consumers.attempts import retry_delay
-from services.chassis.consumers.errors import OwnershipLostError, UnprocessableMessageError
+from services.chassis.consumers.errors import (
+    NewerReleaseError,
+    OwnershipLostError,
+    UnprocessableMessageError,
+)
 from services.chassis.consumers.queue_consumer import Delivery, QueueConsumer
 from services.chassis.consumers.work_queue import WorkQueue
 from services.chassis.dead_letters.queue import list_letters
@@ -519,8 +523,12 @@ def test_retry_delays_grow_up_to_a_limit() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("away", [NatsUnavailableError("EVENTS"), NoRespondersError()], ids=repr)
-async def test_an_unavailable_server_uses_no_attempt(
+@pytest.mark.parametrize(
+    "away",
+    [NatsUnavailableError("EVENTS"), NoRespondersError(), NewerReleaseError("unknown event")],
+    ids=repr,
+)
+async def test_an_unavailable_server_or_a_newer_release_uses_no_attempt(
     own_gateway: JetStreamGateway, away: Exception
 ) -> None:
     attempts: list[int] = []
