@@ -197,7 +197,7 @@ async def _command(delivery: Delivery) -> Command:
         command = decoded_command(key, delivery.message.data)
     except ValidationError as invalid:
         if all(one["type"] == "extra_forbidden" for one in invalid.errors()):
-            raise NewerReleaseError(f"{name}: {describe(invalid)}") from invalid
+            raise NewerReleaseError(f"not of this release: {describe(invalid)}") from invalid
         raise UnprocessableMessageError(f"not a command: {describe(invalid)}") from invalid
     except ValueError as invalid:
         raise UnprocessableMessageError(f"not a command: {invalid}") from invalid
