@@ -13,6 +13,7 @@ from docs.generators import (
     events,
     metrics,
     mozaiks_command,
+    nack,
     nats_permissions,
     prometheus_rule,
     typescript,
@@ -32,6 +33,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     prometheus_rule.PAGE: prometheus_rule.text,
     typescript.HTTP: typescript.http,
     typescript.FRAMES_FILE: typescript.frames,
+    **dict.fromkeys(nack.PAGES, nack.text),
     **{page: partial(str, content) for page, content in dashboards.pages().items()},
 }
 

@@ -76,6 +76,7 @@ def _streams(replicas: int) -> list[StreamConfig]:
             allow_direct=True,
             allow_msg_schedules=True,
             allow_msg_ttl=True,
+            allow_rollup_hdrs=True,  # schedules need them: the server allows them by itself
         ),
         _stream(
             subjects.EVENTS,
@@ -157,7 +158,6 @@ def _bucket_stream(config: KeyValueConfig) -> StreamConfig:
         num_replicas=config.replicas,
         allow_direct=config.direct,
         allow_rollup_hdrs=True,
-        allow_msg_ttl=True,
         deny_delete=True,
     )
 

@@ -131,14 +131,22 @@ async def test_buckets_are_created_as_the_client_library_creates_them(own_nats: 
             await js.delete_stream(name)
         await ensure_streams(nc, replicas=1)
         ours = await configured(nc)
-    assert {name: without_compression(ours[name]) for name in theirs} == {
-        name: without_compression(config) for name, config in theirs.items()
+    assert {name: comparable(ours[name]) for name in theirs} == {
+        name: comparable(config) for name, config in theirs.items()
     }
 
 
-def without_compression(config: StreamConfig) -> StreamConfig:
-    metadata = {k: v for k, v in (config.metadata or {}).items() if k != COMPRESSION_SET}
-    return config.evolve(compression=None, metadata=metadata)
+def comparable(config: StreamConfig) -> StreamConfig:
+    """Without compression, which is ours, and TTLs of messages, which no bucket of ours has.
+
+    With TTLs a bucket could not be described for Kubernetes: NACK allows them with markers only.
+    """
+    metadata = {
+        k: v
+        for k, v in (config.metadata or {}).items()
+        if k != COMPRESSION_SET and not k.startswith("_nats.")
+    }
+    return config.evolve(compression=None, metadata=metadata, allow_msg_ttl=None)
 
 
 async def test_streams_of_an_earlier_release_are_compressed_until_an_operator_chooses_otherwise(

@@ -1,7 +1,10 @@
 """What infra/kubernetes renders is valid, restricted, and lets the services meet only in NATS."""
 
+import json
 import subprocess
+from functools import cache
 from ipaddress import ip_address, ip_network
+from itertools import product
 from pathlib import PurePosixPath
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -26,7 +29,7 @@ from tests.infra.kubernetes.rendered import (
     rendered,
 )
 
-OVERLAYS = ("development", "production")
+OVERLAYS = ("development", "production", "operators")
 SETTINGS: dict[str, type[ChassisSettings]] = {
     "transport": TransportSettings,
     "orchestrator": OrchestratorSettings,
@@ -49,14 +52,23 @@ def objects(request: pytest.FixtureRequest) -> list[Object]:
     return rendered(request.param)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_every_object_is_valid_without_unknown_fields(objects: list[Object], version: str) -> None:
-    for one in objects:
-        if "." in one["apiVersion"].partition("/")[0] and not one["apiVersion"].startswith(
-            ("networking.k8s.io/", "policy/")
-        ):
-            continue  # of an operator: KEDA, Prometheus, Gateway API
-        kubernetes_validate.validate(one, version, strict=True)
+@pytest.mark.parametrize(
+    ("overlay", "version"), [("production", VERSIONS[0]), *product(OVERLAYS, VERSIONS[-1:])]
+)
+def test_every_object_is_valid_without_unknown_fields(overlay: str, version: str) -> None:
+    for one in rendered(overlay):
+        if _is_of_kubernetes(one):
+            _validate(json.dumps(one), version)
+
+
+def _is_of_kubernetes(one: Object) -> bool:
+    group = one["apiVersion"].partition("/")[0]
+    return "." not in group or group in ("networking.k8s.io", "policy")
+
+
+@cache  # overlays have most objects in common
+def _validate(one: str, version: str) -> None:
+    kubernetes_validate.validate(json.loads(one), version, strict=True)
 
 
 def test_pods_meet_the_restricted_standard(objects: list[Object]) -> None:
