@@ -11,6 +11,8 @@ from contracts.events.chat import AttachmentUploaded, ChatForked, ChatStarted
 from contracts.events.human import UiToolRequested
 from contracts.frozen import replace
 from contracts.ids import ChatKey, Seq
+from services.chassis.consumers.fair_queue import Shares
+from services.chassis.consumers.slots import FairSlots
 from services.chassis.jetstream.event_log import START, Commit, EventLog, Place
 from services.transport.delivery.stored_snapshots import StoredSnapshots
 from services.transport.protocol.chat_projection import ChatView, Component, apply
@@ -24,6 +26,9 @@ MAX_BYTES = 16 * 1024 * 1024
 """Limit of the event bodies that the views retain: the payload of a component may be a megabyte."""
 LONG_CHAT = 300
 """Events from which a snapshot is asked for: fewer are read as quickly."""
+READERS = Shares(limit=16, per_app=4)
+"""Chats that are read at the same time, in all and of one app: more wait for their app's turn, so that
+requests for the long chats of one app do not fill the event loop."""
 PROJECTION_BYTES = 1024
 """Size that is counted for a view beside these bodies."""
 
@@ -34,6 +39,7 @@ class ProjectionCache:
     def __init__(self, events: EventLog, snapshots: StoredSnapshots | None = None) -> None:
         self._events = events
         self._snapshots = snapshots
+        self._readers = FairSlots(READERS)
         self._entries: OrderedDict[ChatKey, tuple[ChatView, int]] = OrderedDict()
         self._bytes = 0
 
@@ -69,6 +75,10 @@ class ProjectionCache:
         return await (self.get(key) if entry is None else self._read_on(key, *entry))
 
     async def _read_on(self, key: ChatKey, view: ChatView | None, size: int) -> ChatView | None:
+        async with self._readers.using(key.app):
+            return await self._fold_on(key, view, size)
+
+    async def _fold_on(self, key: ChatKey, view: ChatView | None, size: int) -> ChatView | None:
         place = START if view is None else view.place
         async for commit in self._events.read(key, after=place):
             place = commit.place
