@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale flamegraphs chaos interruptions validate images upgrade
+.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale bench-fairness flamegraphs chaos interruptions validate images upgrade
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -89,6 +89,9 @@ bench-peers: $(READY) ## measure the product beside LangGraph, DBOS, Agno and ba
 
 bench-scale: $(READY) ## turns per second of one and two orchestrators and transports, each pinned to cores
 	@$(BIN)/python -m benchmarks.scale
+
+bench-fairness: $(READY) ## measure what a noisy tenant costs the others, and first in first out (FAIRNESS="--seconds 30")
+	@$(BIN)/python -m benchmarks.noisy_neighbour $(FAIRNESS)
 
 flamegraphs: $(READY) ## record where the services spend the time of a turn, into .cache/flamegraphs
 	@$(BIN)/python -m benchmarks.flamegraphs

@@ -4,6 +4,8 @@ A request whose newest message is a tool's result is answered with 100 words in 
 with one call of the first tool. The bytes are made once, and a request is not parsed: what the model
 costs is little beside the runtime, and the same in every run.
 
+A request whose text says `Answer after 2000 ms` is answered so much later.
+
 `POST /pace/20` sets a pause of 20 ms between two chunks of text and has the time of sending written
 into each of them (SENT_AT); `POST /pace/0` ends that. `GET /requests` returns the monotonic seconds at
 which requests came since the last such GET.
@@ -30,6 +32,7 @@ FIRST_WORD = "word0"
 """Begins it."""
 SENT_AT = re.compile(rb"\bt(\d{10,})\b")
 """In paced text: when it was sent, in nanoseconds of the monotonic clock of this machine."""
+DELAY = re.compile(rb"Answer after (\d+) ms")
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
@@ -153,6 +156,16 @@ class Model(asyncio.Protocol):
             self._complete(self._transport, body)
 
     def _complete(self, transport: asyncio.Transport, body: bytes) -> None:
+        delay = DELAY.search(body)
+        if delay is None:
+            self._reply(transport, body)
+        else:
+            seconds = int(delay[1]) / 1000
+            asyncio.get_running_loop().call_later(seconds, self._reply, transport, body)
+
+    def _reply(self, transport: asyncio.Transport, body: bytes) -> None:
+        if transport.is_closing():
+            return
         newest = body[body.rfind(b'"role"') :].replace(b'": "', b'":"')
         if not newest.startswith(_TOOL_RESULT):
             self._state.calls += 1
