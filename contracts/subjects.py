@@ -196,6 +196,15 @@ def commands_of_app(app: AppId) -> str:
     return f"mozaiks.cmd.*.{token(app, 'app_id')}.>"
 
 
+def lane(subject: str) -> str:
+    """Whose turn it is when a command is taken: the token of its app; empty for other subjects."""
+    match subject.split("."):
+        case ["mozaiks", "cmd", _, app, _, _]:
+            return app
+        case _:
+            return ""
+
+
 def timer(key: ChatKey, name: str) -> str:
     """Subject of a scheduled command; a timer set again under a name replaces the earlier one."""
     return f"mozaiks.timer.{_place(key)}.{name}"

@@ -159,6 +159,26 @@ class ProcessMetrics:
             ["queue"],
             registry=registry,
         )
+        self.queue_open = Gauge(
+            "mozaiks_queue_open",
+            "Messages of a queue in progress in this process, with a slot or waiting for one or for a"
+            " model",
+            ["queue"],
+            registry=registry,
+        )
+        self.queue_held = Gauge(
+            "mozaiks_queue_held",
+            "Messages of a queue that this process has taken and not begun: they wait for their app's"
+            " turn",
+            ["queue"],
+            registry=registry,
+        )
+        self.slots_awaited = Gauge(
+            "mozaiks_queue_slots_awaited",
+            "Messages of a queue in progress in this process that wait for a slot",
+            ["queue"],
+            registry=registry,
+        )
         self.redeliveries = Counter(
             "mozaiks_redeliveries",
             "Messages that were delivered to this process again, by consumer",
@@ -168,6 +188,12 @@ class ProcessMetrics:
         self.returned = Counter(
             "mozaiks_returned_messages",
             "Messages of a process that is gone that this one returned to their queue",
+            ["queue"],
+            registry=registry,
+        )
+        self.deferred = Counter(
+            "mozaiks_deferred_messages",
+            "Messages that this process returned to their queue unbegun: too many of their app waited",
             ["queue"],
             registry=registry,
         )
@@ -188,17 +214,22 @@ class ProcessMetrics:
         self.http.labels(known, route or _UNMATCHED, str(status)).observe(seconds)
 
     @contextmanager
-    def handling(self, queue: str, message: DeliveredMessage) -> Iterator[None]:
-        """Measure the handling of a queue's message that is done inside."""
+    def handling(
+        self, queue: str, message: DeliveredMessage, *, uses_slot: bool = True
+    ) -> Iterator[None]:
+        """Measure the handling of a queue's message that is done inside.
+
+        `uses_slot`: it uses a slot all the time; else the queue's consumer counts those in use.
+        """
         if (message.num_delivered or 1) == 1:
             stored = message.timestamp
             self.queue_wait.labels(queue).observe(max(0.0, seconds_since(stored)))
         used, began = self.slots_used.labels(queue), perf_counter()
-        used.inc()
+        used.inc(uses_slot)
         try:
             yield
         finally:
-            used.dec()
+            used.dec(uses_slot)
             self.queue_run.labels(queue).observe(perf_counter() - began)
 
     async def sample_loop(self) -> None:

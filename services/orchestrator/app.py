@@ -164,6 +164,7 @@ def _command_queue(settings: Settings) -> WorkQueue:
         subject=subjects.ALL_COMMANDS,
         durable=SERVICE,
         concurrency=settings.max_concurrent_chats,
+        fairness=settings.fairness,
     )
 
 

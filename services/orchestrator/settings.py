@@ -5,9 +5,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from contracts import subjects
 from contracts.prices import Price
 from services.chassis.answer_links import AnswerLinkSettings
 from services.chassis.budgets.limits import BudgetSettings
+from services.chassis.consumers.fair_queue import Shares
+from services.chassis.consumers.work_queue import Fairness
 from services.orchestrator.workflows.known_providers import ProviderName, Thinking
 
 
@@ -52,7 +55,22 @@ class Settings(AnswerLinkSettings, BudgetSettings):
     randomize_default_cache_seed: bool = False
     """Without a default seed: use a random one, drawn when the process starts."""
     max_concurrent_chats: int = Field(default=64, ge=1)
-    """Chats that run at the same time in this process."""
+    """Slots of this process: chats that it works on at the same time, with their tools. A chat that waits
+    for its model uses none."""
+    max_open_chats: int = Field(default=2048, ge=1)
+    """Chats in progress in this process, those that wait for a model or for a slot included. It bounds
+    memory, and counts where it is higher than `MAX_CONCURRENT_CHATS`."""
+    max_held_commands: int = Field(default=2048, ge=0)
+    """Commands that this process takes from the queue before the turn of their app comes. 0: none, and
+    commands are begun in their order, whosever they are."""
+    max_app_share: float = Field(default=0.25, gt=0, le=1)
+    """The part of this process's slots, chats in progress and calls of a provider that one app may use at
+    a time. 1 where there is only one app."""
+    app_weights_json: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """How many turns an app has in a rotation, by its id: `{"acme": 4}`; 1 for every other."""
+    max_model_calls: int = Field(default=256, ge=1)
+    """Calls of one provider that this process makes at the same time. More wait without a slot, those of
+    each app in turn."""
     max_model_calls_per_turn: int = Field(default=25, ge=1)
     """Model calls in one turn before the chat fails."""
     demo_word_delay_seconds: float = Field(default=0.03, ge=0)
@@ -62,6 +80,17 @@ class Settings(AnswerLinkSettings, BudgetSettings):
     `development` operators may start edited copies of workflows."""
     clear_tool_cache_on_start: bool | None = None
     """Reload workflows and their tools when their files change. Unset: yes, except in production."""
+
+    @property
+    def fairness(self) -> Fairness:
+        """How apps share this process's slots and its chats in progress."""
+        weights = {subjects.token(app): weight for app, weight in self.app_weights_json.items()}
+        return Fairness(self.max_open_chats, self.max_held_commands, self.max_app_share, weights)
+
+    @property
+    def model_shares(self) -> Shares:
+        """How apps share the calls of one provider."""
+        return Shares.of(self.max_model_calls, self.max_app_share, self.app_weights_json)
 
     @property
     def reload_workflows(self) -> bool:

@@ -1,4 +1,11 @@
-"""Consume commands from a work queue: acquire a slot, fetch a message, handle it, settle it.
+"""Consume commands from a work queue: fetch messages, and handle and settle each once it is its app's turn.
+
+A message is *held* from its fetch until it is begun, in the lane of its app (fair_queue.py), and *open*
+until it is settled. An open one needs a slot, except while it waits for something that needs no
+processor. So the flood of one app is held, and what another sends is begun at once. Where too many are
+held, the newest of the app that has most are returned to the queue for a while: memory is bounded, and
+the messages behind them are seen. Without look-ahead (`WorkQueue.max_held` is 0) a message is only
+fetched when it can begin.
 
 FastStream's pull subscriber handles a whole batch before it fetches again, so that one slow message
 delays the next ones; a command may take minutes, therefore this loop fetches by itself.
@@ -8,19 +15,23 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy
 
+from contracts import subjects
+from services.chassis.consumers.fair_queue import FairQueue
 from services.chassis.consumers.settlement import Settlement
+from services.chassis.consumers.slots import NO_SLOT, AppSlot, FairSlots, Slot
 from services.chassis.consumers.work_queue import WorkQueue
 from services.chassis.jetstream.direct_get import BEFORE_FIRST
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.pull import PullSubscription
 from services.chassis.logs.repeats import RateLimitedLog
+from services.chassis.metrics import ProcessMetrics
 from services.chassis.tasks import cancel_and_wait
 
 log = logging.getLogger(__name__)
@@ -29,19 +40,29 @@ FETCH_SECONDS = 2.0
 """How long one fetch waits; the next begins at once."""
 RETRY_SECONDS = 0.5
 """The pause after a failed fetch."""
+MAX_FETCHED = 64
+"""Messages that are fetched at once where many wait."""
+LOOK_AHEAD_SECONDS = 0.02
+"""The pause before messages are fetched that cannot begin now: a process that can begin them is first."""
+DEFER_SECONDS = 30.0
+"""For how long a held message is returned to the queue: MAX_DELIVERIES of them take a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivered message; `attempt` counts from 1, `sequence` is its position in the stream."""
+    """A delivered message; `attempt` counts from 1, `sequence` is its position in the stream.
+
+    `slot` is held when its handling begins.
+    """
 
     message: Msg
     attempt: int
     sequence: int
+    slot: Slot = NO_SLOT
 
 
 class QueueConsumer:
-    """Runs `handle` on each message of a queue, `concurrency` at a time, until it is stopped."""
+    """Runs `handle` on each message of a queue, within its limits, until it is stopped."""
 
     def __init__(
         self,
@@ -56,10 +77,13 @@ class QueueConsumer:
         self._queue = queue
         self._handle = handle
         self._on_dead_letter = on_dead_letter
-        self._settlement = Settlement(gateway, queue.durable, queue.max_attempts)
+        self._settlement = Settlement(gateway, queue.durable, queue.max_attempts, uses_slot=False)
         self._log = RateLimitedLog(log)
-        self._slots = asyncio.Semaphore(queue.concurrency)
-        gateway.metrics.slots.labels(queue.durable).set(queue.concurrency)
+        self._metrics = QueueMetrics(gateway.metrics, queue)
+        self._slots = FairSlots(queue.slot_shares, self._metrics.count_slots)
+        self._lanes: FairQueue[Msg] = FairQueue(queue.open_shares)
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._pull: PullSubscription | None = None
@@ -68,6 +92,11 @@ class QueueConsumer:
     def in_flight(self) -> int:
         """How many messages are being handled."""
         return len(self._tasks)
+
+    @property
+    def held(self) -> int:
+        """How many messages are taken and not begun."""
+        return self._lanes.waiting
 
     @property
     def is_running(self) -> bool:
@@ -83,34 +112,65 @@ class QueueConsumer:
         await self._close_pull()  # else what is released is delivered to our own last request
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
+                await self._release_held()
                 await cancel_and_wait(*self._tasks)
+
+    async def _release_held(self) -> None:
+        for _, message in self._lanes.drop(self._lanes.waiting):
+            self._in_flight.remove([message])
+            await self._settlement.release(message)
 
     async def _run(self) -> None:
         while True:
-            await self._slots.acquire()
+            await self._has_room.wait()
             try:
-                delivery = await self._next()
+                await self._fetch()
+                await self._defer_excess()
             except Exception as error:  # noqa: BLE001  whatever it is, the next fetch may succeed
-                self._slots.release()
                 await self._close_pull()
                 self._log.warning("the queue cannot be read, retrying", why=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
-            except BaseException:
-                self._slots.release()
-                raise
-            else:
-                if delivery is None:
-                    self._slots.release()
-                else:
-                    self._begin(delivery)
 
-    async def _next(self) -> Delivery | None:
-        self._pull = self._pull or await self._open_pull()
-        for message in await self._pull.wait(FETCH_SECONDS):
-            self._in_flight.add([message], self._queue.ack_wait_seconds)
-            metadata = message.metadata
-            return Delivery(message, metadata.num_delivered or 1, metadata.sequence.stream)
-        return None
+    async def _fetch(self) -> None:
+        """Take the next message as soon as there is one, or those that are there to be held."""
+        self._pull = pull = self._pull or await self._open_pull()
+        most = min(MAX_FETCHED, self._queue.max_held)
+        if self._lanes.is_full or self._slots.is_full:
+            await asyncio.sleep(LOOK_AHEAD_SECONDS)
+        else:
+            messages = await pull.wait(FETCH_SECONDS)
+            self._take(messages)
+            if not messages or not messages[-1].metadata.num_pending:
+                return
+        self._take(await pull.fetch_available(most))
+
+    def _take(self, messages: Sequence[Msg]) -> None:
+        self._in_flight.add(messages, self._queue.ack_wait_seconds)
+        for message in messages:
+            is_redelivered = (message.metadata.num_delivered or 1) > 1  # its chat may be pending
+            self._lanes.add(subjects.lane(message.subject), message, first=is_redelivered)
+        self._begin_next()
+
+    async def _defer_excess(self) -> None:
+        """Return what is held beyond the limit."""
+        excess = self._lanes.waiting - self._queue.max_held
+        if excess <= 0:
+            return
+        for _, message in self._lanes.drop(excess):
+            self._in_flight.remove([message])
+            await self._settlement.defer(message, DEFER_SECONDS)
+        self._metrics.deferred.inc(excess)
+        await asyncio.sleep(LOOK_AHEAD_SECONDS)
+
+    def _begin_next(self) -> None:
+        """Begin what may begin, and say whether more may be fetched."""
+        while (taken := self._lanes.take()) is not None:
+            self._begin(*taken)
+        self._metrics.count_messages(self._lanes)
+        if self._queue.max_held or not self._lanes.is_full:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
 
     async def _open_pull(self) -> PullSubscription:
         queue = self._queue
@@ -151,22 +211,52 @@ class QueueConsumer:
         if pull is not None:
             await pull.close()
 
-    def _begin(self, delivery: Delivery) -> None:
-        name = f"handle {delivery.message.subject}"
+    def _begin(self, app: str, message: Msg) -> None:
+        metadata, slot = message.metadata, AppSlot(self._slots, app)
+        delivery = Delivery(message, metadata.num_delivered or 1, metadata.sequence.stream, slot)
+        name = f"handle {message.subject}"
         task = asyncio.create_task(self._process(delivery), name=name)
         self._tasks.add(task)
-        task.add_done_callback(lambda _: self._on_done(task, delivery))
+        task.add_done_callback(lambda _: self._on_done(task, app, message, slot))
 
-    def _on_done(self, task: asyncio.Task[None], delivery: Delivery) -> None:
-        self._in_flight.remove([delivery.message])
+    def _on_done(self, task: asyncio.Task[None], app: str, message: Msg, slot: AppSlot) -> None:
+        self._in_flight.remove([message])
         self._tasks.discard(task)
-        self._slots.release()
+        slot.close()
+        self._lanes.release(app)
+        self._begin_next()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a message could not be settled", exc_info=error)
 
     async def _process(self, delivery: Delivery) -> None:
+        try:
+            await delivery.slot.acquire()
+        except asyncio.CancelledError:  # this process stops
+            await self._settlement.release(delivery.message)
+            raise
         await self._settlement.process(
             delivery.message,
             lambda: self._handle(delivery),
             lambda reason: self._on_dead_letter(delivery, reason),
         )
+
+
+class QueueMetrics:
+    """What the metrics of a process say about one of its queues."""
+
+    def __init__(self, metrics: ProcessMetrics, queue: WorkQueue) -> None:
+        name = queue.durable
+        metrics.slots.labels(name).set(queue.concurrency)
+        self.deferred = metrics.deferred.labels(name)
+        self._used = metrics.slots_used.labels(name)
+        self._awaited = metrics.slots_awaited.labels(name)
+        self._open = metrics.queue_open.labels(name)
+        self._held = metrics.queue_held.labels(name)
+
+    def count_slots(self, slots: FairSlots) -> None:
+        self._used.set(slots.in_use)
+        self._awaited.set(slots.waiting)
+
+    def count_messages(self, lanes: FairQueue[Msg]) -> None:
+        self._open.set(lanes.in_use)
+        self._held.set(lanes.waiting)

@@ -67,7 +67,16 @@ def _is_cancelled() -> bool:
 class Settlement:
     """Settles the messages of one durable consumer, which have `max_attempts` attempts each."""
 
-    def __init__(self, gateway: JetStreamGateway, durable: str, max_attempts: int) -> None:
+    def __init__(
+        self,
+        gateway: JetStreamGateway,
+        durable: str,
+        max_attempts: int,
+        *,
+        uses_slot: bool = True,
+    ) -> None:
+        """`uses_slot`: see `ProcessMetrics.handling`."""
+        self._uses_slot = uses_slot
         self._gateway = gateway
         self._durable = durable
         self._max_attempts = max_attempts
@@ -83,7 +92,9 @@ class Settlement:
         """
         with (
             log_context(**_context_of(message)),
-            self._gateway.metrics.handling(self._durable, message.metadata),
+            self._gateway.metrics.handling(
+                self._durable, message.metadata, uses_slot=self._uses_slot
+            ),
         ):
             await self._process(message, handle, notify)
 
@@ -171,10 +182,13 @@ class Settlement:
         except NatsError as error:  # it is redelivered once JetStream misses its heartbeats
             log.info("not released", extra={"subject": message.subject, "why": repr(error)})
 
-    async def retry(self, message: Msg) -> None:
-        seconds = retry_delay(message.metadata.num_delivered or 1)
+    async def defer(self, message: Msg, seconds: float) -> None:
+        """Return it for redelivery after a while. Raises nats errors."""
         self._gateway.in_flight.delay(message, seconds)
         await message.nak(delay=seconds)
+
+    async def retry(self, message: Msg) -> None:
+        await self.defer(message, retry_delay(message.metadata.num_delivered or 1))
 
     async def dead_letter(self, message: Msg, reason: str, notify: Notify | None = None) -> None:
         """Store, notify, terminate. Where it cannot be stored or notified now, all is retried."""

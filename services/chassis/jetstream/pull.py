@@ -16,7 +16,9 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
+
+from services.chassis.jetstream.durable_consumer import existing_or_created
 
 RESPONSE_SECONDS = 1.0
 """How long the server's response may take beyond the time limit of the request."""
@@ -41,7 +43,7 @@ class PullSubscription:
         cls, nc: Client, js: JetStreamContext, stream: str, config: ConsumerConfig
     ) -> "PullSubscription":
         """Raises nats errors, NotFoundError without the stream."""
-        pull = cls(nc, stream, await _existing_or_created(js, stream, config))
+        pull = cls(nc, stream, await existing_or_created(nc, js, stream, config))
         pull._subscription = await nc.subscribe(f"{pull._inbox}.*", cb=pull._on_message)
         return pull
 
@@ -88,15 +90,6 @@ class PullSubscription:
             async with asyncio.timeout(seconds):
                 return await self._arrived.wait()
         return False
-
-
-async def _existing_or_created(js: JetStreamContext, stream: str, config: ConsumerConfig) -> str:
-    if config.durable_name is not None:
-        with suppress(NotFoundError):
-            await js.consumer_info(stream, config.durable_name)
-            return config.durable_name
-    created = await js.add_consumer(stream, config)
-    return str(created.name)
 
 
 def _status(message: Msg) -> str:

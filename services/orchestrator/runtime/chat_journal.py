@@ -13,6 +13,7 @@ from contracts.events.turn import InterruptionReason, TextInterrupted
 from contracts.ids import ChatKey, CommandId, QuestionId, RunnerId
 from contracts.large_values import LargeValue
 from contracts.streamed_text import CallId, call_id
+from services.chassis.consumers.slots import Slot
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.domain.external_variables import (
     due,
@@ -78,6 +79,11 @@ class ChatJournal:
     @property
     def runner(self) -> RunnerId:
         return self.log.delivery.runner
+
+    @property
+    def slot(self) -> Slot:
+        """The slot of the delivery that runs the chat."""
+        return self.log.slot
 
     async def store(self, values: Sequence[LargeValue]) -> None:
         """Store large values of the chat (see `ChatLog.store`)."""

@@ -30,6 +30,7 @@ from contracts.ids import (
 from contracts.large_values import INLINE_BYTES, MAX_BYTES, LargeValue
 from services.chassis.budgets.storage import StorageQuota
 from services.chassis.consumers.errors import NewerReleaseError
+from services.chassis.consumers.slots import NO_SLOT, Slot
 from services.chassis.jetstream.direct_get import position_of
 from services.chassis.jetstream.errors import MessageTooLargeError, NatsUnavailableError
 from services.chassis.jetstream.event_log import (
@@ -98,7 +99,10 @@ class ChatLog:
         trace: str | None = None,
         quota: StorageQuota | None = None,
         snapshots: ChatSnapshots | None = None,
+        slot: Slot = NO_SLOT,
     ) -> None:
+        self.slot = slot
+        """What this delivery works with; not while it waits for a model."""
         self._quota = quota
         self.key = key
         self._snapshots = snapshots

@@ -169,7 +169,12 @@ class CommandHandler:
 
     def _open(self, command: Command, delivery: Delivery, trace: str | None) -> ChatLog:
         return self._runner.open(
-            command.key, command.command_id, delivery.sequence, delivery.attempt, trace
+            command.key,
+            command.command_id,
+            delivery.sequence,
+            delivery.attempt,
+            trace,
+            delivery.slot,
         )
 
 

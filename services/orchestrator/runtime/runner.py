@@ -13,6 +13,7 @@ from contracts.events import Event
 from contracts.events.turn import TextInterrupted
 from contracts.ids import ChatKey, CommandId, DeliveryId, QuestionId, WorkflowName
 from services.chassis.budgets.storage import StorageUsedUpError
+from services.chassis.consumers.slots import NO_SLOT, Slot
 from services.chassis.jetstream.errors import NatsRejectedError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.tasks import cancel_and_wait
@@ -149,6 +150,7 @@ class Runner:
         message: int,
         attempt: int,
         trace: str | None = None,
+        slot: Slot = NO_SLOT,
     ) -> ChatLog:
         """The log of a chat, for one delivery of a command's message."""
         # After losing its state, a consumer may deliver a message twice with the same attempt number.
@@ -165,6 +167,7 @@ class Runner:
             trace,
             quota,
             self._snapshots,
+            slot,
         )
 
     async def announce_escalation(self, chat: ChatLog, question: QuestionId) -> None:
@@ -221,6 +224,7 @@ class Runner:
             if takeover or repair:
                 await self.keep_shown_text(chat)
             while (effect := pending(chat.state)) is not None:
+                await chat.slot.acquire()  # the effect before may have ended while it was released
                 chat.check_ownership()
                 seq = chat.state.seq
                 await self._execute(effect, chat, budget)

@@ -31,6 +31,7 @@ from contracts.events.chat import ChatStarted
 from contracts.events.turn import ModelRequested, ModelResponded, ToolReturned
 from contracts.ids import QuestionId, RunnerId
 from contracts.large_values import MAX_BYTES, LargeValue
+from services.chassis.consumers.slots import NO_SLOT, Slot
 from services.chassis.jetstream.errors import MessageTooLargeError
 from services.orchestrator.agents.ag2 import codec
 from services.orchestrator.agents.ag2.conversation import AgentHistory
@@ -72,6 +73,7 @@ class MemoryJournal:
     def __init__(self, story: Story = OPEN_TURN, refuses: int | None = None) -> None:
         self.story = story
         self.budget: CallBudget = NO_BUDGET
+        self.slot: Slot = NO_SLOT
         self.batches: list[tuple[Event, ...]] = []
         self.shown: list[tuple[int, int, str]] = []
         self.attempts: list[int] = []

@@ -11,6 +11,7 @@ from contracts.events import Event
 from contracts.events.chat import HistoryCompacted
 from contracts.events.turn import RUNTIME, UsageRecorded
 from contracts.ids import ChatKey
+from services.chassis.consumers.slots import Slot, released
 from services.chassis.nats.unavailable import ServerUnavailableError
 from services.orchestrator.agents.ag2 import codec
 from services.orchestrator.agents.execution.compaction_plan import (
@@ -45,6 +46,9 @@ class SummaryJournal(Protocol):
 
     @property
     def budget(self) -> CallBudget: ...
+
+    @property
+    def slot(self) -> Slot: ...
 
     async def record(self, *events: Event) -> None: ...
 
@@ -88,7 +92,8 @@ async def _record_summary(
         return False
     try:
         await journal.budget.hold(_planned_call(config, plan))
-        summary, usage = await _summarise(config, plan, turn, key)
+        async with released(journal.slot):
+            summary, usage = await _summarise(config, plan, turn, key)
     except ServerUnavailableError:
         raise  # not the model's: nothing can be stored now
     except Exception as error:

@@ -9,6 +9,7 @@ from contracts.events import Event
 from contracts.events.turn import RUNTIME, ToolDispatched
 from contracts.ids import QuestionId, RunnerId
 from contracts.large_values import LargeValue
+from services.chassis.consumers.slots import Slot
 from services.orchestrator.agents.ag2.json_values import json_copy
 from services.orchestrator.agents.execution.tool_invocation import invoke_tool
 from services.orchestrator.agents.session.ports import (
@@ -45,6 +46,10 @@ class _LifecycleJournal:
     @property
     def budget(self) -> CallBudget:
         return self._chat.budget
+
+    @property
+    def slot(self) -> Slot:
+        return self._chat.slot
 
     async def record(self, *events: Event, then: Follow = follow_nothing) -> None:
         def unless_recorded(state: ChatState) -> Sequence[Event]:

@@ -23,6 +23,7 @@ from ag2.middleware import BaseMiddleware, LLMCall, Middleware, ToolExecution, T
 from contracts.events import Event
 from contracts.events.chat import UserMessagesConsumed
 from contracts.events.turn import ModelRequested
+from services.chassis.consumers.slots import released
 from services.orchestrator.agents.ag2 import codec
 from services.orchestrator.agents.ag2.conversation import Conversation
 from services.orchestrator.agents.ag2.durable_stream import DurableStream
@@ -288,8 +289,9 @@ class _RecordingMiddleware(BaseMiddleware):
             await recorder.record(requested, *_consumed(recorder, call, steering))
         if recorder.journal.budget.is_limited:
             await recorder.journal.hold_budget(self._planned())
-        with recorder.meter.timing():
-            response = await call_next(events, context)
+        async with released(recorder.journal.slot):
+            with recorder.meter.timing():
+                response = await call_next(events, context)
         self._requests.answered()
         return response
 

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from contracts.prices import PRICES, Prices, cost_of, find_by_model
 from services.orchestrator.agents.ag2.codec import tokens_of
+from services.orchestrator.agents.models.call_slots import ModelSlots
 from services.orchestrator.agents.models.context_windows import CONTEXT_WINDOWS, ContextWindows
 from services.orchestrator.agents.models.errors import ACCESS_DENIED, MODEL_NOT_FOUND, ModelError
 from services.orchestrator.agents.models.metrics import ModelMetrics, ModelName
@@ -36,6 +37,7 @@ class ModelCallPolicy:
     context_windows: ContextWindows = field(default_factory=lambda: CONTEXT_WINDOWS)
     cache: ResponseCache | None = None
     traits: ModelTraits = field(default_factory=ModelTraits)
+    slots: ModelSlots = field(default_factory=ModelSlots)
     metrics: ModelMetrics = field(default_factory=lambda: ModelMetrics(CollectorRegistry()))
 
 
@@ -111,8 +113,15 @@ class ResilientModelConfig(ModelConfig):
     def _client_of(self, config: ModelConfig) -> LLMClient:
         policy, model = self.policy, config.model
         name = ModelName(self._provider or str(config.provider), model)
+        address = config.base_url if isinstance(config, Identified) else str(config.provider)
         retrying = RetryingClient(
-            config.create(), name, policy.retry, policy.clock, policy.jitter, policy.metrics
+            config.create(),
+            name,
+            policy.retry,
+            policy.clock,
+            policy.jitter,
+            policy.metrics,
+            policy.slots.of(address),
         )
         client: LLMClient = CostRecordingClient(retrying, model, policy.prices, self._provider)
         if policy.cache is not None:

@@ -7,6 +7,7 @@ import httpx2
 from prometheus_client import CollectorRegistry
 
 from contracts.prices import with_own_prices
+from services.orchestrator.agents.models.call_slots import ModelSlots
 from services.orchestrator.agents.models.client import ModelCallPolicy
 from services.orchestrator.agents.models.context_windows import CONTEXT_WINDOWS
 from services.orchestrator.agents.models.metrics import ModelMetrics
@@ -65,5 +66,6 @@ def _call_policy(
         prices=with_own_prices(settings.model_pricing_json),
         context_windows={**CONTEXT_WINDOWS, **settings.model_context_windows_json},
         cache=cache,
+        slots=ModelSlots(settings.model_shares, metrics.count_calls),
         metrics=metrics,
     )

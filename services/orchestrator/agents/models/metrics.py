@@ -1,10 +1,12 @@
 """Prometheus metrics of the requests to models, also by the names of OpenTelemetry's GenAI conventions."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from contracts.events.parts import Tokens
+from services.chassis.consumers.slots import FairSlots
 from services.chassis.metrics import LabelCap
 
 MOST_MODELS = 50
@@ -81,6 +83,20 @@ class ModelMetrics:
             ["provider", "model"],
             registry=registry,
         )
+        self._calls = Gauge(
+            "mozaiks_model_calls",
+            "Requests to models that are in progress, by the host of their provider",
+            ["host"],
+            registry=registry,
+        )
+        self._awaited = Gauge(
+            "mozaiks_model_calls_awaited",
+            "Requests to models that wait because MAX_MODEL_CALLS of their provider are in progress, or"
+            " their app's share of them",
+            ["host"],
+            registry=registry,
+        )
+        self._host = LabelCap(MOST_PROVIDERS)
         self._model = LabelCap(MOST_MODELS)
         self._provider = LabelCap(MOST_PROVIDERS)
 
@@ -105,6 +121,12 @@ class ModelMetrics:
         provider, model = self._provider(name.provider), self._model(name.model)
         self._retries.labels(provider, model, reason).inc()
         self._waits.labels(provider, model).inc(wait_seconds)
+
+    def count_calls(self, address: str, slots: FairSlots) -> None:
+        """The requests to one provider have become more or less."""
+        host = self._host(urlsplit(address).netloc or address)
+        self._calls.labels(host).set(slots.in_use)
+        self._awaited.labels(host).set(slots.waiting)
 
     def _labels(self, name: ModelName) -> tuple[str, str, str]:
         return OPERATION, self._provider(name.provider), self._model(name.model)

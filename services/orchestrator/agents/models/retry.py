@@ -11,6 +11,7 @@ from ag2.config import LLMClient
 from ag2.context import ConversationContext
 from ag2.events import BaseEvent, ModelMessageChunk, ModelResponse
 
+from services.chassis.consumers.slots import FairSlots
 from services.orchestrator.agents.ag2.codec import tokens_of
 from services.orchestrator.agents.models.errors import (
     RATE_LIMITED,
@@ -66,7 +67,10 @@ class RetryingClient(LLMClient):
         clock: Clock,
         jitter: Jitter,
         metrics: ModelMetrics,
+        slots: FairSlots,
     ) -> None:
+        """`slots` are those of the provider's calls; a call holds none between its attempts."""
+        self._slots = slots
         self._inner = inner
         self._name = name
         self._model = name.model
@@ -79,8 +83,11 @@ class RetryingClient(LLMClient):
         self, messages: Sequence[BaseEvent], context: ConversationContext, **options: Any
     ) -> ModelResponse:
         attempt, waited = 0, 0.0
+        chat = call_meter_of(context).key
+        app = "" if chat is None else chat.app
         while True:
-            response, outcome = await self._measured(messages, context, options)
+            async with self._slots.using(app):
+                response, outcome = await self._measured(messages, context, options)
             if response is not None and outcome is None:
                 return await _marked_where_cut(response, context)
             assert outcome is not None  # noqa: S101  else there is a response

@@ -31,6 +31,7 @@ from contracts.events.turn import (
 )
 from contracts.ids import ChatKey, QuestionId, RunnerId
 from contracts.large_values import LargeValue
+from services.chassis.consumers.slots import NO_SLOT, Slot
 from services.orchestrator.agents.replay.comparison import (
     FieldDifference,
     field_differences,
@@ -91,6 +92,7 @@ class RecordedChat:
         self.state = ChatState()
         self.derived: dict[object, Any] = {}
         self.budget: CallBudget = NO_BUDGET
+        self.slot: Slot = NO_SLOT
         self.values = values
         self.runner = RunnerId(facts[0].envelope.runner or "replay")
         self.calls = RecordedCalls(facts)

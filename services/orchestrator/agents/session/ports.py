@@ -8,6 +8,7 @@ from contracts.deltas import Delta
 from contracts.events import Event
 from contracts.ids import QuestionId, RunnerId
 from contracts.large_values import LargeValue
+from services.chassis.consumers.slots import Slot
 from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Question
 from services.orchestrator.runtime.chat_budget import CallBudget
@@ -38,6 +39,11 @@ class Journal(Protocol):
     @property
     def budget(self) -> CallBudget:
         """The budgets that the chat's model calls are counted in."""
+        ...
+
+    @property
+    def slot(self) -> Slot:
+        """The slot that the turn works with; it is released while a model is awaited."""
         ...
 
     async def record(self, *events: Event, then: Follow = follow_nothing) -> None:

@@ -17,6 +17,7 @@ from contracts.events.turn import (
 )
 from contracts.ids import QuestionId, RunnerId
 from contracts.large_values import LargeValue
+from services.chassis.consumers.slots import Slot
 from services.chassis.jetstream.errors import MessageTooLargeError
 from services.chassis.secrets import process_redactor
 from services.orchestrator.agents.ag2.json_values import map_texts
@@ -69,6 +70,10 @@ class TurnJournal:
     @property
     def budget(self) -> CallBudget:
         return self._journal.budget
+
+    @property
+    def slot(self) -> Slot:
+        return self._journal.slot
 
     async def hold_budget(self, call: PlannedCall) -> None:
         """Hold what a model call is likely to use. Raises TurnOverError where that ends the turn."""
