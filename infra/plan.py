@@ -33,7 +33,7 @@ _NATS_CREDENTIALS = (
     *("NATS_USER", "NATS_PASSWORD", "NATS_NKEY_SEED_FILE", "NATS_CREDENTIALS_FILE"),
     *("NATS_CA_FILE", "NATS_CERT_FILE", "NATS_KEY_FILE", "NATS_INBOX_PREFIX"),
 )
-_MONGODB_CREDENTIALS = ("MONGODB_PASSWORD_FILE", "MONGODB_CA_FILE", "MONGODB_CERT_KEY_FILE")
+MONGODB_CREDENTIALS = ("MONGODB_PASSWORD_FILE", "MONGODB_CA_FILE", "MONGODB_CERT_KEY_FILE")
 """Of servers of one's own: the embedded ones have others."""
 
 
@@ -199,7 +199,7 @@ def _shared(environ: Mapping[str, str], service: Service | None, plan: Plan) -> 
     if plan.nats_url is None:
         foreign += _NATS_CREDENTIALS
     if plan.mongodb_uri is None:
-        foreign += _MONGODB_CREDENTIALS
+        foreign += MONGODB_CREDENTIALS
     return {key: value for key, value in environ.items() if not key.startswith(foreign)}
 
 

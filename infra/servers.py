@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,9 +187,19 @@ def _cluster_config(routes: Routes) -> str:
 
 
 class MongoServer:
-    """mongod on the loopback; the same port and data from one start to the next."""
+    """mongod on the loopback; the same port and data from one start to the next.
 
-    def __init__(self, folder: Path, *, port: int = 0, log: Path | None = None) -> None:
+    `options` are further arguments: `--auth`, for one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        log: Path | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self.folder = folder.resolve()
         self.port = port or free_port()
         command = [
@@ -197,6 +208,7 @@ class MongoServer:
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--wiredTigerCollectionBlockCompressor", "zstd"),
             *("--wiredTigerEngineConfigString", f"session_max={MONGO_SESSIONS}"),
+            *options,
         ]
         self.child = Child("mongod", command, log or self.folder / "mongod.log")
 

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from infra.child_process import Child, StartError, StopRequested, StopRequestedError
 from infra.credentials.embedded import OPERATOR, Credentials
+from infra.credentials.mongo_users import ADMIN, PERSISTENCE
 from infra.nats_recovery import CHECK_SECONDS, NatsRecovery, Throttle, health_of
 from infra.plan import (
+    MONGODB_CREDENTIALS,
     SERVICES,
     Plan,
     Service,
@@ -42,6 +44,9 @@ IS_MISSING = "is missing"
 """The text by which a service reports a missing stream."""
 ENSURE = (sys.executable, "-m", "services.chassis.streams", "ensure")
 """Creates and upgrades the streams: a program, because infra does not import the services."""
+
+MONGO_USERS = (sys.executable, "-m", "services.persistence.mongodb_users")
+"""Creates the users of the embedded MongoDB."""
 
 Say = Callable[[str], None]
 
@@ -107,10 +112,12 @@ class Stack:
         say: Say,
         command_of: Callable[[Service], list[str]] = command_of,
         ensure: Sequence[str] = ENSURE,
+        mongo_users: Sequence[str] = MONGO_USERS,
     ) -> None:
         self._plan = plan
         self._command_of = command_of
         self._ensure = list(ensure)
+        self._mongo_users = list(mongo_users)
         self._environ = environ
         self._say = say
         self._parts: list[Part] = []
@@ -140,6 +147,8 @@ class Stack:
         """
         self._start_servers(stop_requested)
         self._write_operator_file()
+        if self._mongo is not None:
+            self._ensure_mongo_users(self._mongo, stop_requested)
         if self._plan.ensure_streams:
             self._ensure_streams(stop_requested)
         for name in SERVICES:
@@ -178,9 +187,9 @@ class Stack:
 
     def _start_servers(self, stop_requested: StopRequested) -> None:
         plan = self._plan
+        self._credentials.ensure()
         if plan.nats_url is None:
             log = plan.logs / "nats-server.log"
-            self._credentials.ensure()
             self._loaded = self._credential_versions()
             self._nats = NatsServer(
                 plan.data / "nats",
@@ -193,8 +202,29 @@ class Stack:
             self._keep(self._nats.child, partial(self._nats.start, stop_requested))
         if plan.mongodb_uri is None:
             log = plan.logs / "mongod.log"
-            self._mongo = MongoServer(plan.data / "mongodb", port=plan.mongo_port, log=log)
+            self._mongo = MongoServer(
+                plan.data / "mongodb",
+                port=plan.mongo_port,
+                log=log,
+                options=self._credentials.mongo_options(),
+            )
             self._keep(self._mongo.child, partial(self._mongo.start, stop_requested))
+
+    def _ensure_mongo_users(self, mongo: MongoServer, stop_requested: StopRequested) -> None:
+        """Before a first service signs in to a MongoDB that does not have these users yet."""
+        users = self._credentials.mongo
+        if users.are_in(mongo.folder, self._environ):
+            return
+        admin = self._credentials.mongo_environment_of(ADMIN, mongo.port)
+        child = Child(
+            "mongodb-users",
+            [*self._mongo_users, *users.arguments()],
+            (self._plan.logs / "mongodb-users.log").resolve(),
+            environment={**_without_mongodb(self._environ), **admin},
+            folder=ROOT,
+        )
+        child.run_to_end(ENSURE_SECONDS, stop_requested)
+        users.remember(mongo.folder, self._environ)
 
     def _ensure_streams(self, stop_requested: StopRequested) -> None:
         """Once, before the services, which start at the same time."""
@@ -241,6 +271,8 @@ class Stack:
         variables = environment_of(
             name, self._plan, self._environ, nats_url=self.nats_url, mongodb_uri=self.mongodb_uri
         )
+        if self._mongo is not None and name == PERSISTENCE:
+            variables |= self._credentials.mongo_environment_of(PERSISTENCE, self._mongo.port)
         return Child(
             name,
             self._command_of(name),
@@ -253,9 +285,13 @@ class Stack:
         return {} if self._nats is None else self._credentials.environment_of(user)
 
     def _write_operator_file(self) -> None:
+        """Addresses change from one start to the next. Commands on MongoDB are persistence's own."""
+        variables: dict[str, str] = {}
         if self._nats is not None:
-            nats = {"NATS_URL": self._nats.url, **self._sign_in(OPERATOR)}
-            self._credentials.write_operator_file(nats)
+            variables |= {"NATS_URL": self._nats.url, **self._sign_in(OPERATOR)}
+        if self._mongo is not None:
+            variables |= self._credentials.mongo_environment_of(PERSISTENCE, self._mongo.port)
+        self._credentials.write_operator_file(variables)
 
     def _reload_credentials(self, nats: NatsServer) -> None:
         """Let nats-server read renewed users and certificates. Services sign in with theirs again."""
@@ -317,6 +353,11 @@ class Stack:
             self._say(str(error).splitlines()[0])
         else:
             self._say(f"{part.child.name} runs again (pid {part.child.pid})")
+
+
+def _without_mongodb(environ: Mapping[str, str]) -> dict[str, str]:
+    """Without credentials of another MongoDB."""
+    return {name: value for name, value in environ.items() if name not in MONGODB_CREDENTIALS}
 
 
 def _refuse_endless_exits(part: Part) -> None:

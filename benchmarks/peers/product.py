@@ -12,6 +12,7 @@ from benchmarks.load.workflow import write_workflow
 from benchmarks.peers import processes
 from infra.child_process import Child
 from infra.credentials.embedded import OPERATOR, Credentials
+from infra.credentials.mongo_users import ADMIN
 from infra.plan import SERVICES
 from infra.ports import LOOPBACK, free_port
 from infra.stack import ROOT, waiting_for
@@ -68,7 +69,9 @@ class Product:
 
     @property
     def mongodb_uri(self) -> str:
-        return f"mongodb://{LOOPBACK}:{self.mongo_port}"
+        """Of the user who may do everything, with its password."""
+        password = self._credentials.mongo.password_file(ADMIN).read_text()
+        return f"mongodb://{ADMIN}:{password}@{LOOPBACK}:{self.mongo_port}/?authSource=admin"
 
     @property
     def address(self) -> str:

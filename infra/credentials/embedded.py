@@ -1,4 +1,4 @@
-"""Credentials of the embedded servers: generated at the first start, kept in one folder of the data."""
+"""Users, keys and certificates of the embedded servers: generated at the first start, kept in one folder of the data."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.credentials.certificates import Certificates
+from infra.credentials.mongo_users import MongoUsers
 from infra.credentials.nats_users import OPERATOR, NatsUsers
 from infra.credentials.private_files import write_if_changed
 
@@ -16,16 +17,18 @@ OPERATOR_FILE = "operator.env"
 
 
 class Credentials:
-    """Users of NATS, and with `tls` the certificates of the servers, in `data/credentials`."""
+    """Users of NATS and MongoDB, and with `tls` the certificates of the servers, in `data/credentials`."""
 
     def __init__(self, data: Path, *, tls: bool = False) -> None:
         self._folder = (data / FOLDER).resolve()
         self.nats = NatsUsers(self._folder / "nats")
+        self.mongo = MongoUsers(self._folder / "mongodb")
         self.certificates = Certificates(self._folder / "tls") if tls else None
 
     def ensure(self) -> None:
         """Create what is missing."""
         self.nats.ensure()
+        self.mongo.ensure()
         if self.certificates:
             self.certificates.ensure(datetime.now(UTC))  # noqa: TID251  an edge of infra
 
@@ -38,6 +41,23 @@ class Credentials:
             server = self.certificates.server
             lines += f'tls {{ cert_file: "{server}", key_file: "{server}" }}\n'
         return lines
+
+    def mongo_options(self) -> list[str]:
+        """Arguments of mongod: that users sign in, and TLS."""
+        if self.certificates is None:
+            return ["--auth"]
+        return [
+            *("--auth", "--tlsMode", "requireTLS", "--tlsAllowConnectionsWithoutCertificates"),
+            *("--tlsCertificateKeyFile", str(self.certificates.server)),
+            *("--tlsCAFile", str(self.certificates.ca)),
+        ]
+
+    def mongo_environment_of(self, user: str, port: int) -> dict[str, str]:
+        """The variables by which a user signs in to the embedded MongoDB."""
+        variables = self.mongo.environment_of(user, port)
+        if self.certificates:
+            variables["MONGODB_CA_FILE"] = str(self.certificates.ca)
+        return variables
 
     def environment_of(self, user: str) -> dict[str, str]:
         """The variables by which a user signs in to the embedded NATS."""

@@ -37,6 +37,7 @@ def product(tmp_path: Path) -> Path:
     chassis = tmp_path / "services" / "chassis"
     chassis.mkdir()
     (chassis / "streams.py").write_text("")
+    (tmp_path / "services" / "persistence" / "mongodb_users.py").write_text("")
     return tmp_path
 
 

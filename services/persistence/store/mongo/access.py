@@ -9,7 +9,7 @@ from typing import Any
 from pymongo.errors import OperationFailure, PyMongoError
 
 _UNAUTHORIZED = 13
-_AUTHENTICATION_FAILED = 18
+AUTHENTICATION_FAILED = 18
 
 
 class UnusableFileError(Exception):
@@ -29,13 +29,13 @@ class MongoAccess:
         """The options of the driver beside the URI. Raises UnusableFileError."""
         options: dict[str, Any] = {}
         if self.password_file is not None:
-            options["password"] = _read("MONGODB_PASSWORD_FILE", self.password_file)
+            options["password"] = read_text("MONGODB_PASSWORD_FILE", self.password_file)
         if self.ca_file is not None:
-            _read("MONGODB_CA_FILE", self.ca_file)
+            read_text("MONGODB_CA_FILE", self.ca_file)
             _check_pem("MONGODB_CA_FILE", self.ca_file, of_client=False)
             options |= {"tls": True, "tlsCAFile": str(self.ca_file)}
         if self.cert_key_file is not None:
-            _read("MONGODB_CERT_KEY_FILE", self.cert_key_file)
+            read_text("MONGODB_CERT_KEY_FILE", self.cert_key_file)
             _check_pem("MONGODB_CERT_KEY_FILE", self.cert_key_file, of_client=True)
             options |= {"tls": True, "tlsCertificateKeyFile": str(self.cert_key_file)}
         return options
@@ -48,7 +48,7 @@ class MongoAccess:
     def problem_of(self, error: BaseException | None) -> str:
         """Why MongoDB cannot be used, in one line: the setting, the server, the reason."""
         match error:
-            case OperationFailure(code=code) if code == _AUTHENTICATION_FAILED:
+            case OperationFailure(code=code) if code == AUTHENTICATION_FAILED:
                 setting = "MONGODB_PASSWORD_FILE" if self.password_file else "MONGODB_URI"
                 return f"{setting}: {self.hosts} refuses user and password: authentication failed"
             case OperationFailure(code=code) if code == _UNAUTHORIZED:
@@ -74,7 +74,8 @@ class MongoAccess:
         return f"MONGODB_URI {self.hosts}: {reason}"
 
 
-def _read(setting: str, path: Path) -> str:
+def read_text(setting: str, path: Path) -> str:
+    """The text of a file, stripped. Raises UnusableFileError."""
     try:
         return path.read_text().strip()
     except OSError as error:

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from pymongo import AsyncMongoClient
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from services.persistence.store.interface import StoreUnavailableError
+from services.persistence.store.mongo.access import AUTHENTICATION_FAILED
 
 UNREACHABLE_MILLISECONDS = 2000
 """How long a server may be unreachable before an operation gives up."""
@@ -47,10 +48,17 @@ def why_unavailable(client: Client) -> str | None:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raises StoreUnavailableError for the driver's connection errors and timeouts."""
+    """Raises StoreUnavailableError for the driver's connection errors and timeouts.
+
+    Also for a refused password: the server has a new one, and the file is about to have it.
+    """
     try:
         yield
     except PyMongoError as error:
-        if isinstance(error, ConnectionFailure) or error.timeout:
+        if isinstance(error, ConnectionFailure) or error.timeout or _is_refused(error):
             raise StoreUnavailableError(f"MongoDB: {type(error).__name__}") from error
         raise
+
+
+def _is_refused(error: PyMongoError) -> bool:
+    return isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED

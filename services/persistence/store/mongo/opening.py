@@ -15,6 +15,7 @@ from services.persistence.settings import Settings
 from services.persistence.store.interface import StoreIncompatibleError, StoreUnavailableError
 from services.persistence.store.mongo.access import MongoAccess, UnusableFileError
 from services.persistence.store.mongo.client import Client, build_client
+from services.persistence.store.mongo.renewal import CredentialRenewal
 from services.persistence.store.mongo.store import MongoStore, open_store
 
 log = logging.getLogger(__name__)
@@ -85,9 +86,13 @@ class _Opening:
 
     async def _try(self) -> tuple[Client, MongoStore]:
         try:
+            renewal = CredentialRenewal(self._access)
             client = build_client(
-                self._access.uri, event_listeners=self._listeners, **self._access.options()
+                self._access.uri,
+                event_listeners=[*self._listeners, renewal],
+                **self._access.options(),
             )
+            renewal.watch(client)
         except (ConfigurationError, ValueError) as wrong:
             raise CannotStartError(f"MONGODB_URI: {wrong}") from wrong
         try:
