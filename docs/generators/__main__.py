@@ -30,7 +30,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     mozaiks_command.PAGE: mozaiks_command.text,
     websocket.PAGE: websocket.text,
     nats_permissions.PAGE: nats_permissions.text,
-    prometheus_rule.PAGE: prometheus_rule.text,
+    **dict.fromkeys(prometheus_rule.PAGES, prometheus_rule.text),
     typescript.HTTP: typescript.http,
     typescript.FRAMES_FILE: typescript.frames,
     **dict.fromkeys(nack.PAGES, nack.text),

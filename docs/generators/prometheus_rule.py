@@ -4,7 +4,10 @@ from pathlib import Path
 
 _INFRA = Path(__file__).parents[2] / "infra"
 RULES = _INFRA / "observability" / "rules.yaml"
-PAGE = _INFRA / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
+PAGES = (
+    _INFRA / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml",
+    _INFRA / "helm" / "mozaiks" / "files" / "prometheusrule.yaml",
+)
 _HEAD = """# Generated from infra/observability/rules.yaml by `make reference`.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule

@@ -90,6 +90,10 @@ def check(words: list[str]) -> None:
             _check_curl(curl_request(arguments))
         case ["kubectl", "kustomize", folder]:
             _require((ROOT / folder / "kustomization.yaml").is_file(), f"there is no {folder}")
+        case ["helm", "upgrade", "--install", _, chart, *_]:
+            _require((ROOT / chart / "Chart.yaml").is_file(), f"there is no {chart}")
+        case ["kubectl", "create", "secret", "generic", *_] | ["kubectl", "delete", "job", *_]:
+            return  # of the reader's own cluster
         case ["tail", *arguments]:
             _check_log(arguments[-1])
         case _:

@@ -131,7 +131,7 @@ def test_queries_of_dashboards_are_valid(prometheus: Prometheus, tmp_path: Path)
 
 
 def test_the_object_for_the_operator_has_the_same_alerts() -> None:
-    shipped = yaml.safe_load(prometheus_rule.PAGE.read_text())
+    shipped = yaml.safe_load(prometheus_rule.PAGES[0].read_text())
     assert shipped["spec"] == {
         "groups": yaml.safe_load(prometheus_rule.RULES.read_text())["groups"]
     }

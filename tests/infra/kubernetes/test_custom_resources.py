@@ -6,11 +6,13 @@ from fractions import Fraction
 
 import pytest
 
+from services.chassis.settings import Settings as ChassisSettings
+from services.orchestrator.app import _command_queue
 from services.orchestrator.settings import Settings as OrchestratorSettings
 from services.transport.app import socket_options
 from services.transport.settings import Settings as TransportSettings
 from tests.infra.kubernetes import crds
-from tests.infra.kubernetes.rendered import Object, effective_env, named, of_kind, rendered
+from tests.infra.kubernetes.rendered import ROOT, Object, effective_env, named, of_kind, rendered
 
 SHARE = Fraction(3, 4)
 """Of the room of a pod that may be used before another pod is started."""
@@ -39,14 +41,12 @@ def test_wrong_types_and_misspelt_fields_are_found() -> None:
     ]
 
 
-def room_of(objects: list[Object], service: str) -> int:
-    """How many chats or sockets one pod takes, by its own settings."""
-    deployment = named(objects, "Deployment", service)
-    given = effective_env(objects, deployment)
-    if service == "orchestrator":
-        default = OrchestratorSettings.model_fields["max_concurrent_chats"].default
-        return int(given.get("MAX_CONCURRENT_CHATS", default))
-    return int(given.get("MAX_VIEWERS", TransportSettings.model_fields["max_viewers"].default))
+ROOMS: dict[tuple[str, str], tuple[str, type[ChassisSettings]]] = {
+    ("orchestrator", "nats-jetstream"): ("MAX_OPEN_CHATS", OrchestratorSettings),
+    ("orchestrator", "prometheus"): ("MAX_CONCURRENT_CHATS", OrchestratorSettings),
+    ("transport", "prometheus"): ("MAX_VIEWERS", TransportSettings),
+}
+"""The setting of how much one pod takes, by service and by who knows how much there is."""
 
 
 @pytest.mark.parametrize("service", ["orchestrator", "transport"])
@@ -54,26 +54,35 @@ def test_pods_are_added_at_three_quarters_of_their_room(
     objects: list[Object], service: str
 ) -> None:
     scaled = named(objects, "ScaledObject", service)["spec"]
-    wanted = str(SHARE * room_of(objects, service))
+    deployment = named(objects, "Deployment", service)
+    given = effective_env(objects, deployment)
     for trigger in scaled["triggers"]:
+        variable, settings = ROOMS[service, trigger["type"]]
+        assert variable.lower() in settings.model_fields
         metadata = trigger["metadata"]
-        assert metadata.get("lagThreshold", metadata.get("threshold")) == wanted
+        threshold = metadata.get("lagThreshold", metadata.get("threshold"))
+        assert threshold == str(SHARE * int(given[variable]))
         assert trigger["metricType"] == "AverageValue"
+    assert {trigger["type"] for trigger in scaled["triggers"]} == {
+        kind for name, kind in ROOMS if name == service
+    }
     assert scaled["scaleTargetRef"]["name"] == service
     assert scaled["minReplicaCount"] >= 2
-    assert "replicas" not in named(objects, "Deployment", service)["spec"]
+    assert "replicas" not in deployment["spec"]
 
 
-def test_orchestrators_are_scaled_by_nats_and_by_prometheus_alike(objects: list[Object]) -> None:
-    triggers = named(objects, "ScaledObject", "orchestrator")["spec"]["triggers"]
-    of_nats, of_prometheus = triggers
-    assert [of_nats["type"], of_prometheus["type"]] == ["nats-jetstream", "prometheus"]
-    stream, consumer = of_nats["metadata"]["stream"], of_nats["metadata"]["consumer"]
-    series = re.findall(r"(\w+)\{(.*?)\}", of_prometheus["metadata"]["query"])
-    assert series == [
-        (f"mozaiks_consumer_{state}_messages", f'stream="{stream}",consumer="{consumer}"')
-        for state in ("pending", "unacknowledged")  # what KEDA adds up itself of NATS's answer
-    ]
+def test_scaling_asks_for_a_consumer_and_metrics_that_there_are(objects: list[Object]) -> None:
+    reference = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    for scaled in of_kind(objects, "ScaledObject"):
+        for trigger in scaled["spec"]["triggers"]:
+            asked = trigger["metadata"]
+            if trigger["type"] == "nats-jetstream":
+                queue = _command_queue(OrchestratorSettings())
+                assert (asked["stream"], asked["consumer"]) == (queue.stream, queue.durable)
+            else:
+                metrics = re.findall(r"mozaiks_\w+", asked["query"])
+                assert metrics
+                assert all(f"| `{name}` | gauge |" in reference for name in metrics)
 
 
 def test_sockets_outlive_the_pauses_between_their_pings(objects: list[Object]) -> None:

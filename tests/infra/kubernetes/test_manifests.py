@@ -1,4 +1,4 @@
-"""What infra/kubernetes renders is valid, restricted, and lets the services meet only in NATS."""
+"""What infra/kubernetes and the chart render is valid, restricted, and lets the services meet only in NATS."""
 
 import json
 import subprocess
@@ -15,6 +15,7 @@ from services.metrics.settings import Settings as MetricsSettings
 from services.orchestrator.settings import Settings as OrchestratorSettings
 from services.persistence.settings import Settings as PersistenceSettings
 from services.transport.settings import Settings as TransportSettings
+from tests.infra.kubernetes.chart import chart_objects
 from tests.infra.kubernetes.rendered import (
     KUBECTL,
     ROOT,
@@ -47,9 +48,16 @@ SCRAPER = Pod("monitoring", {}, {"kubernetes.io/metadata.name": "monitoring"})
 STRANGER = Pod("other", {"app.kubernetes.io/part-of": "mozaiks"}, {"team": "other"})
 
 
-@pytest.fixture(params=OVERLAYS)
+@pytest.fixture(params=(*OVERLAYS, "chart"))
 def objects(request: pytest.FixtureRequest) -> list[Object]:
-    return rendered(request.param)
+    return _chart() if request.param == "chart" else rendered(request.param)
+
+
+@cache
+def _chart() -> list[Object]:
+    """Helm takes the namespace as an argument."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mozaiks"}}
+    return [namespace, *chart_objects({})]
 
 
 @pytest.mark.parametrize(
