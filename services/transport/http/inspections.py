@@ -79,7 +79,8 @@ async def workflow_graph(
     card = await context.services.workflows.startable(name)
     is_operator = context.identity.has_scope("operator")
     graph = card.graph if is_operator else without_labels(card.graph)
-    return WorkflowPicture(workflow_name=card.name, graph=graph)
+    settable = [name for name, components in card.settable.items() if not components]
+    return WorkflowPicture(workflow_name=card.name, graph=graph, settable=settable)
 
 
 @get(

@@ -61,6 +61,9 @@ class WorkflowPicture(ResponseModel):
         description="Speakers and handoffs; the conditions of handoffs are for operators.",
         examples=[GRAPH],
     )
+    settable: list[str] = Field(
+        description="The variables that a user may set when a chat starts.", examples=[["colour"]]
+    )
 
 
 class WorkflowSource(ResponseModel):

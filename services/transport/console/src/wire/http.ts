@@ -1354,6 +1354,7 @@ export type WorkflowConfig = {
 export type WorkflowPicture = {
   workflow_name: string;
   graph: Graph;
+  settable: Array<string>;
 };
 
 /** A workflow with its prompts, as an orchestrator has loaded it. */
