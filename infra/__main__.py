@@ -19,8 +19,9 @@ class Signals:
 
     def __init__(self) -> None:
         self.is_stopping = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._remember)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if number := getattr(signal, name, None):  # Windows has no SIGHUP
+                signal.signal(number, self._remember)
 
     def stop_requested(self) -> bool:
         return self.is_stopping

@@ -44,7 +44,7 @@ def _playwrights_own() -> Path | None:
 
 
 def _may_use_apt() -> bool:
-    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+    return shutil.which("apt-get") is not None and os.geteuid() == 0
 
 
 def _worked(*command: str) -> bool:

@@ -193,7 +193,10 @@ class Child:
     def kill(self) -> None:
         """SIGKILL to it and to all processes that it started."""
         if self._process is not None and self.running:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            if sys.platform == "win32":  # which has no groups of processes
+                self._process.kill()
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
 
     def written(self) -> str:

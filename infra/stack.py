@@ -1,6 +1,5 @@
 """The product as processes of this machine: started in order, restarted when they end, stopped."""
 
-import fcntl
 import http.client
 import json
 import os
@@ -12,6 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from typing import TextIO
+
+import portalocker
+from portalocker import LockException, LockFlags
 
 from infra.child_process import Child, StartError, StopRequested, StopRequestedError
 from infra.credentials.embedded import OPERATOR, Credentials
@@ -73,10 +76,9 @@ def owning(data: Path) -> Iterator[None]:
     data.chmod(0o700)  # also one of an earlier version
     with (data / "lock").open("a+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            pid = lock.read().strip() or "unknown"
+            portalocker.lock(lock, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
+        except LockException:
+            pid = _owner(lock)
             raise InUseError(
                 f"the data folder {data} is in use by another run (pid {pid}): "
                 "stop that one, or set DATA_DIR to another folder"
@@ -85,6 +87,14 @@ def owning(data: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def _owner(lock: TextIO) -> str:
+    try:
+        lock.seek(0)
+        return lock.read().strip() or "unknown"
+    except OSError:  # on Windows a locked file cannot be read
+        return "unknown"
 
 
 def require_free_ports(plan: Plan) -> None:

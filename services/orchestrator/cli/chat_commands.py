@@ -164,8 +164,9 @@ def _embedded(workflow: str, model: str | None, *, demo: bool) -> Iterator[tuple
         environment = embedded_environment(os.environ, folder.parent, model=model, demo=demo)
     except ModelChoiceError as error:
         fail(str(error), USAGE)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # the product ends as by Ctrl-C
+    for name in ("SIGTERM", "SIGHUP"):
+        if number := getattr(signal, name, None):  # Windows has no SIGHUP
+            signal.signal(number, signal.default_int_handler)  # the product ends as by Ctrl-C
     typer.echo("starting a product for this chat ...", err=True)
     try:
         with embedded_product(environment) as address:

@@ -93,7 +93,10 @@ def _stop(process: "subprocess.Popen[str]") -> None:
     try:
         process.wait(STOP_SECONDS)
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
+        if sys.platform == "win32":  # which has no groups of processes
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
 
