@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale bench-fairness flamegraphs chaos interruptions validate images upgrade
+.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale bench-fairness flamegraphs chaos interruptions validate images platforms compose-files upgrade
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -105,8 +105,14 @@ interruptions: $(READY) ## stop, cancel and kill answers at random words, and co
 upgrade: $(READY) ## upgrade from an earlier release under load, and back, then audit (RELEASE=tag or commit)
 	@$(BIN)/python -m tests.upgrade $(if $(RELEASE),--from $(RELEASE)) $(UPGRADE_OPTIONS)
 
-images: $(READY) ## build a container image of each service (BASE=image, else one of Debian's packages)
+images: $(READY) $(UV) ## build a container image of each service and run them (BASE=image; IMAGES=transport builds one)
 	@$(BIN)/python -m infra.images $(IMAGES)
+
+compose-files: $(READY) ## write the credentials that compose.yaml mounts, into .data/compose
+	@$(BIN)/python -m infra.compose
+
+platforms: $(READY) $(UV) ## print for which platforms every package is a wheel
+	@$(BIN)/python -m infra.platforms
 
 requirements: $(UV) ## pin every dependency with hashes (UPGRADE=1 takes the newest)
 	@$(COMPILE) $(MANIFESTS) requirements/dev.in -o requirements/dev.txt

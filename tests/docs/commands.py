@@ -14,6 +14,8 @@ import typer
 
 from docs.generators import configuration, http_routes
 from docs.generators.pages import ROOT
+from infra.images.plan import image_name
+from infra.plan import SERVICES
 from services.chassis.logs.log_file import FILE_NAME
 from services.orchestrator.cli.__main__ import app as author_commands
 
@@ -27,7 +29,7 @@ METRICS_ROUTES = {
     "/metrics/prometheus",
 }
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_OF_MAKE = {"PYTHON", "TESTS", "CHAOS", "BENCH", "UPGRADE", "BASE", "RELEASE"}
+_OF_MAKE = {"PYTHON", "TESTS", "CHAOS", "BENCH", "UPGRADE", "BASE", "RELEASE", "IMAGES"}
 """Variables of targets, which no service reads."""
 _CURL_FLAGS = {"-N", "-s"}
 _CURL_OPTIONS = {"-X", "-H", "-d"}
@@ -94,6 +96,12 @@ def check(words: list[str]) -> None:
             _require((ROOT / chart / "Chart.yaml").is_file(), f"there is no {chart}")
         case ["kubectl", "create", "secret", "generic", *_] | ["kubectl", "delete", "job", *_]:
             return  # of the reader's own cluster
+        case ["buildah", "push", "--digestfile", _, image, _]:
+            _require(image in map(image_name, SERVICES), f"make images makes no {image}")
+        case ["docker", "compose", "up", "--wait"]:
+            _require((ROOT / "compose.yaml").is_file(), "there is no compose.yaml")
+        case ["cosign", "sign" | "attest" | "verify" | "verify-attestation", *_]:
+            return  # not installed here
         case ["tail", *arguments]:
             _check_log(arguments[-1])
         case _:

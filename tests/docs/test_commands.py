@@ -53,6 +53,10 @@ def test_a_command_that_exists_passes(command: str) -> None:
         ("curl http://127.0.0.1:8001/metrics/perf/all", "metrics has no"),
         ("curl http://127.0.0.1:9999/ready", "no service has port 9999"),
         ("tail -f logs/mozaiks.log", "make run writes no"),
+        (
+            "buildah push --digestfile d localhost/mozaiks-all docker://a/b",
+            "makes no localhost/moz",
+        ),
         ("jq . file", "no check for the program jq"),
     ],
 )
