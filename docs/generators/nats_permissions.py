@@ -19,6 +19,13 @@ ENSURE = all_of(
 )
 """The program that creates and upgrades the streams; nobody else may."""
 
+BACKUP = all_of(
+    [
+        connects("backup"),
+        may_publish("$JS.API.STREAM.NAMES", "$JS.API.STREAM.SNAPSHOT.*", "$JS.SNAPSHOT.ACK.>"),
+    ]
+)
+"""`mozaiks backup`. To restore is for an operator: it makes and deletes streams."""
 
 USERS = {
     orchestrator.SERVICE: orchestrator.PERMISSIONS,
@@ -26,6 +33,7 @@ USERS = {
     persistence.SERVICE: persistence.PERMISSIONS,
     metrics.SERVICE: metrics.PERMISSIONS,
     "streams": ENSURE,
+    "backup": BACKUP,
 }
 
 

@@ -7,7 +7,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,10 @@ from services.chassis.settings import Settings
 from services.orchestrator.cli.__main__ import app as author_commands
 from services.orchestrator.domain.log_lines import log_lines
 from services.orchestrator.runtime.question_notices import QuestionNotices
+from services.persistence.domain.backup_plan import Manifest
+from services.persistence.drill import report
+from services.persistence.maintenance.restorer import Restored
+from services.persistence.maintenance.verifier import Verified
 from services.transport.protocol.client_message_parser import parse_frame
 from tests.docs.commands import METRICS_ROUTES, PORTS, PROBES, check, commands
 from tests.story import KEY, NOON, STARTED, asked, given, speaks
@@ -161,6 +165,18 @@ def check_prometheus_config(snippet: Snippet) -> None:
             assert int(target.rpartition(":")[2]) in PORTS
 
 
+def check_drill_output(snippet: Snippet) -> None:
+    """The lines that a drill prints, with other numbers."""
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    manifest = Manifest(format=1, layout=4, began_at=now, ended_at=now, files=())
+    printed = report(manifest, Restored(), Verified(), 1.5, 2.5, now)
+    assert without_numbers(snippet.text) == without_numbers(printed)
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"\d[\d.:-]*", "#", text).strip()
+
+
 CHECKS: Mapping[tuple[str, str], Callable[[Snippet], None]] = {
     ("sh", ""): check_commands,
     ("python", ""): check_python,
@@ -174,6 +190,7 @@ CHECKS: Mapping[tuple[str, str], Callable[[Snippet], None]] = {
     ("json", "answer of GET /ready"): check_ready_answer,
     ("text", "output of make run"): check_make_run_output,
     ("text", "log line"): check_log_line,
+    ("text", "output of mozaiks drill"): check_drill_output,
     ("javascript", "mongosh"): check_mongosh,
     ("yaml", "prometheus.yaml"): check_prometheus_config,
 }

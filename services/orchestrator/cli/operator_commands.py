@@ -207,9 +207,35 @@ def rebuild(ctx: typer.Context) -> None:
 
 
 @app.command(cls=ServiceCommand, rich_help_panel=_PANEL)
-def restore(ctx: typer.Context) -> None:
-    """Restore chats that NATS has lost, from the archive in MongoDB."""
+def backup(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A new folder, for this backup alone.")],
+) -> None:
+    """Back up the streams of NATS and the archive in MongoDB, while chats go on."""
+    del folder
+    _become(ctx, "services.persistence.backup")
+
+
+@app.command(cls=ServiceCommand, rich_help_panel=_PANEL)
+def restore(
+    ctx: typer.Context,
+    folder: Annotated[
+        Path | None, typer.Argument(help="A backup; without it, the archive alone.")
+    ] = None,
+) -> None:
+    """Restore a backup into an empty NATS, and chats that NATS has lost from the archive in MongoDB."""
+    del folder
     _become(ctx, "services.persistence.restore")
+
+
+@app.command(cls=ServiceCommand, rich_help_panel=_PANEL)
+def drill(ctx: typer.Context, folder: Annotated[Path, typer.Argument(help="A backup.")]) -> None:
+    """Restore a backup into servers of its own, verify every chat, and print RPO and RTO.
+
+    A nats-server and a mongod are started for it, in TMPDIR, and end with it.
+    """
+    del folder
+    _become(ctx, "infra.scratch", "services.persistence.drill")
 
 
 @app.command(cls=ServiceCommand, rich_help_panel=_PANEL)

@@ -1,7 +1,7 @@
 """Restores lost events of the log from the archive, byte for byte, and their large values."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from contracts.ids import ChatKey
@@ -56,13 +56,18 @@ class Restorer:
         self._rebuilder = rebuilder
         self._values = values
 
-    async def all(self) -> Restored:
-        """Restores every chat of the archive, and rebuilds its read models, whose positions change."""
+    async def all(self, chats: AsyncIterator[ChatKey] | None = None) -> Restored:
+        """Restores these chats, by default those of the archive, and rebuilds their read models.
+
+        Positions change. A chat that has left the log because of its age stays in the archive alone
+        where the chats are given.
+        """
         restored = Restored()
 
         async def one(key: ChatKey) -> None:
             try:
-                appended = await self.chat(key)
+                stays = chats is not None and await self._sources.is_aged_out(key)
+                appended = 0 if stays else await self.chat(key)
                 session = await self._rebuilder.chat(key)
             except IncompleteChatError as incomplete:
                 restored.failed[key] = str(incomplete)
@@ -71,7 +76,7 @@ class Restorer:
                 restored.events += appended
                 restored.statuses[session.status] += 1
 
-        await for_each(self._store.archived_chats(), one)
+        await for_each(self._store.archived_chats() if chats is None else chats, one)
         return restored
 
     async def chat(self, key: ChatKey, *, is_old: bool = False) -> int:
