@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale bench-fairness flamegraphs chaos interruptions validate images platforms compose-files upgrade
+.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale bench-fairness flamegraphs chaos interruptions validate images platforms compose-files upgrade rotate
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -104,6 +104,9 @@ interruptions: $(READY) ## stop, cancel and kill answers at random words, and co
 
 upgrade: $(READY) ## upgrade from an earlier release under load, and back, then audit (RELEASE=tag or commit)
 	@$(BIN)/python -m tests.upgrade $(if $(RELEASE),--from $(RELEASE)) $(UPGRADE_OPTIONS)
+
+rotate: $(READY) ## give the embedded servers new keys, passwords and a certificate, while they run
+	@$(BIN)/python -m infra.rotate
 
 images: $(READY) $(UV) ## build a container image of each service and run them (BASE=image; IMAGES=transport builds one)
 	@$(BIN)/python -m infra.images $(IMAGES)

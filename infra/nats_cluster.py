@@ -3,8 +3,10 @@
 import json
 import secrets
 import socket
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -179,19 +181,21 @@ class NatsCluster:
         raise NoAnswerError(f"{subject}: not within {seconds:g} s; the last answer was {last}")
 
 
-def request(port: int, subject: str, body: Answer, seed: str = "") -> Answer:
+def request(
+    port: int, subject: str, body: Answer, seed: str = "", ca: Path | None = None
+) -> Answer:
     """The JSON answer of the server on `port` to one request, over a connection of its own.
 
-    `seed` is that of the user's nkey, where the server requires one. Written out here so that `infra`
-    needs no client library. Raises OSError (refused, or no answer within ANSWER_SECONDS) and
-    NoAnswerError (nobody listens, or the server refuses).
+    `seed` is that of the user's nkey, and `ca` the authority of TLS, where the server requires them.
+    Written out here so that `infra` needs no client library. Raises OSError (refused, or no answer
+    within ANSWER_SECONDS) and NoAnswerError (nobody listens, or the server refuses).
     """
     inbox, payload = f"_INBOX.{secrets.token_hex(8)}", json.dumps(body).encode()
     with (
-        socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS) as connection,
+        socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS) as plain,
+        _greeted(plain, ca) as (connection, greeting),
         connection.makefile("rb") as lines,
     ):
-        greeting = json.loads(lines.readline().removeprefix(b"INFO ") or b"{}")
         options = json.dumps(_connect_options(greeting, seed))
         asking = f"CONNECT {options}\r\nSUB {inbox} 1\r\nPUB {subject} {inbox} {len(payload)}\r\n"
         connection.sendall(asking.encode() + payload + b"\r\n")
@@ -208,6 +212,19 @@ def request(port: int, subject: str, body: Answer, seed: str = "") -> Answer:
                 case _:  # INFO again
                     continue
     raise NoAnswerError("the server closed the connection")
+
+
+@contextmanager
+def _greeted(plain: socket.socket, ca: Path | None) -> Iterator[tuple[socket.socket, Answer]]:
+    """The connection after the server's greeting, which it sends before TLS begins."""
+    with plain.makefile("rb") as lines:
+        greeting = json.loads(lines.readline().removeprefix(b"INFO ") or b"{}")
+    if ca is None:
+        yield plain, greeting
+        return
+    context = ssl.create_default_context(cafile=ca)
+    with context.wrap_socket(plain, server_hostname=LOOPBACK) as encrypted:
+        yield encrypted, greeting
 
 
 def _connect_options(greeting: Answer, seed: str) -> Answer:

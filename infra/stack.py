@@ -18,10 +18,10 @@ from portalocker import LockException, LockFlags
 
 from infra.child_process import Child, StartError, StopRequested, StopRequestedError
 from infra.credentials.embedded import OPERATOR, Credentials
-from infra.credentials.mongo_users import ADMIN, PERSISTENCE
+from infra.credentials.mongo_users import PERSISTENCE, RIGHTS
+from infra.mongo_provision import PROGRAM, MongoProvision
 from infra.nats_recovery import CHECK_SECONDS, NatsRecovery, Throttle, health_of
 from infra.plan import (
-    MONGODB_CREDENTIALS,
     SERVICES,
     Plan,
     Service,
@@ -47,9 +47,6 @@ IS_MISSING = "is missing"
 """The text by which a service reports a missing stream."""
 ENSURE = (sys.executable, "-m", "services.chassis.streams", "ensure")
 """Creates and upgrades the streams: a program, because infra does not import the services."""
-
-MONGO_USERS = (sys.executable, "-m", "services.persistence.mongodb_users")
-"""Creates the users of the embedded MongoDB."""
 
 Say = Callable[[str], None]
 
@@ -122,7 +119,7 @@ class Stack:
         say: Say,
         command_of: Callable[[Service], list[str]] = command_of,
         ensure: Sequence[str] = ENSURE,
-        mongo_users: Sequence[str] = MONGO_USERS,
+        mongo_users: Sequence[str] = PROGRAM,
     ) -> None:
         self._plan = plan
         self._command_of = command_of
@@ -158,7 +155,7 @@ class Stack:
         self._start_servers(stop_requested)
         self._write_operator_file()
         if self._mongo is not None:
-            self._ensure_mongo_users(self._mongo, stop_requested)
+            self._provision(self._mongo).ensure(stop_requested)
         if self._plan.ensure_streams:
             self._ensure_streams(stop_requested)
         for name in SERVICES:
@@ -220,21 +217,13 @@ class Stack:
             )
             self._keep(self._mongo.child, partial(self._mongo.start, stop_requested))
 
-    def _ensure_mongo_users(self, mongo: MongoServer, stop_requested: StopRequested) -> None:
-        """Before a first service signs in to a MongoDB that does not have these users yet."""
-        users = self._credentials.mongo
-        if users.are_in(mongo.folder, self._environ):
-            return
-        admin = self._credentials.mongo_environment_of(ADMIN, mongo.port)
-        child = Child(
-            "mongodb-users",
-            [*self._mongo_users, *users.arguments()],
-            (self._plan.logs / "mongodb-users.log").resolve(),
-            environment={**_without_mongodb(self._environ), **admin},
-            folder=ROOT,
+    def _provision(self, mongo: MongoServer) -> MongoProvision:
+        """Before a first service signs in."""
+        log = self._plan.logs / "mongodb-users.log"
+        rights = {name: self._environ[name] for name in RIGHTS if name in self._environ}
+        return MongoProvision(
+            self._credentials, mongo.folder, mongo.port, rights, log, self._mongo_users
         )
-        child.run_to_end(ENSURE_SECONDS, stop_requested)
-        users.remember(mongo.folder, self._environ)
 
     def _ensure_streams(self, stop_requested: StopRequested) -> None:
         """Once, before the services, which start at the same time."""
@@ -301,6 +290,7 @@ class Stack:
             variables |= {"NATS_URL": self._nats.url, **self._sign_in(OPERATOR)}
         if self._mongo is not None:
             variables |= self._credentials.mongo_environment_of(PERSISTENCE, self._mongo.port)
+            variables |= {name: self._environ[name] for name in RIGHTS if name in self._environ}
         self._credentials.write_operator_file(variables)
 
     def _reload_credentials(self, nats: NatsServer) -> None:
@@ -363,11 +353,6 @@ class Stack:
             self._say(str(error).splitlines()[0])
         else:
             self._say(f"{part.child.name} runs again (pid {part.child.pid})")
-
-
-def _without_mongodb(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without credentials of another MongoDB."""
-    return {name: value for name, value in environ.items() if name not in MONGODB_CREDENTIALS}
 
 
 def _refuse_endless_exits(part: Part) -> None:

@@ -1,4 +1,4 @@
-"""Print the business events of all workflows, each once, also those published while this program was stopped."""
+"""Print the business events of an app, each once, also those published while this program was stopped."""
 
 import asyncio
 import json
@@ -7,10 +7,10 @@ import sys
 import nats
 
 
-async def main(nats_url: str, count: int | None) -> None:
-    connection = await nats.connect(nats_url)
+async def main(nats_url: str, name: str, app: str, count: int | None) -> None:
+    connection = await nats.connect(nats_url, inbox_prefix=f"_INBOX_{name}".encode())
     events = await connection.jetstream().pull_subscribe(
-        "mozaiks.evt.*.*.*.business", durable="printer-business", stream="EVENTS"
+        f"mozaiks.evt.*.{app}.*.business", durable=name, stream="EVENTS"
     )
     printed = 0
     while count is None or printed < count:
@@ -28,5 +28,5 @@ async def main(nats_url: str, count: int | None) -> None:
 
 
 if __name__ == "__main__":
-    url = sys.argv[1] if len(sys.argv) > 1 else "nats://127.0.0.1:4222"
-    asyncio.run(main(url, int(sys.argv[2]) if len(sys.argv) > 2 else None))
+    url, name, app, *count = sys.argv[1:]
+    asyncio.run(main(url, name, app, int(count[0]) if count else None))

@@ -25,6 +25,14 @@ class Credentials:
         self.mongo = MongoUsers(self._folder / "mongodb")
         self.certificates = Certificates(self._folder / "tls") if tls else None
 
+    @classmethod
+    def found_in(cls, data: Path) -> "Credentials":
+        """Those of the product that runs, or last ran, with this data folder."""
+        found = cls(data)
+        return cls(
+            data, tls=bool({"NATS_CA_FILE", "MONGODB_CA_FILE"} & found.operator_access().keys())
+        )
+
     def ensure(self) -> None:
         """Create what is missing."""
         self.nats.ensure()
@@ -70,6 +78,12 @@ class Credentials:
         """What commands on this machine read. `variables` are the addresses of the servers."""
         lines = sorted(f"{name}={value}\n" for name, value in variables.items())
         write_if_changed(self._folder / OPERATOR_FILE, "".join(lines))
+
+    def operator_access(self) -> dict[str, str]:
+        """What `write_operator_file` wrote last."""
+        file = self._folder / OPERATOR_FILE
+        lines = file.read_text().splitlines() if file.exists() else []
+        return dict(line.split("=", 1) for line in lines)
 
     def files(self) -> tuple[Path, ...]:
         """The files that a running nats-server reads again when they change."""

@@ -13,7 +13,7 @@ ADMIN, PERSISTENCE, READER = "admin", "persistence", "reader"
 USERS = (ADMIN, PERSISTENCE, READER)
 _MARK = "mozaiks-users.json"
 """In MongoDB's own folder: says which users it has, so that a start need not ask."""
-_RIGHTS = ("MONGODB_DATABASE", "DATA_REFERENCE_DATABASES")
+RIGHTS = ("MONGODB_DATABASE", "DATA_REFERENCE_DATABASES")
 """Variables that say what persistence may read and write."""
 
 
@@ -46,15 +46,46 @@ class MongoUsers:
             *("--reader", str(self.password_file(READER))),
         ]
 
-    def are_in(self, database: Path, environ: Mapping[str, str]) -> bool:
+    def next_arguments(self) -> list[str]:
+        """The same with the passwords to come, that of the user who signs in among them."""
+        return [
+            *("--persistence", str(self._next_file(PERSISTENCE))),
+            *("--reader", str(self._next_file(READER))),
+            *("--new-admin", str(self._next_file(ADMIN))),
+        ]
+
+    def make_next(self) -> None:
+        """Make the passwords to come, beside those that are in use."""
+        for user in USERS:
+            write_private(self._next_file(user), secrets.token_urlsafe(32))
+
+    def adopt_next(self) -> bool:
+        """Replace the passwords in use; whether there were any to come."""
+        coming = [user for user in USERS if self._next_file(user).exists()]
+        for user in coming:
+            self._next_file(user).replace(self.password_file(user))
+        return bool(coming)
+
+    def replace_at_rest(self) -> None:
+        """Passwords that the next start gives to MongoDB, as the admin, whose own stays."""
+        for user in (PERSISTENCE, READER):
+            write_private(self.password_file(user), secrets.token_urlsafe(32))
+
+    def are_in(self, database: Path, rights: Mapping[str, str]) -> bool:
         """Whether the MongoDB with this folder has these users, with these passwords and rights."""
         mark = database / _MARK
-        return mark.exists() and mark.read_text() == self._digest(environ)
+        return mark.exists() and mark.read_text() == self._digest(rights)
 
-    def remember(self, database: Path, environ: Mapping[str, str]) -> None:
-        write_private(database / _MARK, self._digest(environ))
+    def remember(self, database: Path, rights: Mapping[str, str]) -> None:
+        write_private(database / _MARK, self._digest(rights))
 
-    def _digest(self, environ: Mapping[str, str]) -> str:
-        rights = [environ.get(name) for name in _RIGHTS]
+    def forget(self, database: Path) -> None:
+        (database / _MARK).unlink(missing_ok=True)
+
+    def _next_file(self, user: str) -> Path:
+        return self._folder / f"{user}.password.next"
+
+    def _digest(self, rights: Mapping[str, str]) -> str:
+        named = [rights.get(name) for name in RIGHTS]
         passwords = [self.password_file(user).read_text() for user in USERS]
-        return hashlib.sha256(json.dumps([rights, passwords]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([named, passwords]).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """NATS users of an embedded server: one for each service, with the permissions that it needs and an nkey."""
 
 import json
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,22 @@ class NatsUsers:
         """Give every user a new nkey. The old ones are refused once the server reads its configuration."""
         self._write(self._rights())
 
-    def add_subscriber(self, name: str, rights: Rights) -> None:
-        """Add a user of the outside, or change its rights. Raises ValueError for one of ours."""
-        if name == OPERATOR or name in json.loads(PERMISSIONS.read_text()):
+    def add_subscriber(self, name: str, rights: Rights) -> Path:
+        """Add a user of the outside, or replace it: the file with its password.
+
+        A password, which every client library takes without another package; the server knows its hash.
+        Raises ValueError for a name of ours.
+        """
+        if name in self._rights():
             raise ValueError(f"{name} is a user of the product: choose another name")
-        write_private(self._subscribers, json.dumps({**self._added(), name: rights}, indent=2))
+        file = self._folder / f"{name}.password"
+        password = secrets.token_urlsafe(32)
+        write_private(file, password)
+        added = {"password": hashed(password), **rights}
+        subscribers = {**_loaded(self._subscribers), name: added}
+        write_private(self._subscribers, json.dumps(subscribers, indent=2))
         self.ensure()
+        return file
 
     def seed_file(self, user: str) -> Path:
         return self._folder / f"{user}.nk"
@@ -60,7 +71,13 @@ class NatsUsers:
             keys[name] = key.public
         if keys != self._public_keys():
             write_private(self._keys, json.dumps(keys, indent=2))
-        users = [_user(keys[name], rights) for name, rights in self._rights().items()]
+        users = [
+            {"nkey": keys[name], **_permissions(rights)} for name, rights in self._rights().items()
+        ]
+        users += [
+            {"user": name, "password": one["password"], **_permissions(one)}
+            for name, one in _loaded(self._subscribers).items()
+        ]
         text = f"authorization: {json.dumps({'users': users})}\n"
         write_if_changed(self.configuration, text)
 
@@ -72,10 +89,7 @@ class NatsUsers:
 
     def _rights(self) -> dict[str, Rights | None]:
         """What each user may do; None: everything."""
-        return {OPERATOR: None, **json.loads(PERMISSIONS.read_text()), **self._added()}
-
-    def _added(self) -> dict[str, Rights]:
-        return _loaded(self._subscribers)
+        return {OPERATOR: None, **json.loads(PERMISSIONS.read_text())}
 
     def _public_keys(self) -> dict[str, str]:
         return _loaded(self._keys)
@@ -85,8 +99,16 @@ def _loaded(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text())) if file.exists() else {}
 
 
-def _user(public: str, rights: Rights | None) -> dict[str, Any]:
+def _permissions(rights: Rights | None) -> dict[str, Any]:
     if rights is None:
-        return {"nkey": public}
+        return {}
     permitted = {kind: {"allow": rights[kind]} for kind in ("publish", "subscribe")}
-    return {"nkey": public, "permissions": permitted}
+    return {"permissions": permitted}
+
+
+def hashed(password: str) -> str:
+    """What the server's configuration has of a password."""
+    import bcrypt  # only where a subscriber is added
+
+    # Few rounds are enough for a random password, and each connect of a client takes them.
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(6, prefix=b"2a")).decode()

@@ -13,8 +13,9 @@ from pymongo.errors import OperationFailure
 
 from infra.credentials.embedded import Credentials
 from infra.credentials.mongo_users import ADMIN, PERSISTENCE, READER
+from infra.mongo_provision import PROGRAM
 from infra.servers import MongoServer
-from infra.stack import MONGO_USERS, ROOT
+from infra.stack import ROOT
 
 pytestmark = pytest.mark.mongo
 
@@ -39,7 +40,7 @@ class SecuredMongo:
         users = self.credentials.mongo
         admin = self.credentials.mongo_environment_of(ADMIN, self.server.port)
         subprocess.run(
-            [*MONGO_USERS, *users.arguments(), *further],
+            [*PROGRAM, *users.arguments(), *further],
             env={**os.environ, "PYTHONPATH": str(ROOT), **environ, **admin},
             cwd=ROOT,
             check=True,
@@ -160,7 +161,7 @@ def test_without_its_password_nobody_manages_users(secured: SecuredMongo, tmp_pa
     wrong.write_text("wrong")
     told = secured.credentials.mongo_environment_of(ADMIN, secured.server.port)
     ran = subprocess.run(
-        [*MONGO_USERS, *secured.credentials.mongo.arguments()],
+        [*PROGRAM, *secured.credentials.mongo.arguments()],
         env={**os.environ, **told, "MONGODB_PASSWORD_FILE": str(wrong)},
         cwd=ROOT,
         check=False,

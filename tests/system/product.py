@@ -2,13 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from infra.child_process import Child
-from infra.credentials.embedded import OPERATOR, Credentials
+from infra.credentials.embedded import Credentials
 from infra.ports import free_port
 from infra.stack import waiting_for
 from services.chassis.settings import Settings
@@ -25,7 +26,7 @@ class Product:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.ports = {name: free_port() for name in SERVICES}
         self.nats_port = free_port()
-        self._data = folder / "data"
+        self.data = folder / "data"
         given = {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "PYTHONPATH")}
         self._run = Child(
@@ -36,7 +37,7 @@ class Product:
                 **kept,
                 **given,
                 "NATS_PORT": str(self.nats_port),
-                "DATA_DIR": str(self._data),
+                "DATA_DIR": str(self.data),
                 **environment,
             },
             folder=ROOT,
@@ -45,13 +46,13 @@ class Product:
     @property
     def settings(self) -> Settings:
         """The operator's of its NATS."""
-        seed = Credentials(self._data).nats.seed_file(OPERATOR)
-        return Settings(nats_url=f"nats://127.0.0.1:{self.nats_port}", nats_nkey_seed_file=seed)
+        access = Credentials(self.data).operator_access()
+        return Settings.model_validate({name.lower(): value for name, value in access.items()})
 
     @property
     def violations(self) -> list[str]:
         """What services were not permitted to do in NATS so far, each subject once."""
-        return violations(self._data / "logs" / "nats-server.log")
+        return violations(self.data / "logs" / "nats-server.log")
 
     @property
     def address(self) -> str:
@@ -83,6 +84,20 @@ class Product:
 
     def is_whole(self) -> bool:
         return self.address in self.said and all(not waiting_for(p) for p in self.ports.values())
+
+    def processes(self) -> set[int]:
+        """The pids of everything that it runs."""
+        return set(_children(self._run.pid))
+
+    def renew_credentials(self) -> int:
+        """As an operator does it, beside the running product: the exit code."""
+        return subprocess.run(
+            [sys.executable, "-m", "infra.rotate"],
+            env={**os.environ, "DATA_DIR": str(self.data)},
+            cwd=ROOT,
+            check=False,
+            timeout=90,
+        ).returncode
 
     def kill(self, name: str) -> None:
         """SIGKILL to one of its processes: a service, `nats-server` or `mongod`."""

@@ -1,6 +1,8 @@
 """The product as a person starts it: each of its processes may die in mid-run, and nothing is lost."""
 
 import asyncio
+import shutil
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +11,14 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from contracts.codec import Fact
 from contracts.events.turn import UsageRecorded
 from contracts.transcript import transcript
+from infra.credentials.embedded import Credentials
+from infra.nats_cluster import NoAnswerError, request
 from mozaiks_client import ApiError, Client
 from tests.patience import PATIENCE_SECONDS
 from tests.system.model_stub import ModelStub, one_tool_at_a_time
@@ -64,6 +70,7 @@ def started_product(
         "OPENAI_API_KEY": "sk-not-a-key",
         "OPENAI_BASE_URL": model.base_url("all"),
         "DEFAULT_LLM_MODEL": "stub-model",
+        "SECURE": "true",  # the other products of the tests have no TLS
         "MODEL_PRICING_JSON": '{"stub-model": {"prompt": 1, "completion": 2}}',
     }
     with running(folder, **given) as started:
@@ -126,6 +133,57 @@ async def test_a_process_killed_in_mid_run_costs_no_event_and_no_word(
     assert f"{victim} was ended by SIGKILL" in product.said
     await kept_and_counted(product, key.chat, len(facts))
     await transcribed(product, key.chat, facts)
+
+
+async def test_credentials_renewed_in_mid_run_cost_no_event_and_no_word(
+    product: Product, model: ModelStub, tmp_path: Path
+) -> None:
+    undisturbed = await whole_history(product, model)
+    before = tmp_path / "credentials"
+    shutil.copytree(product.data / "credentials", before)
+    processes = product.processes()
+    standstill = Standstill(model, answer=3)
+    key = chat_key("renewed")
+    async with bus_at(product.settings) as gateway:
+        await order_start(gateway, key)
+        watching = asyncio.create_task(events_shown(product.address, key))
+        playing = asyncio.create_task(play_to_the_end(gateway, key))
+        await asyncio.to_thread(standstill.reached.wait, 30)
+        assert await asyncio.to_thread(product.renew_credentials) == 0
+        standstill.go_on.set()
+        facts = await playing
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            shown = await watching
+    assert told_of_any_chat(told(facts), key.chat) == undisturbed
+    assert [event.seq for event in shown] == list(range(1, len(facts) + 1))
+    assert product.processes() == processes
+    await kept_and_counted(product, key.chat, len(facts))
+    await transcribed(product, key.chat, facts)
+    await asyncio.to_thread(old_credentials_are_refused, product, before)
+
+
+def old_credentials_are_refused(product: Product, before: Path) -> None:
+    ca = product.data / "credentials" / "tls" / "ca.crt"
+    for user in ("operator", "orchestrator", "transport"):
+        seed = (before / "nats" / f"{user}.nk").read_text().strip()
+        with pytest.raises(NoAnswerError, match="Authorization Violation"):
+            request(product.nats_port, "$JS.API.INFO", {}, seed, ca)
+    access = Credentials(product.data).operator_access()
+    for user in ("admin", "persistence", "reader"):
+        password = (before / "mongodb" / f"{user}.password").read_text()
+        uri = access["MONGODB_URI"].replace("persistence@", f"{user}@")
+        with (
+            MongoClient[dict[str, object]](
+                uri, password=password, tlsCAFile=str(ca), tls=True
+            ) as old,
+            pytest.raises(OperationFailure, match="Authentication failed"),
+        ):
+            old.admin.command("connectionStatus")
+    old_certificate = (before / "tls" / "server.pem").read_text()
+    mongo_port = int(access["MONGODB_URI"].rpartition(":")[2].partition("/")[0])
+    shown = ssl.get_server_certificate(("127.0.0.1", mongo_port), ca_certs=str(ca))
+    assert shown not in old_certificate
+    assert shown in (product.data / "credentials" / "tls" / "server.pem").read_text()
 
 
 MODEL_CALLS = 7
