@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     """Whatever it is set to: no colours on a terminal."""
     stream_replicas: int = Field(default=1, ge=1, le=5)
     """Replicas of each stream, bucket and object store: 1 on one server, 3 on a NATS cluster."""
+    event_streams: Literal[1, 2, 4, 8, 16] = 1
+    """Streams that the events are spread over: where there is none yet, so many are created. Events of
+    an existing stream are moved by `mozaiks streams spread`, never by a service."""
     ensure_streams: bool = True
     """Create and upgrade streams at the start. If false: only check them, and wait for missing ones."""
     drain_seconds: float = Field(default=10.0, gt=0)

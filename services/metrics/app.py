@@ -11,8 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from contracts import subjects
 from contracts.prices import with_own_prices
+from services.chassis.consumers.event_followers import EventFollowers, EventSubscriber
 from services.chassis.consumers.middlewares import delivery_metrics
-from services.chassis.consumers.subscribers import event_reader, stop_subscriber
+from services.chassis.consumers.subscribers import event_reader
+from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.faststream_fetch import ReaderConfig
 from services.chassis.nats.unavailable import retry_until_available
 from services.chassis.process.asgi_front import Asgi
@@ -64,16 +66,25 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             gateway.events.on_aged_out = None  # it counts what comes, and reads no old chats
             consumer = MetricsConsumer(gateway, bucket, state)
             await retry_until_available(consumer.load, "the saved metrics state")
-            config = ReaderConfig(lambda: consumer.position, INACTIVE_SECONDS, SERVICE)
-            subscriber = event_reader(
-                broker, config, BATCH_SIZE, FILL_SECONDS, [deliveries, TraceMessages]
-            )
-            subscriber(consumer.on_events)
+
+            async def subscribe(stream: str) -> EventSubscriber:
+                await consumer.follow(stream)
+                config = ReaderConfig(partial(consumer.position, stream), INACTIVE_SECONDS, SERVICE)
+                subscriber = event_reader(
+                    broker, config, BATCH_SIZE, FILL_SECONDS, [deliveries, TraceMessages], stream
+                )
+
+                @subscriber
+                async def count(events: list[RawMessage]) -> None:
+                    await consumer.on_events(events, stream)
+
+                return subscriber
+
+            followers = EventFollowers(gateway.event_streams, subscribe)
+            await retry_until_available(followers.open, "the streams of events")
 
             async def count_again() -> None:
-                await stop_subscriber(subscriber)
-                consumer.clear()
-                await subscriber.start()
+                await followers.restart(consumer.clear)
 
             gateway.refills |= {
                 subjects.EVENTS: count_again,
@@ -82,9 +93,10 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             await broker.start()
             consumer.start_saving()
             streams.start(gateway.nc)
+            followers.start()
             probes.ready_when(
                 nats=nats_check(gateway),
-                consumer=lambda: None if subscriber.running else "the consumer of events stopped",
+                consumer=lambda: followers.problem,
             )
             responder = PageResponder(gateway.nc, pages, settings.metrics_token)
             try:
@@ -93,7 +105,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             finally:
                 probes.draining()
                 await streams.stop()
-                await stop_subscriber(subscriber)
+                await followers.stop()
                 await consumer.stop_saving()
 
     app = Litestar(

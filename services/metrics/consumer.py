@@ -8,6 +8,7 @@ from nats.js.errors import APIError, KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from contracts import subjects
+from contracts.event_streams import origin_in
 from contracts.ids import ChatKey, StreamSeq
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.errors import NatsUnavailableError
@@ -26,7 +27,6 @@ EVICTED = 1000
 """Evicted chats that are kept since a message was rejected: many may come in a row."""
 
 _SAVE_ERRORS = (NatsError, APIError, OSError, NatsUnavailableError)
-_NOT_SAVED = StreamSeq(-1)
 
 
 class MetricsConsumer:
@@ -36,22 +36,26 @@ class MetricsConsumer:
         self._gateway = gateway
         self._bucket = bucket
         self._state = state
-        self._saved = _NOT_SAVED
+        self._saved: dict[str, StreamSeq] | None = None
         self._log = RateLimitedLog(log)
         self._evicted: dict[ChatKey, ChatMetrics | None] = {}
         self._saving: asyncio.Task[None] | None = None
 
-    @property
-    def position(self) -> StreamSeq:
-        """The last stream position that is recorded."""
-        return self._state.position
+    def position(self, stream: str) -> StreamSeq:
+        """The last position of a stream of events that is recorded."""
+        return self._state.positions[stream]
+
+    async def follow(self, stream: str) -> None:
+        """Count a stream of events, too. Raises NatsUnavailableError."""
+        config = await self._gateway.reader.config(stream) or {}
+        origin = origin_in(config.get("metadata") or {})
+        self._state.follow(stream, origin, self._gateway.event_streams.known)
 
     async def load(self) -> None:
         """Continue from the saved state. Raises nats errors where the bucket cannot be read."""
         try:
             entry = await self._bucket.get(KEY)
-            newest = (await self._gateway.js.stream_info(subjects.EVENTS)).state.last_seq
-            self._state.load(entry.value or b"", newest=StreamSeq(newest))
+            self._state.load(entry.value or b"", newest=await self._newest())
         except KeyNotFoundError:
             return
         except UnreadableStateError as error:
@@ -60,8 +64,8 @@ class MetricsConsumer:
                 extra={"why": str(error)},
             )
             return
-        self._saved = self._state.position
-        log.info("counting continues", extra={"after": self._state.position})
+        self._saved = dict(self._state.positions)
+        log.info("counting continues", extra={"after": self._saved})
 
     def start_saving(self) -> None:
         self._saving = asyncio.create_task(self._save_regularly(), name="save metrics state")
@@ -76,30 +80,37 @@ class MetricsConsumer:
         """Count another log from its first event: the stream was recreated."""
         self._state.clear()
         self._evicted.clear()
-        log.warning("stream EVENTS was recreated: counting from its first event")
+        log.warning("a stream of events was recreated: counting from its first event")
 
     async def save_again(self) -> None:
         """Save what was saved already: the bucket was recreated."""
-        self._saved = _NOT_SAVED
+        self._saved = None
         await self._save()
 
-    async def on_events(self, events: list[RawMessage]) -> None:
+    async def on_events(self, events: list[RawMessage], stream: str = subjects.EVENTS) -> None:
         """Idempotent: known positions change nothing. Raises NatsUnavailableError."""
         for message in events:
             if message.is_restored:  # it was counted when it was stored first
-                self._state.position = max(self._state.position, message.position)
+                self._state.pass_over(message, stream)
             else:
-                await self._record(message)
+                await self._record(message, stream)
 
-    async def _record(self, message: RawMessage) -> None:
+    async def _newest(self) -> dict[str, StreamSeq]:
+        streams = await self._gateway.event_streams.streams()
+        return {
+            name: StreamSeq((await self._gateway.js.stream_info(name)).state.last_seq)
+            for name in streams.active
+        }
+
+    async def _record(self, message: RawMessage, stream: str) -> None:
         key = self._state.evicted_chat(message.subject)
         if key is None:
-            _log_rejected(message, self._state.record(message))
+            _log_rejected(message, self._state.record(message, stream=stream))
             return
         if key not in self._evicted:
             self._evicted[key] = await self._read(key, message)
         chat = self._evicted.pop(key)
-        _log_rejected(message, self._state.record(message, chat))
+        _log_rejected(message, self._state.record(message, chat, stream))
         if self._state.evicted_chat(message.subject) is not None:  # rejected: it is unchanged
             self._evicted[key] = chat
             if len(self._evicted) > EVICTED:
@@ -121,15 +132,15 @@ class MetricsConsumer:
             await self._save()
 
     async def _save(self) -> None:
-        position = self._state.position
-        if position == self._saved:
+        positions = dict(self._state.positions)
+        if positions == self._saved:
             return
         try:
             await self._bucket.put(KEY, self._state.save())
         except _SAVE_ERRORS as error:  # the next save includes it
             self._log.warning("metrics state is not saved", why=repr(error))
             return
-        self._saved = position
+        self._saved = positions
 
 
 def _log_rejected(message: RawMessage, why: str | None) -> None:

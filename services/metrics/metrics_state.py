@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol, get_args
 
@@ -13,9 +13,10 @@ from contracts.catalogue import ChatStatus
 from contracts.chat_snapshot import NO_TOTALS, ChatTotals
 from contracts.envelope import Envelope
 from contracts.event_log import EMPTY, Decision, RejectedMessageError, StoredEvent
+from contracts.event_streams import ONE_STREAM, EventStreams, Origin
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq, WorkflowName
 from contracts.prices import Prices
-from contracts.subjects import InvalidSubjectError, parse
+from contracts.subjects import EVENTS, InvalidSubjectError, parse
 from services.metrics.observations import ChatMetrics, Label, WorkflowMetrics, observe
 from services.metrics.samples import FAMILIES
 from services.metrics.series import MOST_SERIES, SeriesTable
@@ -30,7 +31,7 @@ OTHER: Label = (AppId("other"), WorkflowName("other"))
 
 
 class LogMessage(Protocol):
-    """A message of stream EVENTS."""
+    """A message of a stream of events."""
 
     @property
     def position(self) -> StreamSeq: ...
@@ -111,10 +112,13 @@ class _Row(BaseModel):
 
 
 class _Saved(BaseModel):
-    """`texts` has each label value once; series and running chats name them by their place."""
+    """`position` is that in stream EVENTS, `positions` are those in the others of events.
+
+    `texts` has each label value once; series and running chats name them by their place."""
 
     form: Literal[3] = 3
     position: StreamSeq
+    positions: dict[str, StreamSeq] = {}
     rejected: int
     has_evicted: bool
     rows: list[_Row]
@@ -139,7 +143,8 @@ class MetricsState:
         label_sets: int = LABEL_SETS,
         series: int = MOST_SERIES,
     ) -> None:
-        self.position = StreamSeq(0)
+        self.positions: dict[str, StreamSeq] = {EVENTS: StreamSeq(0)}
+        """Of each stream of events the position up to which it is counted."""
         self.rejected = 0
         """Messages of the log that are no event of the chat in whose subjects they lie."""
         self.totals: dict[Label, WorkflowMetrics] = {}
@@ -147,6 +152,7 @@ class MetricsState:
         """How many chats there are in each state."""
         self.series = SeriesTable(FAMILIES, series)
         self.chats = TrackedChats(chats, running)
+        self._streams = ONE_STREAM
         self._prices = prices
         self._most_labels = label_sets
 
@@ -166,15 +172,36 @@ class MetricsState:
         known = chat or ChatMetrics.before(first)
         return observe(known, events, self._prices, self._label(first)).chat
 
-    def record(self, message: LogMessage, evicted: ChatMetrics | None = None) -> str | None:
-        """Counts a message; one at or before the state's position changes nothing.
+    def follow(self, stream: str, origin: Origin | None, streams: EventStreams) -> None:
+        """Count one of the streams of events, too.
+
+        It is counted from its first event on, or from where its origin is counted: from here on
+        messages of the origin that the stream has, too, are passed over there.
+        """
+        if stream not in self.positions:
+            mark = StreamSeq(0)
+            if origin is not None:
+                mark = origin.mark_of(self.positions.get(origin.stream, StreamSeq(0)))
+            self.positions[stream] = mark
+        self._streams = streams.followed(self.positions)
+
+    def pass_over(self, message: LogMessage, stream: str) -> bool:
+        """Whether a message is counted already, or where its chat is; if not, it counts as read."""
+        if message.position <= self.positions[stream]:
+            return True
+        self.positions[stream] = message.position
+        return not self._streams.holds(stream, message.subject)
+
+    def record(
+        self, message: LogMessage, evicted: ChatMetrics | None = None, stream: str = EVENTS
+    ) -> str | None:
+        """Counts a message of a stream; one at or before the state's position changes nothing.
 
         Returns why the message is rejected, because it is not an event of its chat, else None.
         `evicted` is its chat as of the message before it; it is needed only for an evicted chat.
         """
-        if message.position <= self.position:
+        if self.pass_over(message, stream):
             return None
-        self.position = message.position
         try:
             decision = event_log.read(message.subject, message.data)
         except RejectedMessageError as rejected:
@@ -287,7 +314,8 @@ class MetricsState:
 
     def clear(self) -> None:
         """Begin with the first message of another log."""
-        self.position, self.rejected = StreamSeq(0), 0
+        self.positions = dict.fromkeys(self.positions, StreamSeq(0))
+        self.rejected = 0
         self.totals, self.states = {}, {}
         self.series.clear()
         self.chats.clear()
@@ -308,7 +336,8 @@ class MetricsState:
             return places.setdefault(text, len(places))
 
         saved = _Saved(
-            position=self.position,
+            position=self.positions[EVENTS],
+            positions={name: at for name, at in self.positions.items() if name != EVENTS},
             rejected=self.rejected,
             has_evicted=self.chats.has_evicted or len(chats) < len(self.chats),
             rows=[
@@ -338,8 +367,11 @@ class MetricsState:
         }
         return saved.model_dump_json(exclude={"chats": {"__all__": written}}).encode()
 
-    def load(self, value: bytes, *, newest: StreamSeq) -> None:
-        """Continue from a saved value. Raises UnreadableStateError, also if the log ends before it."""
+    def load(self, value: bytes, *, newest: Mapping[str, StreamSeq]) -> None:
+        """Continue from a saved value; `newest` is the last position of each stream of events.
+
+        Raises UnreadableStateError, also if the log ends before it.
+        """
         try:
             saved = _Saved.model_validate_json(zlib.decompress(value))
             texts = saved.texts
@@ -357,9 +389,11 @@ class MetricsState:
             raise UnreadableStateError(
                 f"not a saved metrics state of this release: {type(broken).__name__}"
             ) from broken
-        if saved.position > newest:
-            raise UnreadableStateError(f"saved at {saved.position} of a log that ends at {newest}")
-        self.position, self.rejected = saved.position, saved.rejected
+        positions = {EVENTS: saved.position, **saved.positions}
+        for stream, position in positions.items():
+            if position > (last := newest.get(stream, StreamSeq(0))):
+                raise UnreadableStateError(f"saved at {position} of a log that ends at {last}")
+        self.positions, self.rejected = positions, saved.rejected
         self.totals = {(row.app_id, row.workflow_name): row.totals for row in saved.rows}
         self.states = {(row.app_id, row.workflow_name): Counter(row.states) for row in saved.rows}
         self.series.load(series)

@@ -1,6 +1,7 @@
 """What metrics may do in NATS: read events, inspect streams, save its own state, answer requests for its pages."""
 
 from contracts import subjects
+from contracts.event_streams import NAMES as EVENT_STREAMS
 from services.chassis.nats.permissions import (
     all_of,
     connects,
@@ -23,14 +24,18 @@ PERMISSIONS = all_of(
         connects(SERVICE),
         reports_readiness(),
         inspects(*STREAMS),
-        reads(subjects.EVENTS),
-        may_publish(
-            f"$JS.API.CONSUMER.CREATE.EVENTS.*.{subjects.ALL_EVENTS}",
-            "$JS.API.CONSUMER.INFO.EVENTS.*",
-            "$JS.API.CONSUMER.MSG.NEXT.EVENTS.*",
+        inspects(*EVENT_STREAMS),
+        reads(*EVENT_STREAMS),
+        *(
+            may_publish(
+                f"$JS.API.CONSUMER.CREATE.{stream}.*.{subjects.ALL_EVENTS}",
+                f"$JS.API.CONSUMER.INFO.{stream}.*",
+                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
+            )
+            for stream in EVENT_STREAMS
         ),
         writes_bucket(subjects.PERF),
-        may_publish(*(f"$JS.API.CONSUMER.LIST.{stream}" for stream in CONSUMED)),
+        may_publish(*(f"$JS.API.CONSUMER.LIST.{one}" for one in (*CONSUMED, *EVENT_STREAMS))),
         may_subscribe(subjects.METRICS_PAGES),
         may_publish(subjects.ALL_METRICS_ANSWERS),
     ]

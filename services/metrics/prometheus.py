@@ -46,11 +46,14 @@ class MetricsCollector(Collector):
         )
         what = "Messages in the log that are no event of their chat"
         yield CounterMetricFamily("mozaiks_rejected_messages", what, value=state.rejected)
-        yield GaugeMetricFamily(
+        folded = GaugeMetricFamily(
             "mozaiks_folded_position",
-            "The position in stream EVENTS up to which these numbers are counted",
-            value=state.position,
+            "The position in a stream of events up to which these numbers are counted",
+            labels=["stream"],
         )
+        for stream, position in state.positions.items():
+            folded.add_metric([stream], position)
+        yield folded
         yield from self._totals()
         yield from self._states()
         yield from self._silent()

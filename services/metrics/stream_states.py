@@ -139,9 +139,11 @@ class StreamStates(Collector):
 
     async def poll(self, nc: Client) -> None:
         """Ask once; what does not answer is not available."""
-        found = await asyncio.gather(*(_stream(nc, name) for name in STREAMS))
-        self._streams = dict(zip(STREAMS, found, strict=True))
-        for stream in CONSUMED:
+        others = [stream for stream in self._metrics.positions if stream != subjects.EVENTS]
+        streams = [*STREAMS, *others]
+        found = await asyncio.gather(*(_stream(nc, name) for name in streams))
+        self._streams = dict(zip(streams, found, strict=True))
+        for stream in (*CONSUMED, *others):
             answer = await _ask(nc, f"$JS.API.CONSUMER.LIST.{stream}", b'{"offset":0}')
             try:
                 listed = _ConsumerList.model_validate(answer or {}).consumers or []
@@ -210,9 +212,12 @@ class StreamStates(Collector):
         )
 
     def _unfolded(self) -> float:
-        events = self._streams.get(subjects.EVENTS)
-        last = 0.0 if events is None else events.numbers.get("last_sequence", 0.0)
-        return max(0.0, last - self._metrics.position)
+        lags = (
+            self._streams[stream].numbers.get("last_sequence", 0.0) - position
+            for stream, position in self._metrics.positions.items()
+            if stream in self._streams
+        )
+        return sum(max(0.0, lag) for lag in lags)
 
 
 def _shown(name: str, state: StreamState) -> StreamShown:

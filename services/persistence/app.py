@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from contracts import subjects
 from contracts.lookups import DataRequested
+from services.chassis.consumers.event_followers import EventFollowers, EventSubscriber
 from services.chassis.consumers.middlewares import delivery_metrics
 from services.chassis.consumers.subscribers import event_subscriber, queue_subscriber
 from services.chassis.consumers.work_queue import WorkQueue
@@ -82,10 +83,13 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
     publishers: list[SummaryPublisher] = []
     workers: list[ErasureWorker] = []
     retentions: list[Retention] = []
+    followers: list[EventFollowers] = []
 
     async def drain() -> None:
         """Before the broker stops: its subscribers, then its connection."""
         probes.draining()
+        for follower in followers:
+            await follower.stop()
         for monitor in monitors:
             await monitor.stop()
         for retention in retentions:
@@ -161,7 +165,6 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 lambda: gateway.nc.max_payload,
                 AgedChats(restorer, rebuilder, gateway).restore,
             )
-            events = event_subscriber(broker, gateway, DURABLE, [deliveries, TraceMessages])
             lookups = queue_subscriber(
                 broker,
                 gateway,
@@ -180,12 +183,23 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
                 [deliveries, TraceMessages],
             )
 
-            @events
             async def store_events(batch: list[RawMessage]) -> None:
                 began = perf_counter()
                 await projector.apply(batch)
                 oldest = min((one.stored_at for one in batch if one.stored_at), default=None)
                 metrics.projected(len(batch), oldest, perf_counter() - began)
+
+            async def subscribe(stream: str) -> EventSubscriber:
+                subscriber = event_subscriber(
+                    broker, gateway, DURABLE, [deliveries, TraceMessages], stream
+                )
+                subscriber(store_events)
+                return subscriber
+
+            events = EventFollowers(gateway.event_streams, subscribe)
+            await retry_until_available(events.open, "the streams of events")
+            events.start()
+            followers.append(events)
 
             @lookups
             async def answer_lookup(request: DataRequested) -> None:
@@ -198,7 +212,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             probes.ready_when(
                 nats=nats_check(gateway),
                 mongodb=partial(_mongo_problem, client, access_of(settings)),
-                events=lambda: None if events.running else "not consuming",
+                events=lambda: events.problem,
                 data=monitor.problem,
                 lookups=lambda: None if lookups.running else "not answering",
                 queries=lambda: None if queries.running else "not answering",

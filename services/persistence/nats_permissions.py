@@ -1,6 +1,7 @@
 """What persistence may do in NATS: read events, answer lookups, publish rows of chat lists, erase."""
 
 from contracts import subjects
+from contracts.event_streams import NAMES as EVENT_STREAMS
 from services.chassis.nats.permissions import (
     all_of,
     connects,
@@ -21,9 +22,8 @@ DURABLE, LOOKUPS, QUERIES = "persistence-events", "persistence-lookups", "persis
 """Its durable consumers."""
 ERASED_FROM = (
     subjects.COMMANDS,
-    subjects.EVENTS,
+    *EVENT_STREAMS,
     subjects.DELTAS,
-    subjects.BUSINESS,
     subjects.LOOKUPS,
     subjects.DEAD_LETTERS,
     subjects.BUSINESS,
@@ -38,14 +38,14 @@ PERMISSIONS = all_of(
     [
         connects(SERVICE),
         reports_readiness(),
-        inspects(subjects.EVENTS, subjects.LOOKUPS, subjects.BUSINESS),
-        consumes(subjects.EVENTS, DURABLE, subjects.ALL_EVENTS),
+        inspects(*EVENT_STREAMS, subjects.LOOKUPS, subjects.BUSINESS),
+        *(consumes(stream, DURABLE, subjects.ALL_EVENTS) for stream in EVENT_STREAMS),
         consumes(subjects.LOOKUPS, LOOKUPS, subjects.ALL_LOOKUPS),
         consumes(subjects.LOOKUPS, QUERIES, subjects.ALL_QUERIES),
         settles(SERVICE, DURABLE, LOOKUPS, QUERIES),
         may_publish(subjects.ALL_FINDINGS, "mozaiks.inbox.>", subjects.ALL_BUSINESS),
         probes_storage(subjects.LOOKUPS, subjects.BUSINESS),
-        reads(subjects.EVENTS, subjects.LOOKUPS),
+        reads(*EVENT_STREAMS, subjects.LOOKUPS),
         reads_objects(subjects.VALUES, subjects.ATTACHMENTS),
         writes_bucket(subjects.CHATS, subjects.ERASURES, subjects.CHAT_KEYS),
         # Of erased chats: the event, and what is left of them.

@@ -102,7 +102,9 @@ async def _ensure(gateway: JetStreamGateway, settings: Settings) -> None:
     """Creates the missing streams and buckets, if ENSURE_STREAMS allows it."""
     if not settings.ensure_streams:
         return
-    await ensure_streams(gateway.nc, replicas=settings.stream_replicas)
+    await ensure_streams(
+        gateway.nc, replicas=settings.stream_replicas, event_streams=settings.event_streams
+    )
 
 
 def run(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> NoReturn:

@@ -1,6 +1,7 @@
 """What the transport may do in NATS: send commands, read chats, never append an event."""
 
 from contracts import subjects
+from contracts.event_streams import NAMES as EVENT_STREAMS
 from services.chassis.nats.permissions import (
     all_of,
     connects,
@@ -23,7 +24,7 @@ PERMISSIONS = all_of(
     [
         connects(SERVICE),
         reports_readiness(),
-        inspects(subjects.COMMANDS, subjects.EVENTS, subjects.DELTAS, subjects.LOOKUPS),
+        inspects(subjects.COMMANDS, *EVENT_STREAMS, subjects.DELTAS, subjects.LOOKUPS),
         may_publish(subjects.ALL_COMMANDS, subjects.ALL_QUERIES),
         may_publish(subjects.METRICS_PAGES, subjects.EXPLANATIONS),
         may_publish(subjects.INSPECTIONS, subjects.READINESS),
@@ -36,8 +37,8 @@ PERMISSIONS = all_of(
             "mozaiks.live.>",
             "mozaiks.inbox.>",
         ),
-        probes_storage(subjects.COMMANDS, subjects.EVENTS),
-        reads(subjects.EVENTS, subjects.DELTAS, subjects.DEAD_LETTERS),
+        probes_storage(subjects.COMMANDS, *EVENT_STREAMS),
+        reads(*EVENT_STREAMS, subjects.DELTAS, subjects.DEAD_LETTERS),
         removes_messages(subjects.DEAD_LETTERS),  # those that operators re-drive or drop
         may_publish(  # counts the commands of an app, and finds which answer came first
             f"$JS.API.DIRECT.GET.{subjects.COMMANDS}",

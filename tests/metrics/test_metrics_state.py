@@ -9,13 +9,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import event_log, subjects
+from contracts.event_streams import Origin, spread_over
 from contracts.events.budget import BudgetExceeded, BudgetWarned
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCancelled, ChatErased, ChatFailed
 from contracts.events.turn import ModelCallFailed, ToolDispatched, TurnCompleted, TurnFailed
 from contracts.ids import AppId, ChatId, ChatKey, StreamSeq
 from contracts.prices import Price
-from contracts.subjects import InvalidSubjectError, parse
+from contracts.subjects import EVENTS, InvalidSubjectError, parse
 from services.chassis.jetstream.direct_get import RawMessage
 from services.chassis.jetstream.event_log import START, evaluate_and_log
 from services.metrics.metrics_state import (
@@ -33,7 +34,7 @@ from tests.metrics.story import AGENT, ANN, BEGAN, KEY, chat, decisions_of, log_
 
 PRICES = {"gpt-4o-mini": Price(prompt=0.5, completion=2.0)}
 LATER = BEGAN + timedelta(minutes=1)
-MANY = StreamSeq(10**9)
+MANY = {EVENTS: StreamSeq(10**9)}
 
 
 def counted(log: list[RawMessage], **limits: int) -> MetricsState:
@@ -138,7 +139,7 @@ def test_saved_and_loaded_anywhere_it_counts_as_if_never_stopped(cut: int) -> No
     assert again.totals == whole.totals
     assert again.states == whole.states
     assert page(again) == page(whole)
-    assert again.position == whole.position
+    assert again.positions == whole.positions
 
 
 def test_the_tracked_chats_are_bounded_and_the_totals_whole() -> None:
@@ -200,8 +201,8 @@ def test_a_state_of_another_log_is_rejected() -> None:
     state = counted(chats(1))
     fresh = MetricsState(PRICES)
     with pytest.raises(UnreadableStateError, match="saved at 11 of a log that ends at 10"):
-        fresh.load(state.save(), newest=StreamSeq(10))
-    assert fresh.position == 0
+        fresh.load(state.save(), newest={EVENTS: StreamSeq(10)})
+    assert fresh.positions == {EVENTS: 0}
 
 
 @pytest.mark.parametrize("place", [1, 5, 11])
@@ -215,7 +216,7 @@ def test_a_message_that_is_not_an_event_of_its_chat_only_counts_as_rejected(
     foreign = RawMessage(StreamSeq(place + 1), subject, FOREIGN[kind](history[place - 1]))
     state = counted(sorted([*log, foreign], key=lambda one: one.position))
     assert state.aggregate(LATER) == counted(log).aggregate(LATER)
-    assert (state.position, state.rejected) == (12, 1)
+    assert (state.positions[EVENTS], state.rejected) == (12, 1)
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
@@ -257,7 +258,7 @@ def test_what_was_evicted_and_rejected_is_known_after_a_restart() -> None:
 def test_a_message_whose_subject_names_no_chat_is_rejected(subject: str) -> None:
     (real,) = decisions_of(chat()[:1])
     state = counted([RawMessage(StreamSeq(1), subject, real.data)])
-    assert (state.position, state.rejected, len(state.chats)) == (1, 1, 0)
+    assert (state.positions[EVENTS], state.rejected, len(state.chats)) == (1, 1, 0)
 
 
 def test_an_event_of_a_newer_release_has_its_place_and_adds_nothing() -> None:
@@ -422,3 +423,33 @@ def test_a_stalled_chat_that_is_erased_is_not_stalled_any_more() -> None:
         assert KEY.chat not in [one.chat_id for one in state.stalled(LATER, 0)]
         assert sample(state, "mozaiks_chats", state="running") == 3
         assert sample(state, "mozaiks_chats", state="cancelled") == 1
+
+
+@pytest.mark.parametrize("read", range(12))
+def test_events_that_were_moved_are_counted_once_wherever_counting_was(read: int) -> None:
+    log = chats(4)
+    positions = [one.position for one in log]
+    last = StreamSeq(positions[len(positions) // 2])
+    wanted = spread_over(2)
+    moved = [one for one in log if wanted.holds("EVENTS_32", one.subject)]
+    rest = [one for one in log if one not in moved]
+    assert moved
+    assert rest
+    # The old stream still has what was moved, up to its last position.
+    old = [one for one in log if one in rest or one.position <= last]
+    state = MetricsState(PRICES)
+    step = len(old) * read // 12
+    for one in old[:step]:
+        state.record(one)
+    state.follow("EVENTS_32", Origin(EVENTS, last), wanted)
+    for one in moved:
+        state.record(one, stream="EVENTS_32")
+    for one in old[step:]:
+        state.record(one)
+    again = MetricsState(PRICES)
+    again.load(state.save(), newest={EVENTS: positions[-1], "EVENTS_32": positions[-1]})
+    assert again.positions == state.positions
+    assert state.aggregate(LATER).model_dump(exclude={"chats"}) == counted(log).aggregate(
+        LATER
+    ).model_dump(exclude={"chats"})
+    assert state.rejected == 0

@@ -39,7 +39,7 @@ class PlannedGateway(JetStreamGateway):
 
     def __init__(self, nc: Client, metrics: ProcessMetrics | None = None) -> None:
         super().__init__(nc, metrics)
-        self.events = PlannedLog(nc, self.storage, self.metrics)
+        self.events = PlannedLog(nc, self.storage, self.event_reader, self.metrics)
 
 
 class PlannedLog(EventLog):

@@ -76,7 +76,7 @@ class KillingGateway(JetStreamGateway):
 
     def __init__(self, nc: Client, metrics: ProcessMetrics | None = None) -> None:
         super().__init__(nc, metrics)
-        self.events = KillingLog(nc, self.storage, self.metrics)
+        self.events = KillingLog(nc, self.storage, self.event_reader, self.metrics)
         self.events.on_aged_out = self.lookups.restore
         self.live = KillingLive(nc, self.reader)
 

@@ -60,8 +60,9 @@ def event_subscriber(
     gateway: JetStreamGateway,
     durable: str,
     extra: Sequence[Any] = (),
+    stream: str = subjects.EVENTS,
 ) -> BatchPullStreamSubscriber:
-    """All events, first to last, in batches of list[RawMessage]; continues where it stopped.
+    """All events of a stream, first to last, in batches of list[RawMessage]; continues where it stopped.
 
     The handler is idempotent. A batch is acknowledged once the handler returns; an event for which
     it keeps raising is dead-lettered, and an unavailable server is waited for. `extra` are
@@ -78,7 +79,7 @@ def event_subscriber(
     broker.include_router(router)
     return router.subscriber(
         subjects.ALL_EVENTS,
-        stream=JStream(subjects.EVENTS, declare=False),
+        stream=JStream(stream, declare=False),
         durable=durable,
         config=HeartbeatConfig(
             gateway.in_flight,
@@ -102,8 +103,9 @@ def event_reader(
     batch_size: int,
     fill_seconds: float,
     extra: Sequence[Any] = (),
+    stream: str = subjects.EVENTS,
 ) -> BatchPullStreamSubscriber:
-    """All events after a position that the handler keeps, in batches of list[RawMessage].
+    """All events of a stream after a position that the handler keeps, in batches of list[RawMessage].
 
     Nothing is acknowledged. The handler is repeated while a server is unavailable; any other error
     stops the subscriber.
@@ -112,7 +114,7 @@ def event_reader(
     broker.include_router(router)
     return router.subscriber(
         subjects.ALL_EVENTS,
-        stream=JStream(subjects.EVENTS, declare=False),
+        stream=JStream(stream, declare=False),
         config=config,
         pull_sub=PullSub(batch_size, timeout=fill_seconds, batch=True),
         decoder=_stored_messages,

@@ -12,6 +12,7 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 
 from contracts import subjects
+from contracts.event_streams import NAMES as EVENT_STREAMS
 from services.chassis.dead_letters.letter import (
     DeadLetter,
     Original,
@@ -162,9 +163,9 @@ async def redrive(gateway: JetStreamGateway, letter: DeadLetter) -> None:
     lookups because of their own ids. Raises NotRedrivableError, DeadLetterNotFoundError, nats errors.
     """
     original = letter.original
-    if original.stream == subjects.EVENTS:
+    if original.stream in EVENT_STREAMS:
         raise NotRedrivableError(
-            f"{letter.seq}: an event is not published again: it is still in {subjects.EVENTS} at "
+            f"{letter.seq}: an event is not published again: it is still in {original.stream} at "
             f"{original.sequence}; once the cause is fixed, run `{REBUILD}`, then drop the letter"
         )
     if original.stream not in (subjects.COMMANDS, subjects.LOOKUPS):

@@ -8,7 +8,7 @@ therefore asks the leader for the newest position first, and reads until it has 
 import asyncio
 import json
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,14 +33,17 @@ READ_SECONDS = 10.0
 """How long a page of a direct get may take, and a replica to catch up with the leader."""
 SILENT_SECONDS = 0.5
 """How long a replica may take before another is asked; doubled with each attempt."""
+FIRST_BEHIND_SECONDS = 0.002
 BEHIND_SECONDS = 0.05
-"""The pause before a replica that lags is asked again."""
+"""The pause before a replica that lags is asked again: the first, doubled with each, and the longest."""
 
 BEFORE_FIRST = StreamSeq(0)
 """A position before every message."""
 
 _NOT_FOUND = 10037
 """JSNoMessageFoundErr"""
+_NO_STREAM = 10059
+"""JSStreamNotFoundErr"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +95,30 @@ class DirectReader:
 
     async def subjects_of(self, stream: str, subject: str) -> list[str]:
         """Every subject that matches a filter and has a message."""
-        found: list[str] = []
+        return list(await self.counts_of(stream, subject))
+
+    async def counts_of(self, stream: str, subject: str) -> dict[str, int]:
+        """The number of messages of every subject that matches a filter, as the leader has them."""
+        found: dict[str, int] = {}
         while True:
             query = {"subjects_filter": subject, "offset": len(found)}
             answer = await self._ask(f"$JS.API.STREAM.INFO.{stream}", query)
             if (error := answer.get("error")) is not None:
                 raise NatsUnavailableError(f"{stream}: {error.get('description')}")
             page = answer["state"].get("subjects") or {}
-            found += page
+            found |= page
             if not page or len(found) >= answer.get("total", 0):
                 return found
+
+    async def config(self, stream: str) -> dict[str, Any] | None:
+        """The configuration of a stream, from its leader; None where there is no such stream."""
+        answer = await self._ask(f"$JS.API.STREAM.INFO.{stream}", {})
+        if (error := answer.get("error")) is not None:
+            if error.get("err_code") == _NO_STREAM:
+                return None
+            raise NatsUnavailableError(f"{stream}: {error.get('description')}")
+        config: dict[str, Any] = answer["config"]
+        return config
 
     async def _ask_leader(self, stream: str, query: dict[str, object]) -> RawMessage | None:
         answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{stream}", query)
@@ -150,6 +167,7 @@ class DirectReader:
         Raises NatsUnavailableError also where no replica has reached the goal within READ_SECONDS.
         """
         deadline = asyncio.get_running_loop().time() + READ_SECONDS
+        pauses = _pauses()
         while True:
             page, more = await self._direct_get(
                 stream, {"batch": size or PAGE, "seq": after + 1, "next_by_subj": subject}
@@ -157,6 +175,8 @@ class DirectReader:
             for message in page:
                 after = message.position
                 yield message
+            if page:
+                pauses = _pauses()
             if more:
                 deadline = asyncio.get_running_loop().time() + READ_SECONDS
             elif after >= goal:
@@ -164,7 +184,7 @@ class DirectReader:
             elif asyncio.get_running_loop().time() > deadline:
                 raise NatsUnavailableError(f"{stream}: no replica has reached message {goal}")
             else:
-                await asyncio.sleep(BEHIND_SECONDS)
+                await asyncio.sleep(next(pauses))
 
     async def since(self, stream: str, subject: str, time: str) -> AsyncIterator[RawMessage]:
         """The messages since an ISO 8601 time, from one replica."""
@@ -202,6 +222,14 @@ class DirectReader:
                     raise NatsUnavailableError(f"direct get from {stream}") from error
                 limit *= 2
                 await asyncio.sleep(BEHIND_SECONDS)
+
+
+def _pauses() -> Iterator[float]:
+    """Short at first: a mirror of the stream may answer, too, and have nothing of a chat."""
+    pause = FIRST_BEHIND_SECONDS
+    while True:
+        yield min(pause, BEHIND_SECONDS)
+        pause *= 2
 
 
 class _Response:

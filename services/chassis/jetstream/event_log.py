@@ -19,13 +19,9 @@ from contracts.events.chat import ChatForked
 from contracts.forks import holder
 from contracts.ids import AppId, ChatKey, Seq, StreamSeq
 from contracts.subjects import InvalidSubjectError
-from services.chassis.jetstream.direct_get import (
-    PAGE,
-    DirectReader,
-    RawMessage,
-    position_of,
-)
+from services.chassis.jetstream.direct_get import PAGE, RawMessage, position_of
 from services.chassis.jetstream.errors import NatsUnavailableError, WrongLastSequenceError
+from services.chassis.jetstream.event_reader import EventReader
 from services.chassis.jetstream.publish import publish
 from services.chassis.jetstream.storage_health import StorageHealth
 from services.chassis.metrics import ProcessMetrics, unregistered
@@ -132,12 +128,16 @@ class EventLog:
     """
 
     def __init__(
-        self, nc: Client, storage: StorageHealth, metrics: ProcessMetrics | None = None
+        self,
+        nc: Client,
+        storage: StorageHealth,
+        reader: EventReader,
+        metrics: ProcessMetrics | None = None,
     ) -> None:
         self._nc = nc
         self._storage = storage
         self._metrics = metrics or unregistered()
-        self._reader = DirectReader(nc)
+        self._reader = reader
         self.on_aged_out: Callable[[ChatKey], Awaitable[None]] | None = None
         """Restores a chat of which only the newest message is left; raises NatsUnavailableError."""
 
@@ -203,8 +203,7 @@ class EventLog:
         self, decision: Decision, payload: bytes, after: StreamSeq
     ) -> StreamSeq:
         """Where an unanswered attempt stored it. Raises PositionConflictError where another came first."""
-        subject = subjects.events_of(decision.key)
-        found = await self._reader.next(subjects.EVENTS, subject, StreamSeq(after + 1))
+        found = await self._reader.next(decision.key, StreamSeq(after + 1))
         if found is None or found.data != payload:
             raise PositionConflictError(decision.key, after)
         return found.position
@@ -216,7 +215,7 @@ class EventLog:
 
         Raises NatsUnavailableError.
         """
-        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        newest = await self._reader.last(key)
         if newest is None or newest.position <= after.position:
             return
         async for commit in self._pages(key, after, newest.position):
@@ -231,7 +230,7 @@ class EventLog:
         PlaceLostError, perhaps after messages that add no event, and NatsUnavailableError.
         """
         if newest is None:
-            message = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+            message = await self._reader.last(key)
             newest = StreamSeq(0) if message is None else message.position
             if message is not None and newest == after.position and not _ends(message, after.head):
                 raise PlaceLostError(key, after.position)
@@ -263,7 +262,7 @@ class EventLog:
         """
         if goal is None:
             goal = await self.last_position(key)
-        first = await self._reader.next(subjects.EVENTS, subjects.events_of(key), StreamSeq(1))
+        first = await self._reader.next(key, StreamSeq(1))
         fork = None if first is None else _decoded(first)
         after = START
         if first is not None and fork is not None and fork.forked is not None:
@@ -274,10 +273,7 @@ class EventLog:
 
     async def _pages(self, key: ChatKey, after: Place, goal: StreamSeq) -> AsyncIterator[Commit]:
         await encryption.load(key)
-        subject = subjects.events_of(key)
-        async for message in self._reader.pages(
-            subjects.EVENTS, subject, after.position, goal=goal
-        ):
+        async for message in self._reader.pages(key, after.position, goal=goal):
             if after == START and await self._restored(key, message):
                 newest = await self.last_position(key)
                 async for commit in self._pages(key, START, newest):
@@ -304,7 +300,7 @@ class EventLog:
 
         Raises NatsUnavailableError.
         """
-        first = await self._reader.next(subjects.EVENTS, subjects.events_of(key), StreamSeq(1))
+        first = await self._reader.next(key, StreamSeq(1))
         found = None if first is None else _decoded(first)
         return found is not None and found.is_remnant
 
@@ -336,13 +332,11 @@ class EventLog:
     ) -> AsyncGenerator[Commit, None]:
         """A chat's own messages after a place, up to event `last`."""
         await encryption.load(origin)
-        subject, before = subjects.events_of(origin), after.head.seq
-        newest = await self._reader.last(subjects.EVENTS, subject)
+        before = after.head.seq
+        newest = await self._reader.last(origin)
         if newest is None:
             return
-        async for message in self._reader.pages(
-            subjects.EVENTS, subject, after.position, goal=newest.position
-        ):
+        async for message in self._reader.pages(origin, after.position, goal=newest.position):
             commit = evaluate(after, message)
             if commit.events and commit.events[0].is_erasure:
                 return
@@ -354,7 +348,7 @@ class EventLog:
 
     async def _position_after(self, key: ChatKey, seq: Seq) -> StreamSeq:
         """The position of a chat's own message that ends with event `seq`, or of one before it."""
-        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        newest = await self._reader.last(key)
         found = None if newest is None else _decoded(newest)
         if newest is None or found is None:
             return StreamSeq(0)
@@ -419,9 +413,7 @@ class EventLog:
         """The messages from the one at a position on; none where that is not there any more."""
         await encryption.load(key)
         place: Place | None = None
-        async for message in self._reader.pages(
-            subjects.EVENTS, subjects.events_of(key), StreamSeq(position - 1), goal=goal, size=size
-        ):
+        async for message in self._reader.pages(key, StreamSeq(position - 1), goal=goal, size=size):
             if place is None:
                 found = _decoded(message)
                 if found is None or message.position != position:
@@ -441,10 +433,7 @@ class EventLog:
         found: list[Commit] = []
         if place is None:
             return found
-        subject = subjects.events_of(key)
-        async for message in self._reader.pages(
-            subjects.EVENTS, subject, place.position, goal=known.position
-        ):
+        async for message in self._reader.pages(key, place.position, goal=known.position):
             found.append(evaluate(place, message))
             place = found[-1].place
             if place.position >= known.position:
@@ -459,7 +448,7 @@ class EventLog:
         Empty where the chat is no fork, has event `seq` itself, or where only the whole log can tell,
         as for `_proven`. One without events is the place before its own first message.
         """
-        raw = await self._reader.next(subjects.EVENTS, subjects.events_of(key), StreamSeq(1))
+        raw = await self._reader.next(key, StreamSeq(1))
         fork = None if raw is None else _decoded(raw)
         if raw is None or fork is None or fork.forked is None or seq > fork.before.seq:
             return []
@@ -480,7 +469,7 @@ class EventLog:
 
     async def _head_near(self, key: ChatKey, seq: Seq) -> Head | None:
         """Event `seq` of a chat's own log, or one of the SLACK before it; None where it is not found."""
-        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        newest = await self._reader.last(key)
         found = None if newest is None else _decoded(newest)
         if newest is None or found is None:
             return None
@@ -501,7 +490,7 @@ class EventLog:
         await encryption.load(key)
         if near is not None and (found := await self._search(key, seq, near)) is not None:
             return found
-        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        newest = await self._reader.last(key)
         last = None if newest is None else _decoded(newest)
         if newest is None or last is None or seq > last.head.seq:
             return None
@@ -512,9 +501,8 @@ class EventLog:
 
     async def _search(self, key: ChatKey, seq: Seq, start: StreamSeq) -> Commit | None:
         """The message that holds an event, soon after a position; None if the log has none there."""
-        subject = subjects.events_of(key)
         after = StreamSeq(max(start - 1, 0))
-        part = self._reader.pages(subjects.EVENTS, subject, after, goal=start, size=SLACK)
+        part = self._reader.pages(key, after, goal=start, size=SLACK)
         async for raw in part:
             found = _decoded(raw)
             if found is None or found.first.seq > seq:
@@ -532,7 +520,6 @@ class EventLog:
         the way.
         """
         await encryption.load(key)
-        subject = subjects.events_of(key)
         low, low_seq = 0, 0
         high, high_seq = int(known.position) + 1, known.head.seq + 1
         for step in count():
@@ -542,7 +529,7 @@ class EventLog:
                 (seq - SLACK // 2 - low_seq) / max(high_seq - low_seq, 1) if step % 2 == 0 else 0.5
             )
             middle = low + min(max(int((high - low) * part), 0), high - low - 1)
-            raw = await self._reader.next(subjects.EVENTS, subject, StreamSeq(middle))
+            raw = await self._reader.next(key, StreamSeq(middle))
             if raw is None or raw.position >= high:
                 high = middle
                 continue
@@ -566,9 +553,7 @@ class EventLog:
         NatsUnavailableError.
         """
         for slot in subjects.ALL_SLOTS:
-            found = await self._reader.subjects_of(
-                subjects.EVENTS, subjects.events_of_slot(slot, app)
-            )
+            found = await self._reader.subjects_of_slot(slot, app)
             for key in sorted({key for one in found if (key := _key(one)) is not None}):
                 yield key
 
@@ -577,8 +562,7 @@ class EventLog:
         chat. Raises NatsUnavailableError.
         """
         await encryption.load(key)
-        subject = subjects.events_of(key)
-        raw = await self._reader.next(subjects.EVENTS, subject, StreamSeq(1))
+        raw = await self._reader.next(key, StreamSeq(1))
         if raw is None:
             return None
         found = _decoded(raw)
@@ -591,13 +575,13 @@ class EventLog:
 
     async def last_seq(self, key: ChatKey) -> Seq:
         """The `seq` that a chat's newest message states; 0 for none. Raises NatsUnavailableError."""
-        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        newest = await self._reader.last(key)
         found = None if newest is None else _decoded(newest)
         return Seq(0) if found is None else found.head.seq
 
     async def last_position(self, key: ChatKey) -> StreamSeq:
         """The position of a chat's newest message, 0 for none. Raises NatsUnavailableError."""
-        newest = await self._reader.last(subjects.EVENTS, subjects.events_of(key))
+        newest = await self._reader.last(key)
         return StreamSeq(0) if newest is None else newest.position
 
 

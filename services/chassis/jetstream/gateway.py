@@ -10,6 +10,8 @@ from services.chassis.jetstream.business_events import BusinessEvents
 from services.chassis.jetstream.commands import CommandQueue
 from services.chassis.jetstream.direct_get import DirectReader
 from services.chassis.jetstream.event_log import EventLog
+from services.chassis.jetstream.event_reader import EventReader
+from services.chassis.jetstream.event_streams import EventStreamLocator
 from services.chassis.jetstream.in_flight import InFlightMessages
 from services.chassis.jetstream.inbox_channel import InboxChannel
 from services.chassis.jetstream.key_values import KeyValueBuckets
@@ -37,7 +39,9 @@ class JetStreamGateway:
         self.reader = DirectReader(nc)
         self.in_flight = InFlightMessages(nc)
         publisher = Publisher(nc, self.storage)
-        self.events = EventLog(nc, self.storage, self.metrics)
+        self.event_streams = EventStreamLocator(self.reader, self.storage)
+        self.event_reader = EventReader(self.reader, self.event_streams)
+        self.events = EventLog(nc, self.storage, self.event_reader, self.metrics)
         self.commands = CommandQueue(publisher, self.reader)
         self.lookups = LookupChannel(nc, publisher)
         self.events.on_aged_out = self.lookups.restore
@@ -47,7 +51,7 @@ class JetStreamGateway:
         self.key_values = KeyValueBuckets(self.js, self.reader)
         self.objects = ObjectChunks(self.reader)
         self.values = ValueStore(self.js, self.objects)
-        self.purger = Purger(nc, self.reader)
+        self.purger = Purger(nc, self.reader, self.event_streams)
         self.refills: dict[str, Refill] = {}
         """By stream: writes again what this process keeps there, after the stream was recreated."""
 

@@ -17,7 +17,7 @@ from services.chassis.jetstream.errors import (
     WrongLastSequenceError,
     is_temporary,
 )
-from services.chassis.jetstream.storage_health import StorageHealth, limit_reached, stream_of
+from services.chassis.jetstream.storage_health import StorageHealth, limit_reached
 from services.chassis.nats.unavailable import NATS_UNAVAILABLE
 from services.chassis.tracing.messages import with_traceparent
 
@@ -52,7 +52,7 @@ async def publish(
     Raises WrongLastSequenceError, NatsRejectedError, or NatsUnavailableError (NATS does not answer,
     or cannot store it now; where it did not answer, the message may have been stored).
     """
-    stream = stream_of(subject)
+    stream = storage.stream_of(subject)
     if (stopped := storage.stopped_reason(stream)) is not None:
         raise NatsUnavailableError(f"publish to {subject}: NATS cannot store: {stopped}")
     limit = nc.max_payload - HEADER_BYTES

@@ -20,6 +20,7 @@ from nats.js.errors import APIError, ServiceUnavailableError
 from pydantic_core import from_json
 
 from contracts import subjects
+from contracts.event_streams import ONE_STREAM, slot_of
 from services.chassis.nats.unavailable import NATS_UNAVAILABLE
 
 SILENT_SECONDS = 5.0
@@ -54,6 +55,15 @@ class StorageHealth:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._failures: dict[str, _Failure] = {}
+        self.event_streams = ONE_STREAM
+        """The streams of events, as this process knows them."""
+
+    def stream_of(self, subject: str) -> str:
+        """The stream that stores a subject; the subject itself where none of ours does."""
+        stream = stream_of(subject)
+        if stream != subjects.EVENTS:
+            return stream
+        return self.event_streams.holder(slot_of(subject))
 
     def record_stored(self, stream: str) -> None:
         """A write was stored."""
@@ -126,7 +136,7 @@ def limit_reached(error: dict[str, Any]) -> str | None:
 
 
 def stream_of(subject: str) -> str:
-    """The stream that stores a subject; the subject itself where none of ours does."""
+    """The stream that stores a subject, EVENTS of every event; the subject itself where none does."""
     match subject.split("."):
         case ["$KV", bucket, _, *_]:
             return subjects.bucket_stream(bucket)
@@ -165,7 +175,7 @@ class MonitoredJetStream(JetStreamContext):
 
     async def publish(self, subject: str, *args: Any, **named: Any) -> PubAck:
         """As nats-py's own. Raises the same, ServiceUnavailableError at once for a stopped stream."""
-        stream = stream_of(subject)
+        stream = self._storage.stream_of(subject)
         if (stopped := self._storage.stopped_reason(stream)) is not None:
             raise ServiceUnavailableError(description=f"NATS cannot store: {stopped}")
         try:

@@ -11,6 +11,8 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 
+from contracts import subjects
+from contracts.event_streams import NAMES
 from services.chassis.consumers.subscribers import stop_subscriber
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.faststream_fetch import FetchJetStream
@@ -129,7 +131,7 @@ async def _wait_for_streams(
     while True:
         try:
             differing = await _differing_streams(nc, settings, needs)
-            needed = [one for one in differing if needs is None or one.stream in needs]
+            needed = [one for one in differing if needs is None or _group(one.stream) in needs]
             blocking = [str(one) for one in needed if prevents_work(one)]
         except NatsUnavailableError as error:
             differing, blocking = [], [str(error)]
@@ -146,12 +148,25 @@ async def _wait_for_streams(
     probes.streams_at_start = logged
 
 
+def _group(stream: str) -> str:
+    """EVENTS are all streams of events."""
+    return subjects.EVENTS if stream in NAMES else stream
+
+
 async def _differing_streams(
     nc: Client, settings: Settings, needs: Collection[str] | None
 ) -> Sequence[Difference]:
     if settings.ensure_streams:
-        return (await ensure_streams(nc, replicas=settings.stream_replicas)).remaining
-    return await check_streams(nc, replicas=settings.stream_replicas, names=needs)
+        ensured = await ensure_streams(
+            nc, replicas=settings.stream_replicas, event_streams=settings.event_streams
+        )
+        return ensured.remaining
+    return await check_streams(
+        nc,
+        replicas=settings.stream_replicas,
+        names=needs,
+        event_streams=settings.event_streams,
+    )
 
 
 def nats_check(gateway: JetStreamGateway) -> Check:

@@ -2,6 +2,7 @@
 
 python -m services.chassis.streams ensure    create what is missing, upgrade what is outdated
 python -m services.chassis.streams check     print what differs, and change nothing
+python -m services.chassis.streams spread 4  move the events to 4 streams, while chats go on
 """
 
 import asyncio
@@ -9,12 +10,14 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
+from contracts.event_streams import SPREADS
 from services.chassis.jetstream.command_line_connection import one_shot_connection
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.local_access import local_settings
 from services.chassis.settings import Settings
 from services.chassis.streams.ensure import check_streams, ensure_streams
 from services.chassis.streams.plan import Difference, Fixed
+from services.chassis.streams.spread import Spreader, SpreadError
 
 WAIT_SECONDS = 10.0
 RETRY_SECONDS = 0.5
@@ -44,16 +47,37 @@ async def run(
 async def _run_once(verb: Literal["ensure", "check"], settings: Settings) -> int:
     async with one_shot_connection(settings, "streams") as nc:
         if verb == "check":
-            found: Sequence[Difference] = await check_streams(nc, replicas=settings.stream_replicas)
+            found: Sequence[Difference] = await check_streams(
+                nc, replicas=settings.stream_replicas, event_streams=settings.event_streams
+            )
             print("\n".join(map(str, found)) or "nothing differs")
             return 1 if found else 0
-        ensured = await ensure_streams(nc, replicas=settings.stream_replicas)
+        ensured = await ensure_streams(
+            nc, replicas=settings.stream_replicas, event_streams=settings.event_streams
+        )
         print("\n".join([*ensured.changes, *map(str, ensured.remaining)]) or "nothing differs")
         return 1 if any(not isinstance(one, Fixed) for one in ensured.remaining) else 0
 
 
+async def run_spread(count: int, settings: Settings) -> int:
+    """Move the events until they are in so many streams; returns the exit code, as `run`."""
+    async with one_shot_connection(settings, "spread") as nc:
+        spreader = Spreader(nc, replicas=settings.stream_replicas, report=print)
+        try:
+            await spreader.spread(count)
+        except NatsUnavailableError as error:
+            print(f"{error}; run the command again", file=sys.stderr)
+            return UNREACHABLE
+        except SpreadError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
 def main(arguments: Sequence[str]) -> int:
     match arguments:
+        case ["spread", count] if count in map(str, SPREADS):
+            return asyncio.run(run_spread(int(count), Settings()))
         case ["ensure" | "check" as verb]:
             return asyncio.run(run(verb, local_settings(Settings)))
         case _:

@@ -14,7 +14,8 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from contracts import subjects
+from contracts import event_streams, subjects
+from contracts.event_streams import ONE_STREAM, EventStreams
 from services.chassis.streams.plan import COMPRESSION_SET, Config
 
 MAX_CONSUMERS = 64
@@ -45,14 +46,17 @@ COMPRESSED = (
     subjects.object_stream(subjects.ATTACHMENTS),
     subjects.object_stream(subjects.VALUES),
 )
-"""What grows and stays. The server compresses a block of 8 MB when the next one begins; the messages
+"""What grows and stays, and every other stream of events. The server compresses a block of 8 MB when the next one begins; the messages
 of the others are gone before, or, in bucket `chats`, replaced in place."""
 
 
-def definitions(replicas: int) -> list[Config]:
-    """The configuration of each stream, including those of buckets and object stores."""
+def definitions(replicas: int, events: EventStreams = ONE_STREAM) -> list[Config]:
+    """The configuration of each stream, including those of buckets and object stores.
+
+    `events` are the streams that the events are spread over.
+    """
     configs = [
-        *_streams(replicas),
+        *_streams(replicas, events),
         *map(_bucket_stream, _buckets(replicas)),
         *map(_object_stream, _object_stores(replicas)),
     ]
@@ -60,13 +64,14 @@ def definitions(replicas: int) -> list[Config]:
 
 
 def _compressed(config: StreamConfig) -> StreamConfig:
-    if config.name not in COMPRESSED:
+    if config.name not in (*COMPRESSED, *event_streams.NAMES):
         return config
     s2 = StoreCompression.S2
-    return config.evolve(compression=s2, metadata={COMPRESSION_SET: s2.value})
+    metadata = {**(config.metadata or {}), COMPRESSION_SET: s2.value}
+    return config.evolve(compression=s2, metadata=metadata)
 
 
-def _streams(replicas: int) -> list[StreamConfig]:
+def _streams(replicas: int, events: EventStreams) -> list[StreamConfig]:
     return [
         _stream(
             subjects.COMMANDS,
@@ -78,13 +83,7 @@ def _streams(replicas: int) -> list[StreamConfig]:
             allow_msg_ttl=True,
             allow_rollup_hdrs=True,  # schedules need them: the server allows them by itself
         ),
-        _stream(
-            subjects.EVENTS,
-            [subjects.ALL_EVENTS],
-            replicas,
-            allow_direct=True,
-            republish=RePublish(src=subjects.EVENTS_OF_CHATS, dest=subjects.EVENTS_REPUBLISHED),
-        ),
+        *(_event_stream(name, replicas, events) for name in events.names),
         _stream(
             subjects.DELTAS,
             [subjects.ALL_DELTAS],
@@ -109,6 +108,18 @@ def _streams(replicas: int) -> list[StreamConfig]:
         ),
         _stream(subjects.BUDGETS, [subjects.ALL_LEDGERS], replicas, allow_direct=True),
     ]
+
+
+def _event_stream(name: str, replicas: int, events: EventStreams) -> StreamConfig:
+    metadata = event_streams.metadata_of(events) if name == subjects.EVENTS else {}
+    return _stream(
+        name,
+        events.subjects(name),
+        replicas,
+        allow_direct=True,
+        republish=RePublish(src=subjects.EVENTS_OF_CHATS, dest=subjects.EVENTS_REPUBLISHED),
+        metadata=metadata or None,
+    )
 
 
 def _stream(name: str, caught: list[str], replicas: int, **more: Any) -> StreamConfig:

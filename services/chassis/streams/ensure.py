@@ -3,18 +3,26 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
+from contracts import subjects
+from contracts.event_streams import (
+    NAMES,
+    EventStreams,
+    spread_over,
+    streams_in,
+)
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.streams.definitions import definitions
 from services.chassis.streams.plan import (
     Config,
     Difference,
     Missing,
+    NotSpread,
     Outdated,
     differences,
     upgraded,
@@ -36,15 +44,19 @@ class Ensured:
     remaining: tuple[Difference, ...]
 
 
-async def ensure_streams(nc: Client, *, replicas: int) -> Ensured:
+async def ensure_streams(nc: Client, *, replicas: int, event_streams: int = 1) -> Ensured:
     """Create every stream, bucket and object store that is missing, and upgrade those outdated.
 
-    Nothing that an operator chose is changed back: see `plan.differences`. Raises
-    NatsUnavailableError.
+    Nothing that an operator chose is changed back: see `plan.differences`. Events that are in fewer
+    streams than `event_streams` stay there until they are moved. Raises NatsUnavailableError.
     """
     changes: list[str] = []
-    remaining: list[Difference] = []
-    for wanted in definitions(replicas):
+    found = await find_event_streams(nc)
+    events = found.streams or spread_over(event_streams)
+    remaining: list[Difference] = _not_spread(events, event_streams)
+    for wanted in definitions(replicas, events):
+        if wanted["name"] in found.changing:
+            continue
         ensured = await _ensure(nc, wanted)
         changes += ensured.changes
         remaining += ensured.remaining
@@ -52,27 +64,62 @@ async def ensure_streams(nc: Client, *, replicas: int) -> Ensured:
 
 
 async def check_streams(
-    nc: Client, *, replicas: int, names: Collection[str] | None = None
+    nc: Client,
+    *,
+    replicas: int,
+    names: Collection[str] | None = None,
+    event_streams: int = 1,
 ) -> list[Difference]:
     """What differs from the definitions of the streams called `names` (None: of all).
 
-    Reads nothing but the information about those streams. Raises NatsUnavailableError.
+    EVENTS are all streams of events. Reads nothing but the information about those streams. Raises
+    NatsUnavailableError.
     """
-    found: list[Difference] = []
-    for wanted in definitions(replicas):
-        if names is None or wanted["name"] in names:
-            found += differences(wanted, await _config_of(nc, str(wanted["name"])))
+    spread = FoundEventStreams(None)
+    if names is None or subjects.EVENTS in names:
+        spread = await find_event_streams(nc)
+    events = spread.streams or spread_over(event_streams)
+    found = _not_spread(events, event_streams) if names is None else []
+    for wanted in definitions(replicas, events):
+        name = str(wanted["name"])
+        group = subjects.EVENTS if name in events.names else name
+        if (names is None or group in names) and name not in spread.changing:
+            found += differences(wanted, await config_of(nc, name))
     return found
+
+
+class FoundEventStreams(NamedTuple):
+    """The streams of events as they are; None where there is none yet.
+
+    Those that are `changing` as events are moved between them are left alone.
+    """
+
+    streams: EventStreams | None
+    changing: frozenset[str] = frozenset()
+
+
+async def find_event_streams(nc: Client) -> FoundEventStreams:
+    """Raises NatsUnavailableError."""
+    config = await config_of(nc, subjects.EVENTS)
+    if config is not None:
+        streams = streams_in(config.get("metadata") or {})
+        return FoundEventStreams(streams, frozenset(streams.names if streams.moving else ()))
+    others = [name for name in NAMES[1:] if await config_of(nc, name) is not None]
+    return FoundEventStreams(EventStreams((subjects.EVENTS, *others)) if others else None)
+
+
+def _not_spread(events: EventStreams, wanted: int) -> list[Difference]:
+    return [NotSpread(len(events.names), wanted)] if len(events.names) < wanted else []
 
 
 async def _ensure(nc: Client, wanted: Config) -> Ensured:
     stream = str(wanted["name"])
     for _ in range(_ATTEMPTS):
-        found = await _config_of(nc, stream)
+        found = await config_of(nc, stream)
         if found is not None:
             return await _upgrade(nc, found, differences(wanted, found))
         try:
-            await _ask(nc, "CREATE", stream, wanted)
+            await ask_stream_api(nc, "CREATE", stream, wanted)
         except APIError as rejected:
             if rejected.err_code != _OTHER_CONFIG:
                 return Ensured((), (Missing(stream, rejected.description or ""),))
@@ -103,7 +150,7 @@ async def _upgrade(nc: Client, found: Config, differing: Sequence[Difference]) -
 
 async def _update_rejection(nc: Client, config: Config) -> str | None:
     try:
-        await _ask(nc, "UPDATE", str(config["name"]), config)
+        await ask_stream_api(nc, "UPDATE", str(config["name"]), config)
     except APIError as rejected:
         return rejected.description or "rejected"
     return None
@@ -118,22 +165,26 @@ async def created_at(nc: Client, stream: str) -> str | None:
     return None if info is None else str(info["created"])
 
 
-async def _config_of(nc: Client, stream: str) -> Config | None:
+async def config_of(nc: Client, stream: str) -> Config | None:
+    """The configuration of a stream; None where there is none. Raises NatsUnavailableError."""
     info = await _info_of(nc, stream)
     return None if info is None else info["config"]
 
 
 async def _info_of(nc: Client, stream: str) -> Mapping[str, Any] | None:
     try:
-        return await _ask(nc, "INFO", stream, {})
+        return await ask_stream_api(nc, "INFO", stream, {})
     except NotFoundError:
         return None
     except APIError as rejected:
         raise NatsUnavailableError(f"INFO {stream}: {rejected.description}") from rejected
 
 
-async def _ask(nc: Client, verb: str, stream: str, body: Config) -> Mapping[str, Any]:
-    """Raises NatsUnavailableError, and APIError where the server rejects."""
+async def ask_stream_api(nc: Client, verb: str, stream: str, body: Config) -> Mapping[str, Any]:
+    """The answer to a request about a stream.
+
+    Raises NatsUnavailableError, and APIError where the server rejects.
+    """
     data = json.dumps(body).encode() if body else b""
     try:
         reply = await nc.request(f"$JS.API.STREAM.{verb}.{stream}", data, timeout=API_SECONDS)

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 from nats.errors import Error as NatsError
 
+from contracts import subjects
 from services.chassis.jetstream.errors import NatsUnavailableError
-from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.gateway import JetStreamGateway, Refill
 from services.chassis.jetstream.storage_health import find_stopped_reason
 from services.chassis.nats.unavailable import ServerUnavailableError
 from services.chassis.settings import Settings
@@ -83,15 +85,19 @@ class StreamMonitor:
         except NatsUnavailableError as error:  # readiness names an unavailable server
             log.debug("streams cannot be checked", extra={"why": str(error)})
         await self._refill()
-        for stream in self._stores:
+        for stream in self._each(self._stores):
             await self._check_storing(stream)
 
     async def _check_existence(self) -> None:
-        for stream in self._needs:
+        with suppress(NatsUnavailableError):  # those that are known are checked
+            await self._gateway.event_streams.streams()
+        for stream in self._each(self._needs):
             self._record(stream, await created_at(self._gateway.nc, stream))
         if self._missing and self._settings.ensure_streams:
             ensured = await ensure_streams(
-                self._gateway.nc, replicas=self._settings.stream_replicas
+                self._gateway.nc,
+                replicas=self._settings.stream_replicas,
+                event_streams=self._settings.event_streams,
             )
             if ensured.changes:
                 log.warning("streams were recreated", extra={"streams": ensured.changes})
@@ -100,6 +106,19 @@ class StreamMonitor:
                     self._missing[one.stream] = str(one)
             for stream in list(self._missing):
                 self._record(stream, await created_at(self._gateway.nc, stream))
+
+    def _each(self, streams: Iterable[str]) -> list[str]:
+        """EVENTS are all streams of events."""
+        events = self._gateway.event_streams.known.active
+        return [
+            one
+            for stream in streams
+            for one in (events if stream == subjects.EVENTS else (stream,))
+        ]
+
+    def _refill_of(self, stream: str) -> Refill | None:
+        is_of_events = stream in self._gateway.event_streams.known.names
+        return self._gateway.refills.get(subjects.EVENTS if is_of_events else stream)
 
     def _record(self, stream: str, created: str | None) -> None:
         if created is None:
@@ -111,13 +130,14 @@ class StreamMonitor:
             log.warning("a missing stream exists again", extra={"stream": stream})
         before = self._created.get(stream)
         self._created[stream] = created
-        if before is not None and before != created and stream in self._gateway.refills:
+        if before is not None and before != created and self._refill_of(stream):
             self._refills.add(stream)
 
     async def _refill(self) -> None:
         for stream in sorted(self._refills - self._missing.keys()):
             try:
-                await self._gateway.refills[stream]()
+                if (refill := self._refill_of(stream)) is not None:
+                    await refill()
             except _UNAVAILABLE as error:
                 log.warning(
                     "a stream cannot be filled yet", extra={"stream": stream, "why": repr(error)}

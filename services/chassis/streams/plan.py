@@ -90,7 +90,22 @@ class Unreadable:
         )
 
 
-Difference = Missing | Outdated | Fixed | Unreadable
+@dataclass(frozen=True, slots=True)
+class NotSpread:
+    """Events are in fewer streams than EVENT_STREAMS says: only a command moves them."""
+
+    found: int
+    wanted: int
+    stream: str = "EVENTS"
+
+    def __str__(self) -> str:
+        return (
+            f"events are in {self.found} of {self.wanted} streams: "
+            f"`mozaiks streams spread {self.wanted}` moves them"
+        )
+
+
+Difference = Missing | Outdated | Fixed | Unreadable | NotSpread
 
 
 def differences(wanted: Config, found: Config | None) -> list[Difference]:
@@ -131,7 +146,7 @@ def prevents_work(difference: Difference) -> bool:
             return True
         case Outdated():
             return difference.field not in _WORKS_WITHOUT
-        case Fixed():
+        case Fixed() | NotSpread():
             return False
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contracts import subjects
+from contracts.event_streams import NAMES as EVENT_STREAMS
+from contracts.event_streams import ONE_STREAM
 from services.orchestrator.cli.exit_codes import FAILED, UNAVAILABLE, fail
 
 if TYPE_CHECKING:
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-STREAMS = (subjects.EVENTS, subjects.COMMANDS, subjects.LOOKUPS)
-"""What services read by consumers that the server keeps."""
-EXPECTED = {subjects.EVENTS: ("metrics", "persistence-events")}
+STREAMS = (subjects.COMMANDS, subjects.LOOKUPS)
+"""What services read by consumers that the server keeps, besides the streams of events."""
+EXPECTED = dict.fromkeys(EVENT_STREAMS, ("metrics", "persistence-events"))
 """Consumers without which read models or metrics fall behind for as long as nobody reads."""
 
 
@@ -90,9 +92,12 @@ def problems_of(lags: Iterable[Lag], most: int | None) -> Iterable[str]:
 async def read_lags(settings: "Settings") -> list[Lag]:
     """Of every consumer of the streams. Raises NatsUnavailableError, nats.errors.Error."""
     from services.chassis.jetstream.command_line_connection import one_shot_connection
+    from services.chassis.streams.ensure import find_event_streams
 
     async with one_shot_connection(settings, "lag") as connection:
-        return [one for stream in STREAMS for one in await _of_stream(connection, stream)]
+        events = (await find_event_streams(connection)).streams or ONE_STREAM
+        streams = (*events.names, *STREAMS)
+        return [one for stream in streams for one in await _of_stream(connection, stream)]
 
 
 async def _of_stream(connection: "Connection", stream: str) -> list[Lag]:

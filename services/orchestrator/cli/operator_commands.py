@@ -7,7 +7,7 @@ are `python -m services.persistence.verify`, for example. `mozaiks` declares the
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -68,6 +68,15 @@ def ensure(ctx: typer.Context) -> None:
 def check(ctx: typer.Context) -> None:
     """Print what differs from what the product needs, and change nothing."""
     _become(ctx, STREAMS, "check")
+
+
+@streams.command(cls=ServiceCommand)
+def spread(
+    ctx: typer.Context,
+    count: Annotated[Literal["2", "4", "8", "16"], typer.Argument(help="How many streams.")],  # noqa: ARG001
+) -> None:
+    """Move the events to more streams, while chats go on."""
+    _become(ctx, STREAMS, "spread")
 
 
 @budgets.command("set", cls=ServiceCommand)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from weakref import WeakValueDictionary
 
-from contracts import encryption, event_log, subjects
+from contracts import encryption, event_log
 from contracts.event_log import RejectedMessageError
 from contracts.ids import ChatKey, StreamSeq
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -59,9 +59,9 @@ class AgedChats:
     async def _remove_remnants(self, key: ChatKey) -> bool:
         """Remove what is before the first event, once the events after it go as far as that."""
         await encryption.load(key)
-        subject, reader = subjects.events_of(key), self._gateway.reader
         remnants, head, first = 0, 0, StreamSeq(0)
-        async for message in reader.pages(subjects.EVENTS, subject, StreamSeq(0)):
+        goal = await self._gateway.events.last_position(key)
+        async for message in self._gateway.event_reader.pages(key, StreamSeq(0), goal=goal):
             try:
                 found = event_log.read(message.subject, message.data)
             except RejectedMessageError:
@@ -74,5 +74,5 @@ class AgedChats:
                 head = found.head.seq
         if not first or head < remnants:
             return False
-        await self._gateway.purger.purge(subjects.EVENTS, subject, before=first)
+        await self._gateway.purger.purge_events(key, before=first)
         return True

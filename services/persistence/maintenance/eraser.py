@@ -118,7 +118,7 @@ class Eraser:
         return ArchivedEvent(decision.events[0], position)
 
     async def _end(self, key: ChatKey) -> _End:
-        newest = await self._gateway.reader.last(subjects.EVENTS, subjects.events_of(key))
+        newest = await self._gateway.event_reader.last(key)
         if newest is None:
             return _End(BEFORE_FIRST, None)
         return _End(newest.position, _decoded(newest))
@@ -152,7 +152,7 @@ class Eraser:
         snapshots = subjects.bucket_stream(subjects.SNAPSHOTS)
         messages += await purge(snapshots, subjects.snapshot_of(key))
         objects = await self._remove_objects({key})
-        messages += await purge(subjects.EVENTS, subjects.events_of(key), before=tombstone)
+        messages += await self._gateway.purger.purge_events(key, before=tombstone)
         return ErasedCounts(messages=messages, objects=objects)
 
     async def _remove_objects(self, keys: Collection[ChatKey]) -> int:

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from contracts import subjects
 from contracts.ids import ChatKey
 from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -76,15 +75,14 @@ class Retention:
         What forks read stays. Returns how many were removed.
         """
         key = session.key
-        filter_ = subjects.events_of(key)
-        if await self._gateway.reader.count(subjects.EVENTS, filter_) < 2:
+        if await self._gateway.event_reader.count(key) < 2:
             return 0
         if await self._store.forks_of(key, None, 1) or not await self._is_archived(key):
             return 0
         newest = await self._gateway.events.last_position(key)
         if newest != session.last_position:
             return 0
-        return await self._gateway.purger.purge(subjects.EVENTS, filter_, before=newest)
+        return await self._gateway.purger.purge_events(key, before=newest)
 
     async def _is_archived(self, key: ChatKey) -> bool:
         logged = (await self._sources.logged(key)).events

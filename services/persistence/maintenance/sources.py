@@ -101,16 +101,16 @@ class ChatSources:
                     yield key
 
     async def _chats_of_log(self) -> AsyncIterator[ChatKey]:
-        reader = self._gateway.reader
-        newest = await reader.last(subjects.EVENTS, subjects.ALL_EVENTS)
-        if newest is None:
-            return
-        everything = reader.pages(
-            subjects.EVENTS, subjects.ALL_EVENTS, BEFORE_FIRST, goal=newest.position
-        )
-        async for message in everything:
-            if (key := _started_chat(message)) is not None:
-                yield key
+        reader, streams = self._gateway.reader, await self._gateway.event_streams.streams()
+        for stream in streams.active:
+            newest = await reader.last(stream, subjects.ALL_EVENTS)
+            if newest is None:
+                continue
+            async for message in reader.pages(
+                stream, subjects.ALL_EVENTS, BEFORE_FIRST, goal=newest.position
+            ):
+                if streams.holds(stream, message.subject) and (key := _started_chat(message)):
+                    yield key
 
 
 def _started_chat(message: RawMessage) -> ChatKey | None:

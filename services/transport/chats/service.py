@@ -437,7 +437,7 @@ class ChatService:
         return by
 
     async def _send_answer(self, command: Answer, view: ChatView, field: str) -> None:
-        self._require_storage()
+        self._require_storage(command)
         await send_answer(self._gateway, command, view.place, field, view.since_rewind)
 
     async def set_variables(
@@ -641,7 +641,7 @@ class ChatService:
 
     async def send_once(self, command: Command, message_id: str) -> CommandId | None:
         """As `CommandQueue.send_once`. Raises ApiError, NatsUnavailableError."""
-        self._require_storage()
+        self._require_storage(command)
         return await self._gateway.commands.send_once(command, message_id)
 
     async def send_command(self, command: Command) -> None:
@@ -649,12 +649,14 @@ class ChatService:
         await self._send(command)
 
     async def _send(self, command: Command) -> None:
-        self._require_storage()
+        self._require_storage(command)
         await self._gateway.commands.send(command)
 
-    def _require_storage(self) -> None:
+    def _require_storage(self, command: Command) -> None:
         # While events cannot be stored a command would only wait, and its client would not know.
-        if self._gateway.storage.reason(subjects.EVENTS) is not None:
+        storage = self._gateway.storage
+        events = subjects.event(command.key, "runtime")
+        if storage.reason(storage.stream_of(events)) is not None:
             raise service_unavailable(self._gateway.storage)
 
 

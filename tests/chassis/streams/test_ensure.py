@@ -264,7 +264,7 @@ async def test_a_jetstream_that_does_not_answer_is_an_error_that_names_the_strea
 ) -> None:
     async with connection(own_nats.url) as nc:
         await nc.close()
-        with pytest.raises(NatsUnavailableError, match="INFO COMMANDS: no answer"):
+        with pytest.raises(NatsUnavailableError, match="INFO EVENTS: no answer"):
             await check_streams(nc, replicas=1)
 
 

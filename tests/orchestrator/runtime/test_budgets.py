@@ -355,7 +355,7 @@ async def test_the_ledger_equals_the_log_wherever_the_process_dies(
         user = shop.user()
         start = user.start_chat("Go.")
         dying = JetStreamGateway(gateway.nc)
-        log = _DyingLog(gateway.nc, dying.storage)
+        log = _DyingLog(gateway.nc, dying.storage, dying.event_reader)
         log.seq, log.when = seq, when
         dying.events = log
         mortal = replace(shop, gateway=dying)

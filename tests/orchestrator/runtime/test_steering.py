@@ -281,7 +281,7 @@ async def test_order_and_fate_of_a_message_are_those_of_an_uninterrupted_run_whe
         for file in ("waiting", "go"):
             (here / file).unlink(missing_ok=True)
         dying = JetStreamGateway(gateway.nc)
-        log = DyingLog(gateway.nc, dying.storage)
+        log = DyingLog(gateway.nc, dying.storage, dying.event_reader)
         log.seq, log.after_it = seq, after_it
         dying.events = log
         start, message = user.start_chat("Go"), user.send_message("Now")

@@ -301,7 +301,7 @@ async def test_a_stop_ends_alike_wherever_the_process_dies_meanwhile(
         user, held, start = ChatUser(), Held(5), None
         start = user.start_chat("Write about rain.")
         dying = JetStreamGateway(gateway.nc)
-        log = _FailingLog(gateway.nc, dying.storage)
+        log = _FailingLog(gateway.nc, dying.storage, dying.event_reader)
         log.seqs, log.when = frozenset([seq]), when
         dying.events = log
         async with time_limit():
