@@ -120,7 +120,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
 
     origins = sorted(comma_separated(settings.cors_origins))
     app = Litestar(
-        [*routes.HANDLERS, routes.console_files(), on_socket],
+        [*routes.HANDLERS, *routes.console_files(), on_socket],
         lifespan=[lifespan],
         guards=[guard.authenticate_request],
         dependencies={"context": Provide(_request_context, sync_to_thread=False)},

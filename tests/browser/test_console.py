@@ -1,21 +1,20 @@
 """The console page in a real browser, on the real product with the demo model."""
 
-import asyncio
+import base64
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
-from contracts.ids import AgentName, AppId, ChatKey, UserId, WorkflowName, new_chat_id
-from services.chassis.settings import Settings
+from contracts.ids import ChatKey
+from infra.console import PACKAGES
+from tests.browser.chats import HOSTILE, RICH, append_chat
 from tests.browser.payments import workflows_with_payments
-from tests.gateway import connected_gateway
 from tests.system.product import Product, running
-from tests.transport.story import DONE, RESPONDED, SELECTED, STARTED, Chat, user_message
 
 pytestmark = [
     pytest.mark.system,
@@ -92,8 +91,6 @@ def test_a_person_takes_the_generator_to_its_end_across_a_reload_in_mid_stream(p
     expect(page.get_by_test_id("demo-notice")).to_be_visible(timeout=PATIENCE)
     streaming = page.locator('[data-testid="bubble"][data-streaming="true"]')
     expect(streaming).to_have_count(1, timeout=PATIENCE)
-    early = streaming.inner_text()
-    expect(streaming).not_to_have_text(early, timeout=PATIENCE)  # a token has arrived
 
     expect(page.get_by_test_id("question")).to_be_visible(timeout=PATIENCE)
     answer(page, "A bakery app")
@@ -163,29 +160,17 @@ def test_a_page_whose_transport_dies_comes_back_by_itself(page: Page, product: P
 
 
 TURNS = 60
-LONG = ChatKey(AppId("local-dev"), new_chat_id())
 
 
-async def _append_long_chat(settings: Settings) -> None:
-    async with connected_gateway(settings) as gateway:
-        chat = Chat(gateway, LONG, workflow=WorkflowName("HelloWorld"))
-        await chat.append(STARTED.model_copy(update={"user_id": UserId("56132")}))
-        for turn in range(1, TURNS + 1):
-            number = {"turn": turn, "agent": AgentName("Greeter")}
-            await chat.append(
-                user_message(f"Question {turn}"),
-                SELECTED.model_copy(update=number),
-                RESPONDED.model_copy(update={**number, "text": f"Answer {turn}. " * 12}),
-                DONE.model_copy(update=number),
-            )
+def address_of(product: Product, key: ChatKey) -> str:
+    return f"{product.address}/#/{key.app}/HelloWorld/{key.chat}"
 
 
 @pytest.fixture(scope="module")
 def long_chat(product: Product) -> str:
     """The address of a chat of 241 events, more than two pages of the console."""
-    with ThreadPoolExecutor() as pool:  # this thread has Playwright's event loop
-        pool.submit(asyncio.run, _append_long_chat(product.settings)).result()
-    return f"{product.address}/#/{LONG.app}/HelloWorld/{LONG.chat}"
+    turns = [(f"Question {turn}", f"Answer {turn}. " * 12) for turn in range(1, TURNS + 1)]
+    return address_of(product, append_chat(product.settings, turns))
 
 
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
@@ -318,12 +303,13 @@ def test_a_message_that_waits_says_so_until_an_agent_reads_it(page: Page) -> Non
 
 
 def test_chats_are_searched_renamed_archived_and_deleted(page: Page) -> None:
+    page.get_by_test_id("settings").click()
     page.get_by_test_id("user").fill("lister")
     page.get_by_test_id("user").press("Enter")
-    answers = {"prompt": "Bread shop", "confirm": ""}
-    page.on("dialog", lambda asked: asked.accept(answers[asked.type]))
+    page.keyboard.press("Escape")
     chats = page.get_by_test_id("chat-item")
     for number, words in enumerate(("Sourdough", "Croissants"), start=1):
+        page.get_by_test_id("new-chat").click()
         page.get_by_test_id("new-chat-HelloWorld").click()
         expect(chats).to_have_count(number, timeout=PATIENCE)  # the new one is open
         expect(page.get_by_test_id("composer")).to_be_enabled(timeout=PATIENCE)
@@ -334,16 +320,195 @@ def test_chats_are_searched_renamed_archived_and_deleted(page: Page) -> None:
     page.get_by_test_id("search").fill("you said: “sourd")
     expect(chats).to_have_count(1, timeout=PATIENCE)
     expect(page.get_by_test_id("excerpt")).to_contain_text("You said", timeout=PATIENCE)
-    page.get_by_label("Rename, archive or delete Sourdough").click()
-    page.get_by_role("button", name="Rename Sourdough").click()
+    choose(page, "Sourdough", "Rename")
+    page.get_by_test_id("line").fill("Bread shop")
+    page.get_by_test_id("confirm").click()
     expect(chats).to_contain_text("Bread shop", timeout=PATIENCE)
     page.get_by_test_id("search").fill("")
     expect(chats).to_have_count(2, timeout=PATIENCE)
 
-    page.get_by_label("Rename, archive or delete Bread shop").click()
-    page.get_by_role("button", name="Archive Bread shop").click()
+    choose(page, "Bread shop", "Archive")
     expect(chats).to_have_count(1, timeout=PATIENCE)
-    page.get_by_label("Rename, archive or delete Croissants").click()
-    page.get_by_role("button", name="Delete Croissants").click()
+    choose(page, "Croissants", "Delete")
+    page.get_by_test_id("confirm").click()
     expect(page.get_by_text("Nothing yet. Start one above.")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_test_id("composer")).to_be_hidden(timeout=PATIENCE)
+    page.get_by_test_id("filter-place").select_option("archived")
+    expect(chats.filter(has_text="Bread shop")).to_be_visible(timeout=PATIENCE)
+    choose(page, "Bread shop", "Take out of the archive")
+    page.get_by_test_id("filter-place").select_option("active")
+    expect(chats.filter(has_text="Bread shop")).to_be_visible(timeout=PATIENCE)
+
+
+def choose(page: Page, title: str, action: str) -> None:
+    page.get_by_label(f"Rename, archive or delete {title}").click()
+    page.get_by_role("menuitem", name=action).click()
+
+
+@pytest.fixture(scope="module")
+def rich_chat(product: Product) -> str:
+    return address_of(
+        product, append_chat(product.settings, [(HOSTILE, HOSTILE), ("Show me", RICH)])
+    )
+
+
+AXE = PACKAGES / "axe-core" / "axe.min.js"
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds of WCAG 2.2 AA, and what the content security policy refused."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate(
+        """async () => (await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"] })).violations
+            .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`)"""
+    )
+    return [*found, *page.evaluate("window.refused")]
+
+
+@pytest.mark.parametrize("width", [1280, 768, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_markdown_is_shown_and_hostile_text_stays_text(
+    page: Page, rich_chat: str, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    page.add_init_script(
+        "window.refused = []; document.addEventListener('securitypolicyviolation', "
+        "({ violatedDirective, blockedURI }) => window.refused.push(`${violatedDirective} ${blockedURI}`))"
+    )
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto("about:blank")
+    page.goto(rich_chat)
+    answer = page.get_by_test_id("bubble").last
+    expect(answer.locator(".katex").first).to_be_visible(timeout=PATIENCE)
+    expect(answer.locator(".hljs-keyword").first).to_have_text("def", timeout=PATIENCE)
+    expect(answer.get_by_role("cell", name="Spelt")).to_be_visible()
+    expect(answer).to_contain_text("It costs $5 or $10.")
+    link = answer.get_by_role("link", name="link")
+    assert "noopener" in (link.get_attribute("rel") or "")
+    page.get_by_test_id("bubble").first.scroll_into_view_if_needed()
+    expect(page.get_by_text("window.hacked = 1<").first).to_be_visible(timeout=PATIENCE)
+    assert page.evaluate("window.hacked") is None
+    assert (
+        page.locator(".entries :is(script, iframe, img, svg:not(.glyph), [onclick])").count() == 0
+    )
+    targets = page.locator(".entries a").evaluate_all("all => all.map(({ href }) => href)")
+    assert {target.partition(":")[0] for target in targets} == {"https"}
+    assert violations(page) == []
+
+
+def test_what_is_selected_stays_selected_while_the_answer_grows(page: Page) -> None:
+    def select() -> None:
+        streaming = '[data-testid="bubble"][data-streaming="true"] p'
+        page.wait_for_function(f"document.querySelector('{streaming}')?.textContent.length > 8")
+        page.evaluate(
+            f"""() => {{
+                const text = document.createTreeWalker(document.querySelector('{streaming}'), NodeFilter.SHOW_TEXT).nextNode();
+                getSelection().setBaseAndExtent(text, 0, text, 8);
+                window.selected = [getSelection().toString(), text.data.length, text];
+            }}"""
+        )
+        page.wait_for_function("window.selected[2].data.length > window.selected[1]", timeout=3000)
+
+    while_streaming(page, select)
+    expect(page.get_by_test_id("question")).to_be_visible(timeout=PATIENCE)
+    assert page.evaluate("getSelection().toString() === window.selected[0]")
+
+
+def test_a_message_is_edited_tried_again_copied_and_forked(page: Page) -> None:
+    page.get_by_test_id("new-chat-HelloWorld").click()
+    page.get_by_test_id("composer").fill("Good morning")
+    page.get_by_test_id("send").click()
+    expect(page.get_by_text("You said: “Good morning”")).to_be_visible(timeout=PATIENCE)
+    own = page.locator('[data-testid="bubble"][data-agent="user"]')
+    own.hover()
+    own.get_by_test_id("edit").click()
+    page.get_by_test_id("edit-input").fill("Good evening")
+    page.get_by_test_id("edit-send").click()
+    heard = page.get_by_text("You said: “Good evening”")
+    expect(heard).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Good morning")).to_have_count(0)
+
+    answer = page.get_by_test_id("bubble").last
+    answer.hover()
+    answer.get_by_test_id("retry-entry").click()
+    expect(heard).to_have_count(1, timeout=PATIENCE)
+    answer.hover()
+    answer.get_by_test_id("copy").first.click()
+    expect(answer.get_by_label("Copied")).to_be_visible()
+    before = page.url
+    answer.get_by_test_id("fork").click()
+    expect(page.get_by_role("link", name="A fork of another chat")).to_be_visible(timeout=PATIENCE)
+    assert page.url != before
+    expect(heard).to_have_count(1, timeout=PATIENCE)
+    fork = page.locator('.chat-row[data-depth="1"]').first
+    expect(fork).to_be_visible(timeout=PATIENCE)  # below the chat that it comes from
+
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
+)
+
+
+def test_files_come_in_by_button_paste_and_drop_and_drafts_and_messages_survive(page: Page) -> None:
+    page.get_by_test_id("new-chat-HelloWorld").click()
+    expect(page.get_by_test_id("status")).to_contain_text("Connected", timeout=PATIENCE)
+    page.get_by_test_id("file-input").set_input_files(
+        {"name": "pixel.png", "mimeType": "image/png", "buffer": PIXEL}
+    )
+    expect(page.get_by_test_id("picture")).to_be_visible(timeout=PATIENCE)
+    for kind, field in (("paste", "clipboardData"), ("drop", "dataTransfer")):
+        page.evaluate(
+            """([kind, field]) => {
+                const given = new DataTransfer();
+                given.items.add(new File(["a,b"], `${kind}.csv`, { type: "text/csv" }));
+                const Event_ = kind === "paste" ? ClipboardEvent : DragEvent;
+                document.getElementById("composer").dispatchEvent(
+                    new Event_(kind, { [field]: given, bubbles: true, cancelable: true }));
+            }""",
+            [kind, field],
+        )
+        expect(page.get_by_test_id("file").filter(has_text=f"{kind}.csv")).to_be_visible(
+            timeout=PATIENCE
+        )
+    composer = page.get_by_test_id("composer")
+    composer.fill("Not sent yet")
+    page.reload()
+    expect(composer).to_have_value("Not sent yet", timeout=PATIENCE)
+
+    page.context.set_offline(True)
+    page.get_by_test_id("send").click()
+    expect(page.get_by_test_id("queued")).to_contain_text("Not sent yet", timeout=PATIENCE)
+    expect(page.get_by_test_id("picture")).to_be_visible()  # what was there stays
+    page.context.set_offline(False)
+    expect(page.get_by_text("You said: “Not sent yet”")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("queued")).to_have_count(0)
+
+
+def test_the_page_is_used_by_the_keyboard_and_in_german(page: Page) -> None:
+    page.keyboard.press("Control+k")
+    page.get_by_test_id("palette").fill("hello")
+    expect(page.get_by_test_id("command").first).to_contain_text("New chat with HelloWorld")
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("composer")).to_be_focused(timeout=PATIENCE)
+    page.evaluate("localStorage.setItem('mozaiks.language', 'de')")
+    page.reload()
+    expect(page.get_by_test_id("status")).to_contain_text("Verbunden", timeout=PATIENCE)
+    assert page.locator("html").get_attribute("lang") == "de"
+
+
+def test_approvals_say_who_decided_on_the_call_itself(page: Page) -> None:
+    page.get_by_test_id("new-chat-Payments").click()
+    option = page.get_by_test_id("option")
+    for label in ("Deny", "Approve", "Always for this chat"):
+        option.filter(has_text=re.compile(f"^{label}$")).click(timeout=PATIENCE)
+    marks = page.get_by_test_id("approved-by")
+    expect(marks).to_have_count(3, timeout=PATIENCE)
+    assert [text.split()[0] for text in marks.all_inner_texts()] == [
+        "Refused",
+        "Approved",
+        "Approved",
+    ]
+    expect(page.get_by_test_id("tool")).to_have_count(
+        4, timeout=PATIENCE
+    )  # the last one asks nobody
+    expect(page.get_by_test_id("question").filter(has=option)).to_have_count(0)

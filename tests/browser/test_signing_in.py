@@ -50,8 +50,10 @@ def test_a_person_signs_in_and_talks_and_sees_no_prompts(
 
     page.goto("about:blank")
     page.goto(f"{product.address}/#access_token={issuer.token()}")
+    page.get_by_test_id("settings").click()
     expect(page.get_by_test_id("user")).to_have_value("ana", timeout=PATIENCE)
     expect(page.get_by_test_id("app")).to_have_value("acme")
+    page.keyboard.press("Escape")
     assert "access_token" not in page.url
     page.get_by_test_id("new-chat-HelloWorld").click()
     page.get_by_test_id("composer").fill("Good morning")
@@ -80,7 +82,9 @@ def test_another_user_with_the_address_of_a_chat_sees_nothing_of_it(
         data={"user_id": "ana"},
     ).json()
     page.goto(f"{product.address}/#/acme/HelloWorld/{begun['chat_id']}")
-    expect(page.get_by_test_id("status")).to_contain_text("CHAT_NOT_FOUND", timeout=PATIENCE)
+    expect(page.get_by_test_id("refused")).to_contain_text(
+        "There is no such chat", timeout=PATIENCE
+    )
     expect(page.get_by_test_id("bubble")).to_have_count(0)
     context.close()
 

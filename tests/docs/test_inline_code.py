@@ -44,7 +44,7 @@ EXAMPLES = {"workflows/Bakery/", "turn.call", "reply.content(retries)"}
 SOURCES = (
     *(f"{top}/**/*.py" for top in ("contracts", "services", "infra", "workflows")),
     *("contracts/*.py", "infra/*.py", "workflows/*.py", "mozaiks_client/*.py", "Makefile"),
-    *("services/transport/console/*.js", "infra/setup.sh"),
+    *("services/transport/console/src/**/*.ts*", "infra/setup.sh"),
 )
 
 

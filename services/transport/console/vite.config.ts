@@ -3,8 +3,14 @@ import { defineConfig } from "vite";
 
 // The transport serves `dist` at /console/ and its index.html at /.
 export default defineConfig({
-  base: "/console/dist/",
+  base: "/console/",
   plugins: [react()],
+  resolve: {
+    alias: {
+      // Its version for browsers parses by DOMParser, to which the content security policy forbids style attributes.
+      "hast-util-from-html-isomorphic": decodeURIComponent(new URL("node_modules/hast-util-from-html-isomorphic/index.js", import.meta.url).pathname),
+    },
+  },
   build: {
     target: "es2023",
     assetsInlineLimit: 0, // no data: addresses: the content security policy allows our own origin only

@@ -12,6 +12,7 @@ from contracts import subjects
 from services.chassis.nats.connection import flush
 from services.transport.auth.principal import access
 from services.transport.context import RequestContext
+from services.transport.errors import ApiError
 from services.transport.http.api_document import documented
 from services.transport.http.models.health import (
     ActiveConnections,
@@ -24,7 +25,8 @@ from services.transport.http.models.health import (
 
 TAG = "Operations"
 PING_SECONDS = 2
-CONSOLE = Path(__file__).parent.parent / "console"
+CONSOLE = Path(__file__).parent.parent / "console" / "dist"
+"""The console as `make console` builds it."""
 CONSOLE_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -112,8 +114,11 @@ async def event_metrics(context: NamedDependency[RequestContext]) -> EventMetric
     include_in_schema=False,
 )
 def console() -> File:
+    page = CONSOLE / "index.html"
+    if not page.is_file():
+        raise ApiError("SERVICE_UNAVAILABLE", "console", "is not built: run `make console`")
     return File(
-        CONSOLE / "old.html",
+        page,
         content_disposition_type="inline",
         headers={"cache-control": "no-cache", "content-security-policy": CONSOLE_POLICY},
     )

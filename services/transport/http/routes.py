@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from litestar import Response, get
@@ -47,6 +48,8 @@ from services.transport.http.api_document import answer, build_document, documen
 from services.transport.http.conditional import accepts_gzip
 from services.transport.http.json_request import AnyRequest
 from services.transport.http.parameters import KnownVersionHeader
+
+_YEAR_SECONDS = 31_536_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +123,22 @@ HANDLERS: list[HTTPRouteHandler] = [
 ]
 
 
-def console_files() -> Router:
+def console_files() -> list[Router]:
+    """The files that the build names by their content, which never change, and the others."""
+    forever = CacheControlHeader(max_age=_YEAR_SECONDS, immutable=True, public=True)
+    return [
+        _files("/console/assets", health.CONSOLE / "assets", forever),
+        _files("/console", health.CONSOLE, CacheControlHeader(no_cache=True)),
+    ]
+
+
+def _files(path: str, folder: Path, cache_control: CacheControlHeader) -> Router:
     return create_static_files_router(
-        "/console",
-        [health.CONSOLE],
+        path,
+        [folder],
+        name=path,
         opt=access("everyone"),
-        cache_control=CacheControlHeader(no_cache=True),
+        cache_control=cache_control,
         after_request=_allow_own_files,
     )
 

@@ -19,7 +19,7 @@ PATHS = (
     "/api/chats/acme/ana",
     "/api/no/such/route",
     "/console/",
-    "/console/app.js",
+    "/console/icon.svg",
     "/console/no_such_file.js",
     "/schema",
     "/schema/docs",
@@ -40,7 +40,7 @@ async def test_every_response_has_the_security_headers(transport: str, path: str
             assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("path", ["/", "/console/index.html", "/console/app.js"])
+@pytest.mark.parametrize("path", ["/", "/console/index.html", "/console/icon.svg"])
 async def test_the_console_may_load_its_own_files_and_no_others(transport: str, path: str) -> None:
     async with browsing(transport) as http:
         policy = (await http.get(path)).headers["content-security-policy"].split("; ")
@@ -83,7 +83,7 @@ async def _status(address: str, host: str) -> int:
         return (await http.get("/schema")).status_code
 
 
-@pytest.mark.parametrize("path", ["/schema", "/console/app.js", "/api/workflows"])
+@pytest.mark.parametrize("path", ["/schema", "/console/icon.svg", "/api/workflows"])
 async def test_pages_that_are_open_to_everyone_are_limited_per_address(
     open_transport: Open, path: str
 ) -> None:

@@ -309,7 +309,7 @@ async def test_routes_open_to_everyone_need_no_token_and_ignore_an_invalid_one(
         if page.open_to == "everyone" and "{token:" not in page.path:  # see test_answer_links
             for headers in ({}, bearing("x")):
                 assert (await page.ask(http, ana, headers)).status_code == 200
-    assert (await http.get("/console/app.js")).status_code == 200
+    assert (await http.get("/console/icon.svg")).status_code == 200
 
 
 @pytest.mark.parametrize("page", GUARDED, ids=str)

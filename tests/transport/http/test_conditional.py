@@ -87,7 +87,7 @@ async def test_lists_pages_and_the_console_are_answered_conditionally(
     await chat.append(STARTED, user_message("hello"))
     events = f"/api/chats/{chat.key.app}/{chat.key.chat}/events?user_id=ana&before=9"
     async with httpx.AsyncClient(base_url=f"http://{transport}", timeout=20) as http:
-        for path in ("/api/workflows", events, "/", "/console/app.js", "/schema"):
+        for path in ("/api/workflows", events, "/", "/console/icon.svg", "/schema"):
             first = await http.get(path)
             assert "no-cache" in first.headers["cache-control"], path
             again = await http.get(path, headers={"if-none-match": first.headers["etag"]})

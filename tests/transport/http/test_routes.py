@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -419,8 +420,10 @@ async def test_any_id_works_in_a_path(transport: str, gateway: JetStreamGateway,
 async def test_the_console_and_the_health_pages_are_served(http: httpx.AsyncClient) -> None:
     page = await http.get("/")
     assert (page.status_code, page.headers["content-type"][:9]) == (200, "text/html")
-    script = await http.get("/console/app.js")
-    assert "javascript" in script.headers["content-type"]
+    (script,) = re.findall(r'src="(/console/assets/[^"]+)"', page.text)
+    asset = await http.get(script)
+    assert "javascript" in asset.headers["content-type"]
+    assert "immutable" in asset.headers["cache-control"]
     assert (await http.get("/console/../app.py")).status_code == 404
     assert (await http.get("/console/%2e%2e/app.py")).status_code == 404
     health = (await http.get("/api/health")).json()

@@ -1,10 +1,13 @@
 /** The frame of every page: navigation, settings, and the head of a page. */
 
 import { useEffect, useRef, useState, type ReactNode } from "react";
+import { announcement } from "../parts/announce";
+import { Confirm } from "../parts/Confirm";
 import { Icon } from "../parts/Icon";
 import { useIsOperator } from "../session/session";
 import { useTexts } from "../texts";
 import { PAGES, pageHash, type PageName } from "./router";
+import { Palette } from "./Palette";
 import { Settings } from "./Settings";
 import { Store, useStore } from "./store";
 
@@ -29,6 +32,9 @@ export function Layout({ page, children }: { page: PageName; children: ReactNode
       <Rail page={page} />
       {open && <button type="button" className="shade" tabIndex={-1} aria-label={t.close} onClick={() => drawer.set(false)} />}
       <main id="content" ref={content} tabIndex={-1} className="content">{children}</main>
+      <p className="unseen" id="spoken" aria-live="polite">{useStore(announcement)}</p>
+      <Confirm />
+      <Palette />
     </div>
   );
 }

@@ -12,7 +12,10 @@ export function Dialog({ open, title, wide = false, onClose, children }: {
   const heading = useId();
   useEffect(() => {
     const dialog = place.current;
-    if (open && dialog && !dialog.open) dialog.showModal();
+    if (open && dialog && !dialog.open) {
+      dialog.showModal();
+      dialog.querySelector<HTMLElement>("input:not([readonly]), select, .primary")?.focus(); // not the button that closes it
+    }
     if (!open && dialog?.open) dialog.close();
   }, [open]);
   return (

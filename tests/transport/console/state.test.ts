@@ -1,13 +1,11 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-
 import {
-  canRetry, cursor, EMPTY, ENTRIES_KEPT, EVENTS_KEPT, fold, hasEarlier, mayAnswer, mustAskAgain, openQuestion, statusOf, thinker, withEarlier,
-} from "../../../services/transport/console/state.js";
+  canRetry, cursor, EMPTY, ENTRIES_KEPT, EVENTS_KEPT, fold, hasEarlier, mayAnswer, mustAskAgain, openQuestion, shownEntries, statusOf, textId,
+  thinker, withEarlier,
+} from "../../../services/transport/console/src/chat/state";
 import {
   answered, asked, boundary, chunk, completed, event, frame, history, meta, progressed, requested, responded, returned, speaker,
   started, STORY, told,
-} from "./frames.mjs";
+} from "./frames";
 
 const sequenced = STORY.filter(({ seq }) => seq !== undefined);
 const textsOf = (state) => state.entries.filter(({ kind }) => kind === "text").map(({ text }) => text);
@@ -186,8 +184,8 @@ test("a speaker is thinking until the first word", () => {
 test("why nothing comes is shown until something comes", () => {
   const wait = { type: "chat.waiting", data: { reason: "queue", message: "It waits." } };
   const state = told([...started(1), ...speaker(2, "Planner"), wait]);
-  assert.equal(state.waiting, "It waits.");
-  assert.equal(fold(state, { type: "ack.input", data: {} }).waiting, "It waits.");
+  assert.equal(state.waiting.message, "It waits.");
+  assert.equal(fold(state, { type: "ack.input", data: {} }).waiting.message, "It waits.");
   assert.equal(fold(state, chunk(0, "So")).waiting, null);
 });
 
@@ -340,7 +338,8 @@ const userSays = (seq, content, while_running) => [
   event(seq, "chat.user_message_received"),
   frame(seq, "chat.text", { agent: "user", role: "user", content, while_running }),
 ];
-const markedOf = (state) => state.entries.filter(({ kind }) => kind === "text").map(({ text, mark }) => [text, mark ?? ""]);
+const markedOf = (state) => state.entries.filter(({ kind }) => kind === "text")
+  .map(({ text, waits, refused, interrupted }) => [text, waits ?? (refused ? "refused" : interrupted ?? "")]);
 
 test("what was shown before a stop is what stays, for who saw it and for who comes later", () => {
   const stopped = [
@@ -363,7 +362,7 @@ test("a text that begins anew is another message", () => {
     ...started(1), ...requested(2), chunk(0, "Never m"), ...cut(3, "Never m", "retried"),
     { ...chunk(0, "At l"), data: { ...chunk(0, "At l").data, runner: "other" } },
   ]);
-  assert.deepEqual(markedOf(state), [["Never m", "interrupted: asked again"]]);
+  assert.deepEqual(markedOf(state), [["Never m", "retried"]]);
   assert.equal(state.stream.text, "At l");
   assert.deepEqual(markedOf(told(responded(4, { text: "At last." }), state)).map(([text]) => text), ["Never m", "At last."]);
 });
@@ -372,9 +371,9 @@ test("a message that waits says so until an agent reads it, or nobody will", () 
   const waiting = told([...started(1), ...speaker(2, "Planner"), ...userSays(3, "Hurry", "queue"), ...userSays(4, "Now", "queue")]);
   assert.deepEqual(markedOf(waiting).map(([, mark]) => mark !== ""), [true, true]);
   const consumed = told([event(5, "chat.user_messages_consumed"), frame(5, "chat.messages_consumed", { messages: [3] })], waiting);
-  assert.deepEqual(markedOf(consumed), [["Now", "waits for the end of this turn"], ["Hurry", ""]]);
+  assert.deepEqual(markedOf(consumed), [["Now", "queue"], ["Hurry", ""]]);
   const refused = told([event(6, "chat.user_message_refused"), frame(6, "chat.message_refused", { reason: "chat_ended", message: 4 })], consumed);
-  assert.deepEqual(markedOf(refused)[0], ["Now", "not read: the chat ended"]);
+  assert.deepEqual(markedOf(refused)[0], ["Now", "refused"]);
 });
 
 test("a question that expires is closed", () => {
@@ -416,4 +415,34 @@ test("there is nothing to retry before an agent has spoken, or while one does", 
   assert.equal(canRetry(told([...started(1), ...speaker(2, "user")])), false);
   assert.equal(canRetry(told(TALK.slice(0, 6))), false);
   assert.equal(canRetry(told(TALK)), true);
+});
+
+test("a tool call shows who approved it, what it took and what its model call used", () => {
+  const used = (seq, call) => [event(seq, "turn.usage_recorded"),
+    frame(seq, "chat.usage_delta", { invocation_id: call, prompt_tokens: 30, completion_tokens: 10, total_tokens: 40, cost: 0.25, model_name: "m" })];
+  const asking = approvalAsked(4, "q1", { turn: 1, tool_call_id: "a" });
+  const state = told([...started(1), ...responded(2, { text: "I pay.", tools: ["a"] }), ...used(3, "1.0"), event(4, "human.asked"), asking,
+    event(5, "human.answered"), decided(5, "q1", "", { approved: true, answered_by: "bob" }), ...returned(6, "a", "paid")]);
+  const [text, tool] = state.entries;
+  assert.deepEqual([tool.approval, tool.usage.cost, text.usage.prompt], [{ approved: true, by: "bob", always: false }, 0.25, 30]);
+  assert.deepEqual([state.tokens, state.cost], [40, 0.25]);
+});
+
+test("a form keeps what was answered", () => {
+  const shown = { agent: "Designer", component_type: "Card", tool_name: "card", event_id: "f1", payload: {}, awaiting_response: true };
+  const state = told([...started(1), frame(2, "chat.tool_call", shown),
+    frame(3, "chat.ui_tool_complete", { eventId: "f1", summary: "card was answered", response: { copies: 3 } })]);
+  const form = state.entries.find(({ kind }) => kind === "form");
+  assert.deepEqual([form.open, form.response], [false, { copies: 3 }]);
+});
+
+test("what streams comes after what was said, and what waits to be read after that", () => {
+  const state = told([...started(1), ...speaker(2, "Planner"), ...userSays(3, "Hurry", "queue"), chunk(0, "Well")]);
+  assert.deepEqual(shownEntries(state).map(({ text }) => text), ["Well", "Hurry"]);
+  assert.equal(shownEntries(state)[0].id, textId({ turn: 1, call: 0 }));
+});
+
+test("chunks alone leave the entries as they are, so that nothing else is shown anew", () => {
+  const state = told([...started(1), ...responded(2, { text: "First." }), chunk(0, "Se", { call: 1 })]);
+  assert.equal(told([chunk(2, "cond", { call: 1 })], state).entries, state.entries);
 });

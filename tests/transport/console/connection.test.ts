@@ -1,7 +1,4 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-
-import { Connection, pause } from "../../../services/transport/console/connection.js";
+import { Connection, pause } from "../../../services/transport/console/src/net/connection";
 
 /** A world whose sockets are opened and closed by hand, and whose time passes when told to. */
 class World {

@@ -1,6 +1,6 @@
 /** A chat as the wire tells it: every event first as itself, then as the frames that it makes. */
 
-import { EMPTY, fold } from "../../../services/transport/console/state.js";
+import { EMPTY, fold } from "../../../services/transport/console/src/chat/state";
 
 export const told = (frames, state = EMPTY) => frames.reduce(fold, state);
 

@@ -1,8 +1,5 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-
-import { socketOf } from "../../../services/transport/console/address.js";
-import { appOf, headersOf, isOperator, protocolsOf, takeToken } from "../../../services/transport/console/signin.js";
+import { socketOf } from "../../../services/transport/console/src/net/address";
+import { appOf, headersOf, isOperator, protocolsOf, takeToken } from "../../../services/transport/console/src/net/signin";
 
 class Kept extends Map {
   getItem(name) {

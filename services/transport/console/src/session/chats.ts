@@ -1,0 +1,133 @@
+/** The list of chats: what is asked for, what the server said, and the changes of the user. */
+
+import { chatHash, navigate } from "../app/router";
+import { Store } from "../app/store";
+import * as api from "../net/api";
+import type { UserChat } from "../wire/http";
+import { app, newName, repeat, sentenceOf, user } from "./session";
+
+const EVERY = 5_000;
+const PAGE = 50;
+
+export type ChatStatusFilter = "" | "waiting" | "running" | "completed" | "failed" | "cancelled";
+export type Filter = { search: string; place: "active" | "archived" | "deleted"; status: ChatStatusFilter; workflow: string };
+
+export const NO_FILTER: Filter = { search: "", place: "active", status: "", workflow: "" };
+
+export type Chats = { list: UserChat[]; next: string | null; fault: string; loaded: boolean };
+
+const NONE: Chats = { list: [], next: null, fault: "", loaded: false };
+
+export const filter = new Store<Filter>(NO_FILTER);
+export const chats = new Store<Chats>(NONE);
+
+/** Follows the list until the returned function is called. */
+export function followChats(): () => void {
+  const anew = () => {
+    chats.set(NONE);
+    void refreshChats();
+  };
+  const ends = [
+    repeat(async () => {
+      await refreshChats();
+      return EVERY;
+    }),
+    filter.subscribe(() => void refreshChats()),
+    app.subscribe(anew),
+    user.subscribe(anew),
+  ];
+  return () => ends.forEach((end) => end());
+}
+
+/** The pages that are shown, read anew. */
+export async function refreshChats(): Promise<void> {
+  const asked = askedNow();
+  try {
+    const shown = Math.max(1, Math.ceil(chats.get().list.length / PAGE));
+    let page = await asked.read(null);
+    const list = [...page.chats];
+    for (let read = 1; read < shown && page.next; read += 1) {
+      page = await asked.read(page.next);
+      list.push(...page.chats);
+    }
+    if (asked.isCurrent()) setList({ list, next: page.next, fault: "", loaded: true });
+  } catch (error) {
+    if (asked.isCurrent()) chats.update((known) => ({ ...known, fault: sentenceOf(error) }));
+  }
+}
+
+export async function moreChats(): Promise<void> {
+  const { next, list } = chats.get();
+  if (!next) return;
+  const asked = askedNow();
+  try {
+    const page = await asked.read(next);
+    if (asked.isCurrent()) setList({ list: [...list, ...page.chats], next: page.next, fault: "", loaded: true });
+  } catch (error) {
+    chats.update((known) => ({ ...known, fault: sentenceOf(error) }));
+  }
+}
+
+/** The lists of the server have a change a moment later: so the row changes at once. */
+export async function changeChat(change: "archive" | "unarchive" | "remove" | "undelete", chat: UserChat): Promise<void> {
+  await api[change]({ app: app.get(), chat: chat.chat_id }, user.get());
+  chats.update((known) => ({ ...known, list: known.list.filter(({ chat_id }) => chat_id !== chat.chat_id) }));
+}
+
+export async function renameChat(chat: string, title: string): Promise<void> {
+  await api.rename({ app: app.get(), chat }, user.get(), title);
+  chats.update((known) => ({ ...known, list: known.list.map((one) => (one.chat_id === chat ? { ...one, title } : one)) }));
+}
+
+/** The same list is left as it is, so that nothing is rendered. */
+function setList(next: Chats): void {
+  const known = chats.get();
+  if (known.loaded && !known.fault && JSON.stringify(known) === JSON.stringify(next)) return;
+  chats.set(next);
+}
+
+function askedNow() {
+  const [forApp, forUser, by] = [app.get(), user.get(), filter.get()];
+  return {
+    read: (cursor: string | null) => api.chats(forApp, forUser, {
+      search: by.search, place: by.place, status: by.status ? [by.status] : [], workflow: by.workflow ? [by.workflow] : [], cursor, limit: PAGE,
+    }),
+    // An answer for someone else, or to other words, comes too late.
+    isCurrent: () => forApp === app.get() && forUser === user.get() && by === filter.get(),
+  };
+}
+
+const requests = new Map<string, string>(); // a start that failed on the way is asked for again under its own name
+
+/** Starts a chat and goes there. Raises ApiError. */
+export async function begin(workflow: string): Promise<void> {
+  const owner = [app.get(), user.get(), workflow].join("\n");
+  const name = requests.get(owner) ?? newName();
+  requests.set(owner, name);
+  const begun = await api.start(app.get(), workflow, user.get(), name);
+  requests.delete(owner);
+  navigate(chatHash({ app: app.get(), workflow, chat: begun.chat_id }));
+  void refreshChats();
+}
+
+/** A chat and how deep it is in the tree of forks. */
+export type Row = { chat: UserChat; depth: number };
+
+/** Forks below the chat that they come from, where both are in the list; else in their own place. */
+export function forkTree(list: UserChat[]): Row[] {
+  const known = new Set(list.map(({ chat_id }) => chat_id));
+  const forks = new Map<string, UserChat[]>();
+  const roots: UserChat[] = [];
+  for (const chat of list) {
+    const origin = chat.origin?.chat_id;
+    if (origin && known.has(origin) && origin !== chat.chat_id) forks.set(origin, [...(forks.get(origin) ?? []), chat]);
+    else roots.push(chat);
+  }
+  const rows: Row[] = [];
+  const place = (chat: UserChat, depth: number): void => {
+    rows.push({ chat, depth });
+    for (const fork of forks.get(chat.chat_id) ?? []) place(fork, depth + 1);
+  };
+  for (const chat of roots) place(chat, 0);
+  return rows;
+}
