@@ -16,6 +16,7 @@ from benchmarks import (
     access,
     append,
     budgets,
+    console,
     deltas,
     encryption,
     fork,
@@ -68,6 +69,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "rest": rest.measure,
     "encryption": encryption.measure,
     "access": access.measure,
+    "console": console.measure,
 }
 
 

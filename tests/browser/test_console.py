@@ -365,8 +365,7 @@ def violations(page: Page) -> list[str]:
     return [*found, *page.evaluate("window.refused")]
 
 
-@pytest.mark.parametrize("width", [1280, 768, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (768, "dark"), (390, "light")])
 def test_markdown_is_shown_and_hostile_text_stays_text(
     page: Page, rich_chat: str, width: int, scheme: Literal["light", "dark"]
 ) -> None:
@@ -386,7 +385,8 @@ def test_markdown_is_shown_and_hostile_text_stays_text(
     link = answer.get_by_role("link", name="link")
     assert "noopener" in (link.get_attribute("rel") or "")
     page.get_by_test_id("bubble").first.scroll_into_view_if_needed()
-    expect(page.get_by_text("window.hacked = 1<").first).to_be_visible(timeout=PATIENCE)
+    text = page.locator(".entries").get_by_text("window.hacked = 1<")
+    expect(text.first).to_be_visible(timeout=PATIENCE)
     assert page.evaluate("window.hacked") is None
     assert (
         page.locator(".entries :is(script, iframe, img, svg:not(.glyph), [onclick])").count() == 0
@@ -399,7 +399,9 @@ def test_markdown_is_shown_and_hostile_text_stays_text(
 def test_what_is_selected_stays_selected_while_the_answer_grows(page: Page) -> None:
     def select() -> None:
         streaming = '[data-testid="bubble"][data-streaming="true"] p'
-        page.wait_for_function(f"document.querySelector('{streaming}')?.textContent.length > 8")
+        page.wait_for_function(
+            f"() => document.querySelector('{streaming}')?.textContent.length > 8", timeout=3000
+        )
         page.evaluate(
             f"""() => {{
                 const text = document.createTreeWalker(document.querySelector('{streaming}'), NodeFilter.SHOW_TEXT).nextNode();
@@ -407,7 +409,9 @@ def test_what_is_selected_stays_selected_while_the_answer_grows(page: Page) -> N
                 window.selected = [getSelection().toString(), text.data.length, text];
             }}"""
         )
-        page.wait_for_function("window.selected[2].data.length > window.selected[1]", timeout=3000)
+        page.wait_for_function(
+            "() => window.selected[2].data.length > window.selected[1]", timeout=3000
+        )
 
     while_streaming(page, select)
     expect(page.get_by_test_id("question")).to_be_visible(timeout=PATIENCE)
@@ -419,19 +423,23 @@ def test_a_message_is_edited_tried_again_copied_and_forked(page: Page) -> None:
     page.get_by_test_id("composer").fill("Good morning")
     page.get_by_test_id("send").click()
     expect(page.get_by_text("You said: “Good morning”")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("chat-status")).to_contain_text("Your turn", timeout=PATIENCE)
     own = page.locator('[data-testid="bubble"][data-agent="user"]')
     own.hover()
     own.get_by_test_id("edit").click()
     page.get_by_test_id("edit-input").fill("Good evening")
     page.get_by_test_id("edit-send").click()
-    heard = page.get_by_text("You said: “Good evening”")
+    heard = page.locator(".entries").get_by_text("You said: “Good evening”")
     expect(heard).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("Good morning")).to_have_count(0)
+    expect(page.locator(".entries").get_by_text("Good morning")).to_have_count(0)
 
+    expect(page.get_by_test_id("chat-status")).to_contain_text("Your turn", timeout=PATIENCE)
     answer = page.get_by_test_id("bubble").last
     answer.hover()
     answer.get_by_test_id("retry-entry").click()
-    expect(heard).to_have_count(1, timeout=PATIENCE)
+    expect(page.locator('.event[data-type="chat.rewound"]')).to_have_count(2, timeout=PATIENCE)
+    expect(page.get_by_test_id("chat-status")).to_contain_text("Your turn", timeout=PATIENCE)
+    expect(heard).to_have_count(1)
     answer.hover()
     answer.get_by_test_id("copy").first.click()
     expect(answer.get_by_label("Copied")).to_be_visible()
@@ -474,7 +482,7 @@ def test_files_come_in_by_button_paste_and_drop_and_drafts_and_messages_survive(
     composer.fill("Not sent yet")
     page.reload()
     expect(composer).to_have_value("Not sent yet", timeout=PATIENCE)
-
+    expect(page.get_by_test_id("picture")).to_be_visible(timeout=PATIENCE)
     page.context.set_offline(True)
     page.get_by_test_id("send").click()
     expect(page.get_by_test_id("queued")).to_contain_text("Not sent yet", timeout=PATIENCE)

@@ -2,7 +2,8 @@
 
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { App } from "./app/App";
+import { App, preload } from "./app/App";
+import { routeOf } from "./app/router";
 import { applyTheme, contrastChoice, themeChoice } from "./app/theme";
 import { takeToken } from "./net/signin";
 import { followWorkflows, identify } from "./session/session";
@@ -17,6 +18,7 @@ for (const [choice, apply] of [[themeChoice, applyTheme], [contrastChoice, apply
 }
 
 takeToken(window.location, window.history, localStorage);
+preload(routeOf(window.location.hash).page);
 await identify();
 followWorkflows();
 

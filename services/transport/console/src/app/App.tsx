@@ -3,15 +3,24 @@
 import { Component, lazy, Suspense, type ComponentType, type LazyExoticComponent, type ReactNode } from "react";
 import { useTexts } from "../texts";
 import { Layout } from "./Layout";
-import { useRoute, type PageName } from "./router";
+import { PAGES, useRoute, type PageName } from "./router";
+
+type Bundle = () => Promise<{ default: ComponentType<PageProps> }>;
 
 /** Each page is a bundle of its own, loaded when it is first shown. To add one, name it here and in `PAGES`. */
-const PAGE: Record<PageName, LazyExoticComponent<ComponentType<PageProps>>> = {
-  chat: lazy(() => import("../pages/chat/ChatPage")),
-  workflows: lazy(() => import("../pages/workflows/WorkflowsPage")),
-  trace: lazy(() => import("../pages/trace/TracePage")),
-  operations: lazy(() => import("../pages/operations/OperationsPage")),
+const BUNDLES: Record<PageName, Bundle> = {
+  chat: () => import("../pages/chat/ChatPage"),
+  workflows: () => import("../pages/workflows/WorkflowsPage"),
+  trace: () => import("../pages/trace/TracePage"),
+  operations: () => import("../pages/operations/OperationsPage"),
 };
+
+const PAGE = Object.fromEntries(PAGES.map((name) => [name, lazy(BUNDLES[name])])) as Record<PageName, LazyExoticComponent<ComponentType<PageProps>>>;
+
+/** Begins to load a page before it can be shown. */
+export function preload(name: PageName): void {
+  void BUNDLES[name]().catch(() => undefined); // said where it is shown
+}
 
 /** What a page is given: the segments of the address behind its name. */
 export type PageProps = { segments: string[] };

@@ -91,7 +91,13 @@ function Table({ node: _, ...rest }: Told<"table">) {
   return <div className="table" tabIndex={0}><table {...rest} /></div>;
 }
 
-const COMPONENTS: Components = { a: Link, img: Picture, pre: Fence, table: Table };
+/** Of a list of things to do. */
+function Check({ checked }: Told<"input">) {
+  const t = useTexts();
+  return <input type="checkbox" checked={checked ?? false} disabled aria-label={checked ? t.chat.taskDone : t.chat.taskOpen} />;
+}
+
+const COMPONENTS: Components = { a: Link, img: Picture, pre: Fence, table: Table, input: Check };
 
 /** Text that is appended to, not replaced: what is selected of it stays selected. */
 function Growing({ text }: { text: string }) {

@@ -8,5 +8,5 @@ import "katex/dist/katex.min.css";
 /** `trust` is false by default: no command can link, load or style anything. */
 export const plugins: Pick<Options, "remarkPlugins" | "rehypePlugins"> = {
   remarkPlugins: [remarkMath],
-  rehypePlugins: [[rehypeKatex, { maxExpand: 200, maxSize: 20, strict: "ignore" }]],
+  rehypePlugins: [[rehypeKatex, { maxExpand: 200, maxSize: 20, strict: "ignore", errorColor: "currentcolor" }]],
 };

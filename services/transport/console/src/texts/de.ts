@@ -228,6 +228,7 @@ export const de: Texts = {
     units: { tokens: "Token", cost: "US-Dollar", upload_bytes: "Bytes in Dateien", value_bytes: "Bytes in großen Werten" },
     periods: { total: "insgesamt", hour: "je Stunde", day: "je Tag", month: "je Monat" },
     operatorsOnly: "Diese Seite ist für Betreiber.",
+  },
   palette: {
     title: "Suche und Befehle",
     placeholder: "Chats suchen oder etwas beginnen",
@@ -236,6 +237,8 @@ export const de: Texts = {
   },
   chat: {
     image: "Bild",
+    taskDone: "erledigt",
+    taskOpen: "zu tun",
     newChat: "Neuer Chat",
     newWith: (workflow) => `Neuer Chat mit ${workflow}`,
     welcome: "Ein Gespräch beginnen",

@@ -226,6 +226,7 @@ export const en = {
     units: { tokens: "tokens", cost: "US dollars", upload_bytes: "bytes of files", value_bytes: "bytes of large values" },
     periods: { total: "in total", hour: "an hour", day: "a day", month: "a month" },
     operatorsOnly: "This page is for operators.",
+  },
   palette: {
     title: "Search and commands",
     placeholder: "Search chats, or start something",
@@ -234,6 +235,8 @@ export const en = {
   },
   chat: {
     image: "image",
+    taskDone: "done",
+    taskOpen: "to do",
     newChat: "New chat",
     newWith: (workflow: string) => `New chat with ${workflow}`,
     welcome: "Start a conversation",

@@ -38,7 +38,9 @@ export function Composer({ view }: { view: ChatView }) {
   const bytes = bytesOf(text);
   useGrowing(input, text);
   useEffect(() => {
-    if (window.matchMedia("(hover: hover)").matches) input.current?.focus({ preventScroll: true });
+    if (window.matchMedia("(pointer: coarse)").matches) return undefined; // a keyboard would cover the page
+    const timer = setTimeout(() => input.current?.focus({ preventScroll: true })); // after a dialog that closes has given the focus back
+    return () => clearTimeout(timer);
   }, []);
 
   const change = (next: string) => {
