@@ -25,6 +25,7 @@ PERMISSIONS = all_of(
         connects(SERVICE),
         reports_readiness(),
         inspects(subjects.COMMANDS, *EVENT_STREAMS, subjects.DELTAS, subjects.LOOKUPS),
+        inspects(subjects.DEAD_LETTERS),
         may_publish(subjects.ALL_COMMANDS, subjects.ALL_QUERIES),
         may_publish(subjects.METRICS_PAGES, subjects.EXPLANATIONS),
         may_publish(subjects.INSPECTIONS, subjects.READINESS),

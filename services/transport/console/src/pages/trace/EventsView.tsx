@@ -1,7 +1,7 @@
 /** Every event of a chat as it is stored, with a search. */
 
-import { useDeferredValue, useMemo, useState } from "react";
-import { later } from "../../net/api";
+import { useDeferredValue, useMemo, useRef, useState } from "react";
+import { earlier } from "../../net/api";
 import { clock, count } from "../../parts/figures";
 import { useFetched } from "../../parts/fetched";
 import { JsonView } from "../../parts/JsonView";
@@ -21,17 +21,19 @@ export function EventsView({ chat }: { chat: ChatHead }) {
   const [asked, setAsked] = useState("");
   const [shown, setShown] = useState(SHOWN);
   const search = useDeferredValue(asked.trim().toLowerCase());
-  const key = `${chat.app_id} ${chat.chat_id} ${person} ${pages}`;
-  const { value, fault } = useFetched(key, () => read({ app: chat.app_id, chat: chat.chat_id }, person, pages));
-  const events = value ?? [];
+  const key = `${chat.app_id} ${chat.chat_id} ${person} ${pages} ${chat.last_sequence}`;
+  const { value, fault } = useFetched(key, () => read({ app: chat.app_id, chat: chat.chat_id }, person, chat.last_sequence, pages));
+  const kept = useRef<EventData[]>([]); // while newer events are read
+  if (value) kept.current = value;
+  const events = kept.current;
   const found = useMemo(() => events.filter((event) => matches(event, search)), [events, search]);
-  const isAll = value !== null && (events.at(-1)?.seq ?? 0) >= chat.last_sequence;
+  const isAll = (events[0]?.seq ?? 1) <= 1;
   return (
     <section aria-label={words.tabs.events}>
       <p className="row tools">
         <input type="search" value={asked} onChange={({ target }) => setAsked(target.value)} aria-label={words.searchEvents} placeholder={words.searchEvents} data-testid="search-events" />
         <span className="note" role="status" data-testid="events-found">{words.events(count(found.length), count(chat.last_sequence))}</span>
-        {value !== null && !isAll && <button type="button" className="plain" onClick={() => setPages((known) => known * 2)}>{words.moreEvents}</button>}
+        {!isAll && <button type="button" className="plain" onClick={() => setPages((known) => known * 2)}>{words.moreEvents}</button>}
       </p>
       {fault && <p className="fault" role="alert">{fault}. {person === chat.user_id ? "" : words.otherUser}</p>}
       <ol className="events">
@@ -49,15 +51,14 @@ export function EventsView({ chat }: { chat: ChatHead }) {
   );
 }
 
-async function read(place: { app: string; chat: string }, person: string, pages: number): Promise<EventData[]> {
+/** The newest events, in their order; `pages` of PAGE events each. */
+async function read(place: { app: string; chat: string }, person: string, last: number, pages: number): Promise<EventData[]> {
   const events: EventData[] = [];
-  let after = 0;
-  for (let page = 0; page < pages; page += 1) {
-    const found = await later(place, person, after, PAGE, true);
-    events.push(...found.frames.filter((frame) => frame.type === "chat.event").map((frame) => frame.data as unknown as EventData));
-    const last = found.last_sequence;
-    if (last <= after) break;
-    after = last;
+  let before = last + 1;
+  for (let page = 0; page < pages && before > 1; page += 1) {
+    const found = await earlier(place, person, before, PAGE, true);
+    events.unshift(...found.frames.filter((frame) => frame.type === "chat.event").map((frame) => frame.data as unknown as EventData));
+    before = found.first_sequence;
   }
   return events;
 }
