@@ -48,7 +48,7 @@ CATCH_UP_SECONDS = 15.0
 """How long a slot may be without a stream that accepts its events: appends wait for longer."""
 UNAVAILABLE_SECONDS = 120.0
 """How long the command tries again while NATS is unavailable."""
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 
 Report = Callable[[str], None]
 Step = Callable[[str], Awaitable[None]]
@@ -172,11 +172,10 @@ class Spreader:
         return False
 
     async def _catch_up(self, move: Move) -> None:
-        """Return once the mirror has about what its origin has."""
-        while (await self._info(move.target)).get("mirror", {}).get("lag", 1) > 0:
-            if (last := await self._last(move)) <= await self._end(move.target):
-                return
-            self._report(f"{move.target} has not reached {last} yet")
+        """Return once the mirror has what its origin has now."""
+        last = await self._last(move)
+        while (end := await self._end(move.target)) < last:
+            self._report(f"{move.target} has events up to position {end} of {last}")
             await asyncio.sleep(POLL_SECONDS)
 
     async def _take_over(self, move: Move) -> None:
@@ -197,7 +196,7 @@ class Spreader:
             await self._unfence(move)
             if not isinstance(stopped, TimeoutError):
                 raise
-            raise SpreadError(
+            raise NatsUnavailableError(
                 f"{move.target} does not get the last events in time: {move.origin} has its slots again"
             ) from stopped
         await self._step("promote")

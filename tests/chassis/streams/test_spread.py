@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from faststream.nats.subscriber.usecases import BatchPullStreamSubscriber
@@ -11,6 +12,7 @@ from faststream.nats.subscriber.usecases import BatchPullStreamSubscriber
 from contracts import subjects
 from contracts.event_streams import EventStreams, slot_of, spread_over
 from contracts.ids import StreamSeq
+from infra.nats_cluster import NatsCluster
 from infra.servers import NatsServer
 from services.chassis.consumers.event_followers import EventFollowers
 from services.chassis.consumers.subscribers import event_subscriber
@@ -81,9 +83,13 @@ class Traffic:
 
 
 @asynccontextmanager
-async def traffic(server: NatsServer, chats: int) -> AsyncIterator[Traffic]:
+async def traffic(url: str, chats: int, replicas: int = 1) -> AsyncIterator[Traffic]:
     """Ends with a look at every chat: each has every event once, in order, where it was appended."""
-    async with gateway_of(server) as writer, gateway_of(server) as reader:
+    settings = Settings(nats_url=url, drain_seconds=2, stream_replicas=replicas)
+    async with (
+        connected(build_broker(settings, "writer"), settings) as writer,
+        connected(build_broker(settings, "reader"), settings) as reader,
+    ):
         found = Traffic(writer, reader, [Chat(writer) for _ in range(chats)])
         for chat in found.chats:
             await chat.append_each(2)
@@ -118,7 +124,7 @@ async def holders(gateway: JetStreamGateway) -> dict[str, set[str]]:
 
 
 async def test_events_are_moved_while_chats_go_on(own_nats: NatsServer) -> None:
-    async with traffic(own_nats, 24) as chats:
+    async with traffic(own_nats.url, 24) as chats:
         await spread(chats.writer, 4)
         await asyncio.sleep(0.5)
     async with gateway_of(own_nats) as gateway:
@@ -138,7 +144,7 @@ async def test_events_are_moved_while_chats_go_on(own_nats: NatsServer) -> None:
 async def test_a_command_that_ended_before_any_of_its_steps_is_run_again(
     own_nats: NatsServer,
 ) -> None:
-    async with traffic(own_nats, 8) as chats:
+    async with traffic(own_nats.url, 8) as chats:
         for before in STEPS:
             with pytest.raises(EndedError):
                 await spread(chats.writer, 2, before)
@@ -146,6 +152,37 @@ async def test_a_command_that_ended_before_any_of_its_steps_is_run_again(
     async with gateway_of(own_nats) as gateway:
         assert await gateway.event_streams.streams() == spread_over(2)
         assert await check_streams(gateway.nc, replicas=1, event_streams=2) == []
+
+
+async def test_events_are_moved_on_three_nodes_while_their_leader_is_killed(
+    nats: NatsServer,  # noqa: ARG001  # decides what happens without nats-server
+    tmp_path: Path,
+) -> None:
+    cluster = NatsCluster(tmp_path / "cluster")
+    await asyncio.to_thread(cluster.start)
+    try:
+        async with traffic(",".join(cluster.urls), 8, replicas=3) as chats:
+            killed: list[NatsServer] = []
+
+            async def kill(name: str) -> None:
+                if name == "barrier" and not killed:
+                    killed.append(await asyncio.to_thread(cluster.stream_leader, subjects.EVENTS))
+                    killed[0].kill()
+
+            spreader = Spreader(
+                chats.writer.nc,
+                replicas=3,
+                report=print,
+                notice_seconds=NOTICE_SECONDS,
+                step=kill,
+            )
+            await spreader.spread(4)
+            assert killed
+            await asyncio.to_thread(killed[0].start)
+            await asyncio.to_thread(cluster.wait_until_current, *spread_over(4).names)
+            assert await chats.writer.event_streams.streams() == spread_over(4)
+    finally:
+        cluster.kill()
 
 
 async def test_what_is_removed_while_events_are_moved_does_not_come_back(
@@ -200,7 +237,7 @@ async def test_followers_get_every_event_in_order_also_of_streams_that_come_late
         await followers.open()
         await broker.start()
         followers.start()
-        async with traffic(own_nats, 8) as chats:
+        async with traffic(own_nats.url, 8) as chats:
             await spread(chats.writer, 4)
         wanted = {one.position for chat in chats.chats for one in await _messages(gateway, chat)}
         await until(lambda: {one.position for all_ in got.values() for one in all_} >= wanted)
