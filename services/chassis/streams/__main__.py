@@ -61,23 +61,22 @@ async def _run_once(verb: Literal["ensure", "check"], settings: Settings) -> int
 
 async def run_spread(count: int, settings: Settings) -> int:
     """Move the events until they are in so many streams; returns the exit code, as `run`."""
-    async with one_shot_connection(settings, "spread") as nc:
-        spreader = Spreader(nc, replicas=settings.stream_replicas, report=print)
-        try:
-            await spreader.spread(count)
-        except NatsUnavailableError as error:
-            print(f"{error}; run the command again", file=sys.stderr)
-            return UNREACHABLE
-        except SpreadError as error:
-            print(error, file=sys.stderr)
-            return 1
+    try:
+        async with one_shot_connection(settings, "spread") as nc:
+            await Spreader(nc, replicas=settings.stream_replicas, report=print).spread(count)
+    except NatsUnavailableError as error:
+        print(f"{error}; run the command again", file=sys.stderr)
+        return UNREACHABLE
+    except SpreadError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 
 def main(arguments: Sequence[str]) -> int:
     match arguments:
         case ["spread", count] if count in map(str, SPREADS):
-            return asyncio.run(run_spread(int(count), Settings()))
+            return asyncio.run(run_spread(int(count), local_settings(Settings)))
         case ["ensure" | "check" as verb]:
             return asyncio.run(run(verb, local_settings(Settings)))
         case _:
