@@ -1,13 +1,22 @@
-"""The streams of `ensure` as objects for NACK, NATS's controller of streams in Kubernetes."""
+"""Streams and durable consumers as objects for NACK, NATS's controller of them in Kubernetes."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
+from nats.js.api import ConsumerConfig
 
+from contracts import subjects
+from services.chassis.consumers.subscribers import event_consumer
 from services.chassis.streams.definitions import definitions
 from services.chassis.streams.plan import Config
+from services.orchestrator.app import command_queue
+from services.orchestrator.settings import Settings as Orchestrator
+from services.persistence.app import lookup_queue, query_queue
+from services.persistence.nats_permissions import DURABLE
+from services.persistence.settings import Settings as Persistence
 
 _INFRA = Path(__file__).parents[2] / "infra"
 PAGES = (
@@ -15,7 +24,14 @@ PAGES = (
     _INFRA / "helm" / "mozaiks" / "files" / "nack.yaml",
 )
 REPLICAS = 3
-_HEAD = "# Generated from services/chassis/streams/definitions.py by `make reference`.\n"
+_HEAD = "# Generated from what the services define, by `make reference`.\n"
+CONSUMERS: tuple[tuple[str, ConsumerConfig], ...] = (
+    (subjects.COMMANDS, command_queue(Orchestrator.model_construct()).consumer_config()),
+    (subjects.EVENTS, event_consumer(DURABLE)),
+    (subjects.LOOKUPS, lookup_queue(Persistence.model_construct()).consumer_config()),
+    (subjects.LOOKUPS, query_queue(Persistence.model_construct()).consumer_config()),
+)
+"""The durable consumers of the services, which create those that are missing."""
 _FIELDS = {
     "max_consumers": "maxConsumers",
     "discard": "discard",
@@ -47,6 +63,8 @@ def objects() -> Iterator[dict[str, Any]]:
             yield _object("ObjectStore", f"obj-{store}", _object_store(store, config))
         else:
             yield _object("Stream", name, _stream(config))
+    for stream, consumer in CONSUMERS:
+        yield _object("Consumer", str(consumer.durable_name), _consumer(stream, consumer))
 
 
 def _without(prefix: str, name: str) -> str | None:
@@ -97,6 +115,21 @@ def _object_store(store: str, config: Config) -> dict[str, Any]:
     if metadata := config.get("metadata"):
         spec["metadata"] = metadata
     return spec | _age_and_compression(config)
+
+
+def _consumer(stream: str, consumer: ConsumerConfig) -> dict[str, Any]:
+    config = json.loads(json.dumps(consumer.as_dict()))  # enumerations as their texts
+    return {
+        "streamName": stream,
+        "durableName": config["durable_name"],
+        "deliverPolicy": config["deliver_policy"],
+        "ackPolicy": config["ack_policy"],
+        "ackWait": _duration(config["ack_wait"]),
+        "replayPolicy": "instant",
+        "maxDeliver": config.get("max_deliver") or -1,
+        "maxAckPending": config["max_ack_pending"],
+        "filterSubject": config["filter_subject"],
+    }
 
 
 def _age_and_compression(config: Config) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def build_app(settings: Settings) -> tuple[Asgi, Probes]:
             opened_budgets(gateway, settings, _now) as opened,
         ):
             process = new_process_id()
-            queue = _command_queue(settings)
+            queue = command_queue(settings)
             takeover = Takeover(gateway, queue, process)
             takeover.start()
             cache = await _response_cache(gateway, settings)
@@ -158,7 +158,7 @@ async def _reloading(
         await cancel_and_wait(task)
 
 
-def _command_queue(settings: Settings) -> WorkQueue:
+def command_queue(settings: Settings) -> WorkQueue:
     return WorkQueue(
         stream=subjects.COMMANDS,
         subject=subjects.ALL_COMMANDS,

@@ -55,6 +55,18 @@ Decoder = Any
 """A function from FastStream's message to what the handler takes."""
 
 
+def event_consumer(durable: str) -> ConsumerConfig:
+    """The durable consumer of `event_subscriber`."""
+    return ConsumerConfig(
+        durable_name=durable,
+        filter_subject=subjects.ALL_EVENTS,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_SECONDS,
+        max_ack_pending=10 * BATCH_SIZE,
+    )
+
+
 def event_subscriber(
     broker: NatsBroker,
     gateway: JetStreamGateway,
@@ -81,15 +93,7 @@ def event_subscriber(
         subjects.ALL_EVENTS,
         stream=JStream(stream, declare=False),
         durable=durable,
-        config=HeartbeatConfig(
-            gateway.in_flight,
-            ConsumerConfig(
-                deliver_policy=DeliverPolicy.ALL,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=ACK_WAIT_SECONDS,
-                max_ack_pending=10 * BATCH_SIZE,
-            ),
-        ),
+        config=HeartbeatConfig(gateway.in_flight, event_consumer(durable)),
         pull_sub=PullSub(BATCH_SIZE, timeout=FILL_SECONDS, batch=True),
         decoder=_stored_messages,
         ack_policy=FastStreamAckPolicy.MANUAL,

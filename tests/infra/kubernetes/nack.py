@@ -1,7 +1,7 @@
-"""What NACK 0.22 accepts in its objects, and which streams it asks JetStream for with them.
+"""What NACK 0.22 accepts in its objects, and what it asks JetStream for with them.
 
 NACK itself needs a cluster. This is written from its deploy/crds.yml, internal/controller/*_controller.go,
-and from what they call: NewStream of jsm.go 0.3, CreateKeyValue and CreateObjectStore of nats.go 1.50.
+and from what they call: NewStream and NewConsumer of jsm.go 0.3, CreateKeyValue and CreateObjectStore of nats.go 1.50.
 """
 
 import re
@@ -71,6 +71,18 @@ SCHEMAS = {
         metadata=_METADATA,
         **_CONNECTION,
     ),
+    "Consumer": _fields(
+        streamName=_TEXT,
+        durableName={"type": "string", "pattern": "^[^.*>]+$", "minLength": 1},
+        deliverPolicy={"enum": ["all", "last", "new", "lastPerSubject"]},
+        ackPolicy={"enum": ["none", "all", "explicit"]},
+        ackWait=_AGE,
+        replayPolicy={"enum": ["instant", "original"]},
+        maxDeliver=_COUNT,
+        maxAckPending=_COUNT,
+        filterSubject=_TEXT,
+        **_CONNECTION,
+    ),
     "Account": _fields(
         name=_TEXT,
         servers=_TEXTS,
@@ -100,6 +112,22 @@ def stream_request(one: Object) -> dict[str, Any]:
             return _object_store(spec)
         case kind:
             raise ValueError(kind)
+
+
+def consumer_request(one: Object) -> dict[str, Any]:
+    """The body of CONSUMER.DURABLE.CREATE, by which NACK creates what a Consumer describes."""
+    spec = one["spec"]
+    config = {
+        "durable_name": spec["durableName"],
+        "deliver_policy": spec.get("deliverPolicy", "all"),
+        "ack_policy": spec.get("ackPolicy", "none"),
+        "ack_wait": _nanoseconds(spec.get("ackWait", "1ns")),
+        "replay_policy": spec.get("replayPolicy", "instant"),
+        "max_deliver": spec.get("maxDeliver", 0),
+        "max_ack_pending": spec.get("maxAckPending", 0),
+        "filter_subject": spec.get("filterSubject", ""),
+    }
+    return {"stream_name": spec["streamName"], "config": config, "pedantic": True}
 
 
 def _stream(spec: Mapping[str, Any]) -> dict[str, Any]:

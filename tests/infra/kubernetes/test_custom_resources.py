@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from services.chassis.settings import Settings as ChassisSettings
-from services.orchestrator.app import _command_queue
+from services.orchestrator.app import command_queue
 from services.orchestrator.settings import Settings as OrchestratorSettings
 from services.transport.app import socket_options
 from services.transport.settings import Settings as TransportSettings
@@ -77,7 +77,7 @@ def test_scaling_asks_for_a_consumer_and_metrics_that_there_are(objects: list[Ob
         for trigger in scaled["spec"]["triggers"]:
             asked = trigger["metadata"]
             if trigger["type"] == "nats-jetstream":
-                queue = _command_queue(OrchestratorSettings())
+                queue = command_queue(OrchestratorSettings())
                 assert (asked["stream"], asked["consumer"]) == (queue.stream, queue.durable)
             else:
                 metrics = re.findall(r"mozaiks_\w+", asked["query"])

@@ -10,10 +10,11 @@ import nats as nats_client
 import pytest
 from nats.aio.client import Client
 
+from docs.generators.nack import CONSUMERS
 from infra.servers import NatsServer
 from services.chassis.streams.ensure import check_streams, ensure_streams
 from services.chassis.streams.plan import COMPRESSION_SET
-from tests.infra.kubernetes.nack import SCHEMAS, stream_request
+from tests.infra.kubernetes.nack import SCHEMAS, consumer_request, stream_request
 from tests.infra.kubernetes.rendered import Object, of_kind, rendered
 
 pytestmark = pytest.mark.broker
@@ -32,16 +33,20 @@ def resources() -> list[Object]:
     return of_kind(rendered("operators"), "Stream", "KeyValue", "ObjectStore")
 
 
+def consumers() -> list[Object]:
+    return of_kind(rendered("operators"), "Consumer")
+
+
 def test_the_objects_are_what_nack_accepts_and_keep_what_is_stored() -> None:
     accounts = of_kind(rendered("operators"), "Account")
-    for one in (*resources(), *accounts):
+    for one in (*resources(), *consumers(), *accounts):
         assert one["apiVersion"] == "jetstream.nats.io/v1beta2"
         jsonschema.validate(one["spec"], SCHEMAS[one["kind"]])
     (account,) = (one["metadata"]["name"] for one in accounts)
-    for one in resources():
+    for one in (*resources(), *consumers()):
         assert one["spec"]["preventDelete"] is True
         assert one["spec"]["account"] == account
-        assert one["spec"]["replicas"] == 3
+    assert all(one["spec"]["replicas"] == 3 for one in resources())
 
 
 def test_a_misspelt_field_is_found() -> None:
@@ -72,12 +77,45 @@ async def test_nack_creates_what_the_job_creates(server: NatsServer) -> None:
         await nc.close()
 
 
+async def test_nack_creates_the_consumers_of_the_services(server: NatsServer) -> None:
+    nc = await nats_client.connect(server.url)
+    try:
+        await ensure_streams(nc, replicas=1)
+        js = nc.jetstream()
+        for stream, config in CONSUMERS:
+            await js.add_consumer(stream, config)
+        by_services = await consumer_configurations(nc)
+        for stream, config in CONSUMERS:
+            await js.delete_consumer(stream, str(config.durable_name))
+        for one in consumers():
+            request = consumer_request(one)
+            place = f"{request['stream_name']}.{request['config']['durable_name']}"
+            await ask(nc, f"$JS.API.CONSUMER.DURABLE.CREATE.{place}", request)
+        assert await consumer_configurations(nc) == by_services
+    finally:
+        await nc.close()
+
+
+async def consumer_configurations(nc: Client) -> dict[str, Any]:
+    found = {}
+    for stream in {stream for stream, _ in CONSUMERS}:
+        for one in (await ask(nc, f"$JS.API.CONSUMER.LIST.{stream}", {}))["consumers"]:
+            config = one["config"]
+            kept = {k: v for k, v in config["metadata"].items() if not is_of_job_or_server(k)}
+            # nats-py names a durable consumer twice, jsm.go once: the server takes the one for the other.
+            found[config.pop("name", one["name"])] = {**config, "metadata": kept}
+    return found
+
+
 async def create(nc: Client, request: dict[str, Any]) -> None:
-    reply = await nc.request(
-        f"$JS.API.STREAM.CREATE.{request['name']}", json.dumps(request).encode()
-    )
-    answer = json.loads(reply.data)
-    assert "error" not in answer, (request["name"], answer["error"])
+    await ask(nc, f"$JS.API.STREAM.CREATE.{request['name']}", request)
+
+
+async def ask(nc: Client, subject: str, request: dict[str, Any]) -> dict[str, Any]:
+    reply = await nc.request(subject, json.dumps(request).encode())
+    answer: dict[str, Any] = json.loads(reply.data)
+    assert "error" not in answer, (subject, answer["error"])
+    return answer
 
 
 async def configurations(nc: Client) -> dict[str, dict[str, Any]]:
