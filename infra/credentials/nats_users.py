@@ -1,4 +1,4 @@
-"""NATS users of an embedded server: one for each service, with the permissions that it needs and an nkey."""
+"""NATS users of a server: one for each service, with the permissions that it needs and an nkey."""
 
 import json
 import secrets
@@ -21,8 +21,10 @@ Rights = Mapping[str, list[str]]
 class NatsUsers:
     """Seeds of users in files that only this user can read; the server knows their public keys."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, others: Mapping[str, Rights] | None = None) -> None:
+        """`others` are users with an nkey beside those of the product."""
         self._folder = folder.resolve()
+        self._others = others or {}
         self._keys = self._folder / "public_keys.json"
         self._subscribers = self._folder / "subscribers.json"
         self.configuration = self._folder / "users.conf"
@@ -89,7 +91,7 @@ class NatsUsers:
 
     def _rights(self) -> dict[str, Rights | None]:
         """What each user may do; None: everything."""
-        return {OPERATOR: None, **json.loads(PERMISSIONS.read_text())}
+        return {OPERATOR: None, **json.loads(PERMISSIONS.read_text()), **self._others}
 
     def _public_keys(self) -> dict[str, str]:
         return _loaded(self._keys)

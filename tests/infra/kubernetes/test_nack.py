@@ -1,29 +1,65 @@
 """NACK creates the streams, buckets and object stores that the Job of the services creates."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
-import nats as nats_client
 import pytest
 from nats.aio.client import Client
 
 from docs.generators.nack import CONSUMERS
+from infra.cluster_users import NACK, main, make_users
+from infra.credentials.nats_users import OPERATOR
 from infra.servers import NatsServer
+from services.chassis.nats.access import access_of
+from services.chassis.nats.connection import Connection
+from services.chassis.settings import Settings
 from services.chassis.streams.ensure import check_streams, ensure_streams
 from services.chassis.streams.plan import COMPRESSION_SET
 from tests.infra.kubernetes.nack import SCHEMAS, consumer_request, stream_request
-from tests.infra.kubernetes.rendered import Object, of_kind, rendered
+from tests.infra.kubernetes.rendered import Object, of_kind, pod_specs, rendered
+from tests.patience import PATIENCE_SECONDS
+from tests.secured_nats import violations
 
 pytestmark = pytest.mark.broker
 
 
-@pytest.fixture
-def server(nats: NatsServer, tmp_path: Path) -> Iterator[NatsServer]:  # noqa: ARG001
-    """Of its own, for it loses all streams; `nats` decides what happens without nats-server."""
-    server = NatsServer(tmp_path / "nats")
+class ClusterNats(NatsServer):
+    """With the users of a cluster; of its own, for it loses all streams."""
+
+    def __init__(self, folder: Path) -> None:
+        self.users = make_users(folder / "users")
+        configuration = relpath(self.users.configuration, folder / "nats")
+        super().__init__(folder / "nats", options=f"include {configuration}\n")
+
+    @asynccontextmanager
+    async def signed_in(self, user: str) -> AsyncIterator[Client]:
+        """With the inboxes of nats.go, which NACK has."""
+        settings = Settings(
+            nats_url=self.url,
+            nats_nkey_seed_file=self.users.seed_file(user),
+            nats_inbox_prefix="_INBOX",
+        )
+        nc = Connection(access_of(settings, user), user)
+        await nc.open()
+        try:
+            yield nc
+        finally:
+            await nc.shut_down(1)
+
+
+@pytest.fixture(scope="module")
+def server(
+    nats: NatsServer,  # noqa: ARG001  decides what happens without nats-server
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ClusterNats]:
+    server = ClusterNats(tmp_path_factory.mktemp("cluster"))
     server.start()
     yield server
     server.stop()
@@ -61,39 +97,71 @@ def test_nack_takes_the_place_of_the_job() -> None:
     assert not of_kind(rendered("production"), "Stream")
 
 
-async def test_nack_creates_what_the_job_creates(server: NatsServer) -> None:
-    nc = await nats_client.connect(server.url)
-    try:
-        await ensure_streams(nc, replicas=1)
-        by_job = await configurations(nc)
+async def test_nack_creates_what_the_job_creates(server: ClusterNats) -> None:
+    async with server.signed_in(OPERATOR) as operator, server.signed_in(NACK) as nack:
+        await ensure_streams(operator, replicas=1)
+        by_job = await configurations(operator)
         for name in by_job:
-            await nc.jetstream().delete_stream(name)
+            await operator.jetstream().delete_stream(name)
+        await ask(nack, "$JS.API.INFO", {})  # as CreateKeyValue does
         for one in resources():
-            await create(nc, {**stream_request(one), "num_replicas": 1})
-        by_nack = await configurations(nc)
-        assert by_nack == by_job
-        assert await check_streams(nc, replicas=1) == []
-    finally:
-        await nc.close()
+            await create(nack, {**stream_request(one), "num_replicas": 1})
+        assert await configurations(operator) == by_job
+        assert await check_streams(operator, replicas=1) == []
 
 
-async def test_nack_creates_the_consumers_of_the_services(server: NatsServer) -> None:
-    nc = await nats_client.connect(server.url)
-    try:
-        await ensure_streams(nc, replicas=1)
-        js = nc.jetstream()
+async def test_nack_creates_the_consumers_of_the_services(server: ClusterNats) -> None:
+    async with server.signed_in(OPERATOR) as operator, server.signed_in(NACK) as nack:
+        await ensure_streams(operator, replicas=1)
+        js = operator.jetstream()
         for stream, config in CONSUMERS:
             await js.add_consumer(stream, config)
-        by_services = await consumer_configurations(nc)
+        by_services = await consumer_configurations(operator)
         for stream, config in CONSUMERS:
             await js.delete_consumer(stream, str(config.durable_name))
         for one in consumers():
             request = consumer_request(one)
             place = f"{request['stream_name']}.{request['config']['durable_name']}"
-            await ask(nc, f"$JS.API.CONSUMER.DURABLE.CREATE.{place}", request)
-        assert await consumer_configurations(nc) == by_services
-    finally:
-        await nc.close()
+            await ask(nack, f"$JS.API.CONSUMER.DURABLE.CREATE.{place}", request)
+        assert await consumer_configurations(operator) == by_services
+
+
+async def test_nack_may_not_append_read_or_delete(server: ClusterNats) -> None:
+    forbidden = (
+        "mozaiks.evt.00.acme.chat.chat",
+        "mozaiks.cmd.00.acme.chat.start_chat",
+        "$JS.API.STREAM.DELETE.EVENTS",
+        "$JS.API.STREAM.PURGE.EVENTS",
+        "$JS.API.CONSUMER.DELETE.EVENTS.persistence-events",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS.persistence-events",
+        "$JS.API.DIRECT.GET.EVENTS",
+    )
+    before = len(violations(server.child.log))
+    async with server.signed_in(NACK) as nack:
+        for subject in forbidden:
+            await nack.publish(subject, b"{}")
+        await nack.flush()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(violations(server.child.log)) < before + len(forbidden):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+def test_the_users_of_a_cluster_are_the_secrets_of_its_pods(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "users")]) == 0
+    made = re.findall(r"secret generic (nats-\w+) --from-file=seed=(\S+)", capsys.readouterr().out)
+    assert all(Path(file).read_text().startswith("SU") for _, file in made)
+    referred = {
+        source["secret"]["name"]
+        for spec in pod_specs(rendered("production")).values()
+        for volume in spec["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+    }
+    accounts = of_kind(rendered("operators"), "Account")
+    referred |= {one["spec"]["nkey"]["secret"]["name"] for one in accounts}
+    assert {name for name, _ in made} == referred - {"nats-ca"}
+    assert main([]) == 2
 
 
 async def consumer_configurations(nc: Client) -> dict[str, Any]:
