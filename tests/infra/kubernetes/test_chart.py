@@ -100,6 +100,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"nats": {"url": "nats.nats.svc"}}, "url"),
     ({"streams": {"manager": "terraform"}}, "manager"),
     ({"streams": {"replicas": 2}}, "replicas"),
+    ({"streams": {"events": 3}}, "events"),
+    ({"streams": {"manager": "nack", "events": 4}}, "events"),
     ({"services": {"transport": {"replicas": 0}}}, "replicas"),
     ({"services": {"orchestrator": {"slots": "many"}}}, "slots"),
     ({"services": {"orchestrator": {"env": {"lower": "x"}}}}, "lower"),

@@ -15,6 +15,7 @@ app.kubernetes.io/part-of: mozaiks
   "NATS_NKEY_SEED_FILE" "/run/secrets/nats/seed"
   "NATS_CA_FILE" (ternary "/run/secrets/nats/ca.crt" "" .Values.nats.ca)
   "STREAM_REPLICAS" (toString .Values.streams.replicas)
+  "EVENT_STREAMS" (toString .Values.streams.events)
   "ENSURE_STREAMS" "false"
   "LOGS_AS_JSON" "true"
 -}}
