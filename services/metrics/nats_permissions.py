@@ -5,6 +5,7 @@ from contracts.event_streams import NAMES as EVENT_STREAMS
 from services.chassis.nats.permissions import (
     all_of,
     connects,
+    follows,
     inspects,
     may_publish,
     may_subscribe,
@@ -26,14 +27,7 @@ PERMISSIONS = all_of(
         inspects(*STREAMS),
         inspects(*EVENT_STREAMS),
         reads(*EVENT_STREAMS),
-        *(
-            may_publish(
-                f"$JS.API.CONSUMER.CREATE.{stream}.*.{subjects.ALL_EVENTS}",
-                f"$JS.API.CONSUMER.INFO.{stream}.*",
-                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
-            )
-            for stream in EVENT_STREAMS
-        ),
+        follows(SERVICE, subjects.ALL_EVENTS),
         writes_bucket(subjects.PERF),
         may_publish(*(f"$JS.API.CONSUMER.LIST.{one}" for one in (*CONSUMED, *EVENT_STREAMS))),
         may_subscribe(subjects.METRICS_PAGES),

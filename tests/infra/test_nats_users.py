@@ -18,6 +18,7 @@ from services.chassis.nats.access import Access, access_of
 from services.chassis.nats.connection import Connection
 from services.chassis.nats.nkeys import user_key
 from services.chassis.settings import Settings
+from services.chassis.streams.definitions import definitions
 from tests.patience import PATIENCE_SECONDS
 from tests.secured_nats import SecuredNats
 
@@ -28,6 +29,7 @@ EVENT = subjects.event(KEY, "runtime")
 COMMAND = subjects.command(KEY, "start_chat")
 TIMER = subjects.timer(KEY, "x")
 DELTA = subjects.delta(KEY)
+STREAMS = [config["name"] for config in definitions(1)]
 FORBIDDEN = {
     "transport": [
         EVENT,
@@ -63,11 +65,26 @@ FORBIDDEN = {
         "$JS.ACK.EVENTS.persistence-events.1.1.1.1.1",
         "$JS.API.STREAM.MSG.GET.COMMANDS",
         "$JS.API.STREAM.PURGE.EVENTS",
+        # The consumers of others, which it could otherwise change:
+        "$JS.API.CONSUMER.CREATE.EVENTS.persistence-events.mozaiks.evt.>",
+        "$JS.API.CONSUMER.CREATE.EVENTS.other.mozaiks.evt.>",
+        "$JS.API.CONSUMER.CREATE.COMMANDS.metrics-1.mozaiks.cmd.>",
+        "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.metrics-1",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS.persistence-events",
     ],
-    "streams": [EVENT, COMMAND, "$JS.API.STREAM.MSG.GET.EVENTS", "$JS.API.STREAM.DELETE.EVENTS"],
+    "streams": [  # only creates and changes them
+        *(EVENT, COMMAND, DELTA, TIMER),
+        *("$JS.API.STREAM.MSG.GET.EVENTS", "$JS.API.DIRECT.GET.EVENTS"),
+        *("$JS.API.STREAM.DELETE.EVENTS", "$JS.API.STREAM.PURGE.EVENTS"),
+        *("$JS.API.CONSUMER.CREATE.EVENTS.x.mozaiks.evt.>", "$KV.chats.acme.ana.chat"),
+    ],
 }
 EVERY_SERVICE = [
-    "$JS.API.STREAM.DELETE.EVENTS",
+    *(
+        f"$JS.API.STREAM.{verb}.{name}"
+        for verb in ("CREATE", "UPDATE", "DELETE")
+        for name in STREAMS
+    ),
     "$JS.API.CONSUMER.DELETE.COMMANDS.orchestrator",
     "$JS.API.SERVER.REMOVE",
 ]

@@ -21,8 +21,11 @@ pytestmark = [pytest.mark.broker]
 TIMEOUT_SECONDS = 60.0
 ALLOWED = [
     *("$JS.API.STREAM.INFO.EVENTS", "$JS.API.STREAM.INFO.KV_perf"),
-    *("$JS.API.CONSUMER.CREATE.EVENTS.>", "$JS.API.CONSUMER.INFO.EVENTS.*"),
-    *("$JS.API.CONSUMER.MSG.NEXT.EVENTS.*", "$JS.API.CONSUMER.DELETE.EVENTS.*"),
+    *(
+        "$JS.API.CONSUMER.CREATE.EVENTS.metrics-1.mozaiks.evt.>",
+        "$JS.API.CONSUMER.INFO.EVENTS.metrics-1",
+    ),
+    "$JS.API.CONSUMER.MSG.NEXT.EVENTS.metrics-1",
     *("$JS.API.DIRECT.GET.KV_perf.>", "$KV.perf.>", "$JS.API.DIRECT.GET.EVENTS"),
     "_INBOX_metrics.>",  # the service's own, by which it hears that it is heard
 ]

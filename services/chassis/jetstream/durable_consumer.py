@@ -3,6 +3,7 @@
 import json
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
@@ -14,6 +15,22 @@ from nats.js.errors import APIError, NotFoundError
 log = logging.getLogger(__name__)
 
 API_SECONDS = 10.0
+_EXISTS = 10148
+"""JSConsumerAlreadyExists."""
+
+
+class NoFreeNameError(NatsError):
+    """Every name that a reader's consumer may have is in use."""
+
+
+@dataclass
+class ReaderConsumer(ConsumerConfig):
+    """A consumer of one process, with the first of its names that no other process has.
+
+    Names are few and fixed, so that a user's permissions can list them.
+    """
+
+    names: tuple[str, ...] = ()
 
 
 async def existing_or_created(
@@ -31,8 +48,26 @@ async def existing_or_created(
             if 0 < (limit or 0) < (config.max_ack_pending or 0):
                 await _raise_limit(nc, stream, config)
             return config.durable_name
+    if isinstance(config, ReaderConsumer):
+        return await _first_free(nc, stream, config)
     created = await js.add_consumer(stream, config)
     return str(created.name)
+
+
+async def _first_free(nc: Client, stream: str, config: "ReaderConsumer") -> str:
+    for name in config.names:
+        fields = {**config.as_dict(), "name": name}
+        fields.pop("names")
+        # "create": an existing consumer is never changed, nor shared with the process that has it.
+        request = {"stream_name": stream, "config": fields, "action": "create"}
+        try:
+            await _ask(nc, f"CREATE.{stream}.{name}.{config.filter_subject}", request)
+        except APIError as refused:
+            if refused.err_code != _EXISTS:
+                raise
+        else:
+            return name
+    raise NoFreeNameError(f"{stream}: {', '.join(config.names)} all have a process")
 
 
 async def _raise_limit(nc: Client, stream: str, config: ConsumerConfig) -> None:

@@ -23,9 +23,11 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from contracts.ids import StreamSeq, new_message_id
+from services.chassis.jetstream.durable_consumer import ReaderConsumer
 from services.chassis.jetstream.in_flight import InFlightMessages
 from services.chassis.jetstream.pull import PullSubscription
 from services.chassis.logs.repeats import RateLimitedLog
+from services.chassis.nats.permissions import reader_names
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +47,8 @@ class ReaderConfig(ConsumerConfig):
     """An ephemeral consumer without acknowledgements, for a reader that knows its own position.
 
     Wherever the consumer disappears, or a message is lost, it is created again after
-    `last_position()`. Its name is another one each time; `reader` is its description, by which
-    operators know it.
+    `last_position()`. Its name is one of `reader_names(reader)`, perhaps another one each time;
+    `reader` is its description, by which operators know it.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class ReaderConfig(ConsumerConfig):
         self.inactive_seconds = inactive_seconds
 
     def from_here(self, subject: str) -> ConsumerConfig:
-        return ConsumerConfig(
-            name=new_message_id(),
+        return ReaderConsumer(
+            names=reader_names(self.reader),
+            metadata={"process": new_message_id()},  # else two that begin alike would be one
             description=self.reader,
             filter_subject=subject,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,

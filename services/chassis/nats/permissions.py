@@ -93,6 +93,33 @@ def consumes(stream: str, durable: str, filter_subject: str) -> Permissions:
     )
 
 
+READERS = 8
+"""Processes of one reader that can read a stream at the same time."""
+
+
+def reader_names(reader: str) -> tuple[str, ...]:
+    """The names of its consumers, of which each process has its own."""
+    return tuple(f"{reader}-{number}" for number in range(1, READERS + 1))
+
+
+def follows(reader: str, filter_subject: str) -> Permissions:
+    """Create, inspect and pull the consumers of a reader, which are not acknowledged, on any stream.
+
+    The subject has name and filter: those of others are out of reach.
+    """
+    return may_publish(
+        *(
+            f"$JS.API.CONSUMER.{request}"
+            for name in reader_names(reader)
+            for request in (
+                f"CREATE.*.{name}.{filter_subject}",
+                f"INFO.*.{name}",
+                f"MSG.NEXT.*.{name}",
+            )
+        )
+    )
+
+
 def writes_bucket(*buckets: str) -> Permissions:
     """Read and write the keys of key-value buckets."""
     streams = [subjects.bucket_stream(bucket) for bucket in buckets]

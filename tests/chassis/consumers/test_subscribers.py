@@ -326,3 +326,16 @@ async def test_deliveries_are_counted_by_stream_and_never_by_chat(
         if sample.name == "mozaiks_received_messages_total"
     }
     assert handlers == {"EVENTS": 7}
+
+
+async def test_readers_beside_each_other_have_consumers_of_their_own_by_fixed_names(
+    own_nats: NatsServer, own_gateway: JetStreamGateway
+) -> None:
+    chat, readers = Chat(own_gateway, new_chat()), [Reader(), Reader()]
+    await chat.append_each(3)
+    first, second = readers
+    async with reading(own_nats, first, first), reading(own_nats, second, second):
+        await until(lambda: first.position >= 3 and second.position >= 3)
+        consumers = await own_gateway.js.consumers_info(subjects.EVENTS)
+    assert {one.name for one in consumers} == {"test-1", "test-2"}
+    assert [reader.read for reader in readers] == [[1, 2, 3], [1, 2, 3]]
