@@ -7,7 +7,7 @@ const TOKENS = /("(?:\\.|[^"\\])*")(\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+
 
 export const Json = memo(function Json({ value }: { value: unknown }) {
   const text = JSON.stringify(readable(value), null, 2) ?? "null";
-  return <pre className="json" tabIndex={0}>{text.length > COLOURED ? text : coloured(text)}</pre>;
+  return <pre className="json" dir="ltr" tabIndex={0}>{text.length > COLOURED ? text : coloured(text)}</pre>;
 });
 
 /** A tool's arguments come as the JSON text that the model wrote. */

@@ -35,9 +35,9 @@ export const Markdown = memo(function Markdown({ text, grows = false }: { text: 
   const grew = useRef(grows); // once it grew it keeps its nodes, so that a selection survives the end, too
   grew.current ||= grows;
   const blocks = useMemo(() => (text.length > LONGEST ? null : blocksOf(text)), [text]);
-  if (blocks === null) return <div className="markdown"><p>{text}</p></div>;
+  if (blocks === null) return <div className="markdown" dir="auto"><p>{text}</p></div>;
   return (
-    <div className="markdown">
+    <div className="markdown" dir="auto">
       {blocks.map((block, at) => <Block key={at} text={block} grew={grew.current} grows={grows && at === blocks.length - 1} />)}
     </div>
   );
@@ -82,7 +82,7 @@ function Fence({ children }: Told<"pre">) {
   return (
     <figure className="code">
       <figcaption><span>{language}</span><CopyButton text={() => place.current?.textContent ?? ""} /></figcaption>
-      <pre ref={place} tabIndex={0}>{children}</pre>
+      <pre ref={place} dir="ltr" tabIndex={0}>{children}</pre>
     </figure>
   );
 }

@@ -48,9 +48,9 @@ export class ChatSession {
   readonly reconnect = (): void => this.#connection?.now();
 
   /** Something that the server did not say: a refused request. */
-  complain(error: unknown): void {
+  readonly complain = (error: unknown): void => {
     this.#hear({ type: "chat.error", data: { message: sentenceOf(error), error_code: error instanceof api.ApiError ? (error.code ?? "") : "" } });
-  }
+  };
 
   readonly showEarlier = async (): Promise<void> => {
     if (this.#earlier.loading || !hasEarlier(this.#state)) return;

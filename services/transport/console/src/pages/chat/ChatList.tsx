@@ -84,7 +84,7 @@ const ChatRow = memo(function ChatRow({ row: { chat, depth }, isCurrent, place, 
       <a className="chat" href={chatHash({ app: app.get(), workflow: chat.workflow_name, chat: chat.chat_id })} data-testid="chat-item" data-chat={chat.chat_id}
         data-unread={unread} aria-current={isCurrent ? "page" : undefined} onClick={() => drawer.set(false)}>
         {depth > 0 ? <span className="fork-mark" data-status={chat.status}><Icon name="fork" size={13} /></span> : <span className="dot" data-status={chat.status} title={status} />}
-        <span className="chat-title">{title}</span>
+        <span className="chat-title" dir="auto">{title}</span>
         {chat.status === "waiting" && <span className="badge" data-tone="warn" data-testid="waiting-mark">{t.chat.forYou}</span>}
         <span className="chat-facts">{chat.title ? `${chat.workflow_name} · ` : ""}{when(chat.last_updated_at ?? chat.created_at)}</span>
         {chat.excerpt && <span className="chat-facts" data-testid="excerpt">{chat.excerpt}</span>}

@@ -1,11 +1,11 @@
 /** Chats: the list, the open one, and its events. */
 
-import { useEffect, useMemo, useState } from "react";
+import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { PageProps } from "../../app/App";
 import { drawer, PageHead } from "../../app/Layout";
 import { chatHash, navigate, pageHash } from "../../app/router";
 import { keptStore, useStore } from "../../app/store";
-import { statusOf } from "../../chat/state";
+import { statusOf, type State } from "../../chat/state";
 import type { Place } from "../../net/address";
 import type { ConnectionStatus } from "../../net/connection";
 import { count, money } from "../../parts/format";
@@ -88,12 +88,15 @@ function OpenChat({ place }: { place: Place }) {
   useEffect(() => {
     if (state.ready && isEnded) void refreshChats();
   }, [state.ready, isEnded]);
-  const toggle = () => (wide ? eventsChoice.set(showsEvents ? "closed" : "open") : setOver(!over));
+  const toggle = useCallback(
+    () => (wide ? eventsChoice.update((now) => (now === "open" ? "closed" : "open")) : setOver((now) => !now)), [wide],
+  );
+  const settled = useSettled(state);
   const refused = connection.state === "refused";
   return (
     <ActionsContext value={actions}>
       <section className="chat-main" data-connection={connection.state}>
-        <Head place={place} title={title} view={view} onEvents={toggle} showsEvents={showsEvents} onReconnect={session.reconnect} onFault={session.complain.bind(session)} />
+        <Head place={place} title={title} state={settled} connection={connection} onEvents={toggle} showsEvents={showsEvents} onReconnect={session.reconnect} onFault={session.complain} />
         {card?.demo && !refused && <p className="notice" data-testid="demo-notice">{t.chat.demoNotice}</p>}
         {state.origin && !refused && (
           <p className="notice origin"><Icon name="fork" size={14} /><a href={chatHash({ ...place, chat: state.origin.chat })}>{t.chat.forkOf}</a></p>
@@ -101,15 +104,23 @@ function OpenChat({ place }: { place: Place }) {
         {refused ? <Refused connection={connection} /> : (
           <>
             <Conversation view={view} intro={card?.initial_message_to_user ?? ""} onEarlier={session.showEarlier}>
-              {ENDED.includes(statusOf(state)) && <EndActions place={place} forkAt={forkPoint(state)} onFault={session.complain.bind(session)} />}
+              {ENDED.includes(statusOf(state)) && <EndActions place={place} forkAt={forkPoint(state)} onFault={session.complain} />}
             </Conversation>
-            <Composer view={view} />
+            <Composer state={settled} />
           </>
         )}
       </section>
-      {showsEvents && !refused && <EventsPanel state={state} onClose={toggle} />}
+      {showsEvents && !refused && <EventsPanel state={settled} onClose={toggle} />}
     </ActionsContext>
   );
+}
+
+/** The state but for the text that streams: what does not show it is not rendered at every chunk. */
+function useSettled(state: State): State {
+  const last = useRef(state);
+  const names = Object.keys(state) as Array<keyof State>;
+  if (names.some((name) => name !== "stream" && state[name] !== last.current[name])) last.current = state;
+  return last.current;
 }
 
 /** A chat that has ended is no dead end. */
@@ -138,8 +149,8 @@ function Refused({ connection }: { connection: ConnectionStatus }) {
   );
 }
 
-function Head({ place, title, view: { state, connection }, onEvents, showsEvents, onReconnect, onFault }: {
-  place: Place; title: string; view: { state: Parameters<typeof statusOf>[0]; connection: ConnectionStatus };
+const Head = memo(function Head({ place, title, state, connection, onEvents, showsEvents, onReconnect, onFault }: {
+  place: Place; title: string; state: State; connection: ConnectionStatus;
   onEvents: () => void; showsEvents: boolean; onReconnect: () => void; onFault: (error: unknown) => void;
 }) {
   const t = useTexts();
@@ -166,6 +177,7 @@ function Head({ place, title, view: { state, connection }, onEvents, showsEvents
     { label: t.chat.exportMarkdown, icon: "download" as const, onSelect: exported("md") },
     { label: t.chat.exportJson, icon: "download" as const, onSelect: exported("json") },
     ...(isOperator ? [{ label: t.pages.trace, icon: "trace" as const, onSelect: () => navigate(pageHash("trace", place.app, place.workflow, place.chat)) }] : []),
+    ...(isOver || status === "loading" ? [] : [{ label: t.chat.cancelChat, icon: "stop" as const, danger: true, onSelect: () => void cancel() }]),
     ...(listed ? [{ label: t.chat.archive, icon: "archive" as const, onSelect: () => void changeChat("archive", listed).then(() => navigate("#/")).catch(onFault) }] : []),
   ];
   return (
@@ -180,7 +192,7 @@ function Head({ place, title, view: { state, connection }, onEvents, showsEvents
       {!refused && <button type="button" className="icon" data-testid="toggle-events" aria-label={t.chat.events} title={t.chat.events} aria-expanded={showsEvents} onClick={onEvents}><Icon name="panel" /></button>}
     </PageHead>
   );
-}
+});
 
 function CancelButton({ onCancel }: { onCancel: () => Promise<void> }) {
   const t = useTexts();

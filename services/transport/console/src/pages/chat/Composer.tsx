@@ -1,10 +1,9 @@
 /** The line at the bottom, in which the user writes, and through which files come in. */
 
-import { useEffect, useLayoutEffect, useRef, useState, type ClipboardEvent, type FormEvent, type KeyboardEvent } from "react";
-import { openQuestion, statusOf } from "../../chat/state";
+import { memo, useEffect, useLayoutEffect, useRef, useState, type ClipboardEvent, type FormEvent, type KeyboardEvent } from "react";
+import { openQuestion, statusOf, type State } from "../../chat/state";
 import { Icon } from "../../parts/Icon";
 import * as api from "../../net/api";
-import type { ChatView } from "../../session/chat";
 import { draftOf, keepDraft } from "../../session/drafts";
 import { enqueue, outbox, withdraw } from "../../session/outbox";
 import { newName, sentenceOf, user } from "../../session/session";
@@ -23,7 +22,7 @@ export function bytesOf(message: string): number {
 /** What is being uploaded, or was refused. */
 type Upload = { id: string; name: string; fault: string };
 
-export function Composer({ view }: { view: ChatView }) {
+export const Composer = memo(function Composer({ state }: { state: State }) {
   const t = useTexts();
   const { place, answer, mayAnswer, stop } = useActions();
   const [text, setText] = useState(() => draftOf(place));
@@ -31,7 +30,6 @@ export function Composer({ view }: { view: ChatView }) {
   const [busy, setBusy] = useState(false);
   const input = useRef<HTMLTextAreaElement>(null);
   const { uploads, upload, forget } = useUploads();
-  const { state } = view;
   const status = statusOf(state);
   const isOver = state.deleted || (["completed", "failed", "cancelled"].includes(status) && !state.end?.resumable);
   const question = openQuestion(state);
@@ -100,7 +98,7 @@ export function Composer({ view }: { view: ChatView }) {
       <Hint fault={fault} bytes={bytes} />
     </form>
   );
-}
+});
 
 function Hint({ fault, bytes }: { fault: string; bytes: number }) {
   const t = useTexts();

@@ -11,7 +11,7 @@ import type { EventData } from "../../wire/frames";
 const NEAR = 40;
 const CATEGORIES = ["all", "runtime", "ui", "business"] as const;
 
-export function EventsPanel({ state, onClose }: { state: State; onClose: () => void }) {
+export const EventsPanel = memo(function EventsPanel({ state, onClose }: { state: State; onClose: () => void }) {
   const t = useTexts();
   const { events, eventCount } = state;
   const [follows, setFollows] = useState(true);
@@ -59,7 +59,7 @@ export function EventsPanel({ state, onClose }: { state: State; onClose: () => v
       <div className="event-list" ref={list} tabIndex={0} role="region" aria-label={t.chat.events}>{shown.map((event) => <Row key={event.seq} event={event} />)}</div>
     </aside>
   );
-}
+});
 
 const Row = memo(function Row({ event }: { event: EventData }) {
   const t = useTexts();
