@@ -1,5 +1,6 @@
 """`python -m infra` as a person meets it, with services that do nothing but get ready."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -38,6 +39,9 @@ def product(tmp_path: Path) -> Path:
     chassis.mkdir()
     (chassis / "streams.py").write_text("")
     (tmp_path / "services" / "persistence" / "mongodb_users.py").write_text("")
+    built = tmp_path / "services" / "transport" / "console" / "dist" / "built.txt"
+    built.parent.mkdir(parents=True)
+    built.write_text(hashlib.sha256().hexdigest())  # of no sources
     return tmp_path
 
 
