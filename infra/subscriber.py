@@ -19,19 +19,13 @@ def rights_of(name: str, app: AppId) -> Rights:
 
     Raises contracts.subjects.InvalidIdError.
     """
-    wanted = {
-        subjects.EVENTS: subjects.business_events_of(app),
-        subjects.BUSINESS: f"mozaiks.business.{subjects.token(app)}.>",
-    }
+    filters = (subjects.business_events_of(app), f"mozaiks.business.{subjects.token(app)}.>")
     publish = [
-        subject
-        for stream, filter_subject in wanted.items()
-        for subject in (
-            f"$JS.API.CONSUMER.CREATE.{stream}.{name}.{filter_subject}",
-            f"$JS.API.CONSUMER.INFO.{stream}.{name}",
-            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}",
-            f"$JS.ACK.{stream}.{name}.>",
-        )
+        # On any stream, as events may be spread over several: the filter admits no others.
+        *(f"$JS.API.CONSUMER.CREATE.*.{name}.{filter_subject}" for filter_subject in filters),
+        f"$JS.API.CONSUMER.INFO.*.{name}",
+        f"$JS.API.CONSUMER.MSG.NEXT.*.{name}",
+        f"$JS.ACK.*.{name}.>",
     ]
     return {"publish": publish, "subscribe": [f"_INBOX_{name}.>"]}
 
