@@ -205,6 +205,11 @@ def lane(subject: str) -> str:
             return ""
 
 
+def begins_chat(subject: str) -> bool:
+    """Whether a command begins a chat, so that no running chat can wait for it."""
+    return subject.endswith((".start_chat", ".fork_chat"))
+
+
 def timer(key: ChatKey, name: str) -> str:
     """Subject of a scheduled command; a timer set again under a name replaces the earlier one."""
     return f"mozaiks.timer.{_place(key)}.{name}"

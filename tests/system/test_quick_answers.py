@@ -23,7 +23,7 @@ from contracts.ids import AppId, ChatKey, new_chat_id
 from infra.nats_cluster import NatsCluster
 from infra.servers import NatsServer
 from services.chassis.consumers.queue_consumer import QueueConsumer
-from services.chassis.consumers.work_queue import WorkQueue
+from services.chassis.consumers.work_queue import Fairness, WorkQueue
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.event_log import decision_of
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -186,6 +186,7 @@ def orchestrator(gateway: JetStreamGateway, asking: Asking) -> QueueConsumer:
         subject=subjects.ALL_COMMANDS,
         durable="orchestrator",
         concurrency=32,
+        fairness=Fairness(max_open=256, max_held=256, share=0.25),
     )
     return QueueConsumer(gateway, queue, handlers.on_command, handlers.on_given_up)
 

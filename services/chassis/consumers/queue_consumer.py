@@ -1,8 +1,8 @@
 """Consume commands from a work queue: fetch messages, and handle and settle each once it is its app's turn.
 
 A message is *held* from its fetch until it is begun, in the lane of its app (fair_queue.py), and *open*
-until it is settled. An open one needs a slot, except while it waits for something that needs no
-processor. So the flood of one app is held, and what another sends is begun at once. Where too many are
+until it is settled. To run its chat it needs a slot, except while it waits for something that needs no
+processor; what it brings to a chat that runs already needs none. So the flood of one app is held, and what another sends is begun at once. Where too many are
 held, the newest of the app that has most are returned to the queue for a while: memory is bounded, and
 the messages behind them are seen. Without look-ahead (`WorkQueue.max_held` is 0) a message is only
 fetched when it can begin.
@@ -52,7 +52,8 @@ DEFER_SECONDS = 30.0
 class Delivery:
     """A delivered message; `attempt` counts from 1, `sequence` is its position in the stream.
 
-    `slot` is held when its handling begins.
+    `slot` is held when the handling of a command that begins a chat begins; others acquire it before
+    they run the chat.
     """
 
     message: Msg
@@ -230,7 +231,9 @@ class QueueConsumer:
 
     async def _process(self, delivery: Delivery) -> None:
         try:
-            await delivery.slot.acquire()
+            # A running chat may hold a slot while it waits for what any other command brings.
+            if subjects.begins_chat(delivery.message.subject):
+                await delivery.slot.acquire()
         except asyncio.CancelledError:  # this process stops
             await self._settlement.release(delivery.message)
             raise

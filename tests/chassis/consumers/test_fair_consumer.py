@@ -211,3 +211,31 @@ async def test_a_durable_of_an_earlier_release_is_upgraded_and_keeps_its_message
         await emptied(own_gateway)
     assert work.begun == {NOISY: 8}
     assert work.attempts == {1: 7, 2: 1}
+
+
+async def test_what_a_running_chat_waits_for_is_handled_although_its_app_has_no_slot_left(
+    own_gateway: JetStreamGateway,
+) -> None:
+    answered = asyncio.Event()
+    waiting = 0
+
+    async def handle(delivery: Delivery) -> None:
+        nonlocal waiting
+        if delivery.message.data == b"answer":
+            answered.set()
+            return
+        await delivery.slot.acquire()
+        waiting += 1
+        await answered.wait()
+
+    one = queue(slots=4, max_open=40)  # two slots for one app
+    async with consuming(own_gateway, one, handle):
+        for _ in range(2):
+            subject = subjects.command(new_chat(NOISY), "start_chat")
+            await own_gateway.js.publish(subject, b"run")
+        await until(lambda: waiting == 2)
+        await own_gateway.js.publish(
+            subjects.command(new_chat(NOISY), "answer_question"), b"answer"
+        )
+        await until(answered.is_set)
+        await emptied(own_gateway)
