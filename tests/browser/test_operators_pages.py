@@ -49,7 +49,7 @@ class Stage:
     product: Product
 
     def page(self, hash_: str) -> str:
-        return f"{self.address}/console/dist/index.html{hash_}"
+        return f"{self.address}/{hash_}"
 
 
 @pytest.fixture(scope="module")
