@@ -83,6 +83,7 @@ def wait_until(http: httpx.Client, chat: str, status: str) -> None:
 def browser(browser_path: Path) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
+        expect.set_options(timeout=PATIENCE)
         yield launched
         launched.close()
 
@@ -175,7 +176,7 @@ def test_events_are_searched_and_two_chats_compared(page: Page, stage: Stage) ->
     differing = page.locator('[data-testid="pair"][data-differs]')
     expect(differing.first).to_contain_text("thanks")
     page.get_by_test_id("tab-why").click()
-    expect(page.get_by_test_id("why")).to_contain_text("command", ignore_case=True)
+    expect(page.get_by_test_id("why")).to_contain_text("It has ended")
 
 
 def test_an_edited_copy_of_a_workflow_is_tried_out(page: Page, stage: Stage) -> None:
@@ -224,7 +225,6 @@ def test_operators_see_processes_chats_and_dead_letters(page: Page, stage: Stage
     assert faults_of(page) == []
     letters.get_by_test_id("redrive").first.click()
     expect(page.get_by_text("is in its queue again")).to_be_visible()
-    expect(page.get_by_test_id("no-letters")).to_be_visible()
 
 
 async def bury(product: Product, key: ChatKey) -> None:
