@@ -73,13 +73,13 @@ async def measure(server: NatsServer) -> list[Figure]:
 
 async def _idle(server: NatsServer, gateway: JetStreamGateway) -> list[Figure]:
     async with echo(server) as (port, pid):
-        floor = await _weight(pid, [f"ws://{LOOPBACK}:{port}/lobby"] * IDLE, at_once)
-    alone, shared = await _chats(gateway, IDLE), await _chats(gateway, CHATS)
+        floor = await weight(pid, [f"ws://{LOOPBACK}:{port}/lobby"] * IDLE, at_once)
+    alone, shared = await stored_chats(gateway, IDLE), await stored_chats(gateway, CHATS)
     figures: list[Figure] = []
     for name, last in (("a chat each", alone), (f"{IDLE // CHATS} a chat", shared)):
         async with stage.process("transport", server) as transport:
             addresses = [address_of(transport.port, one.key) for one in last] * (IDLE // len(last))
-            ours = await _weight(transport.pid, addresses, replayed)
+            ours = await weight(transport.pid, addresses, replayed)
         title = f"idle socket of {IDLE:,}, {name}"
         figures += [
             Figure(f"{title}: memory", "KB", [ours], [floor]),
@@ -88,7 +88,7 @@ async def _idle(server: NatsServer, gateway: JetStreamGateway) -> list[Figure]:
     return figures
 
 
-async def _chats(gateway: JetStreamGateway, number: int) -> list[Decision]:
+async def stored_chats(gateway: JetStreamGateway, number: int) -> list[Decision]:
     """Chats in the log, each as its last decision."""
     found: list[Decision] = []
     for _ in range(number):
@@ -98,7 +98,7 @@ async def _chats(gateway: JetStreamGateway, number: int) -> list[Decision]:
     return found
 
 
-async def _weight(pid: int, addresses: Sequence[str], ready: Ready) -> float:
+async def weight(pid: int, addresses: Sequence[str], ready: Ready) -> float:
     """Kilobytes that each of these sockets takes in the process that serves it."""
     async with crowd(addresses[:WARM_UP], ready):
         pass
@@ -227,7 +227,7 @@ def _bursts(title: str, bursts: Sequence[tuple[Burst, Burst]]) -> list[Figure]:
 
 @asynccontextmanager
 async def _viewers(server: NatsServer, gateway: JetStreamGateway) -> AsyncIterator[Audience]:
-    last = await _chats(gateway, CHATS)
+    last = await stored_chats(gateway, CHATS)
     ready = [_events(one) for one in last]
     async with (
         stage.plain(server) as publisher,
@@ -302,7 +302,7 @@ def _seq_of_text(text: bytes) -> int:
 
 async def _asleep(server: NatsServer, gateway: JetStreamGateway) -> list[Figure]:
     """A socket stands still while megabytes happen, is sent away, and comes back by its cursor."""
-    (last,) = await _chats(gateway, 1)
+    (last,) = await stored_chats(gateway, 1)
     key = last.key
     patience = {"CLIENT_SEND_TIMEOUT_SECONDS": str(SLEEP_SECONDS)}
     async with stage.process("transport", server, patience) as transport:

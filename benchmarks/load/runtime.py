@@ -80,9 +80,17 @@ class Measured:
 class Runtime:
     """Running processes: `pids` by label; the clients start with each load."""
 
-    def __init__(self, addresses: Sequence[str], pids: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        pids: Mapping[str, int],
+        nats_url: str = "",
+        mongodb_uri: str = "",
+    ) -> None:
         self.addresses = addresses
         self.pids = pids
+        self.nats_url = nats_url
+        self.mongodb_uri = mongodb_uri
 
     async def load(
         self, chats: int, seconds: float, pins: Mapping[str, frozenset[int]] = NO_PINS
@@ -176,7 +184,7 @@ async def running(
                 pids[label] = child.pid
                 if service == "transport":
                     addresses.append(f"http://{LOOPBACK}:{port}")
-            yield Runtime(addresses, pids)
+            yield Runtime(addresses, pids, nats.url, mongo.uri)
 
 
 def _model(folder: Path) -> tuple[Child, int]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos import collect
-from tests.chaos.audit import Violation, audit
-from tests.chaos.facts import Collected
+from tests.chaos.audit import Violation, audit, repeated_in_doubt
+from tests.chaos.facts import Collected, Done
+from tests.chaos.processes import Ending
 from tests.chaos.run import EQUAL_SECONDS
+from tests.chaos.schedule import Fault
 from tests.chaos.users import Users
 from tests.chaos.workflow import read_executions
 from tests.upgrade.plan import Replacement, upgrade
@@ -53,6 +55,7 @@ class Outcome:
             f"chats {len(logs)}, events {events}, in one chain of digests each",
             f"viewers {len(self.collected.watchers)}",
             f"requests that were refused and tried again: {kinds or 'none'}",
+            f"tool calls that a stop left in doubt and that ran again {repeated_in_doubt(self.collected)}",
             f"chats that did not end within a user's patience {self.abandoned}",
             f"violations {len(self.violations)}",
             *(f"  {one.kind}  {one.where}  {one.found}" for one in self.violations),
@@ -109,6 +112,13 @@ async def _replaced(
     return done
 
 
+def _as_fault(ending: Ending) -> Done:
+    """A stop: a tool that ran in the process at that moment is in doubt, and runs again elsewhere."""
+    began = ending.at - ending.seconds
+    fault = Fault(0, began, "stop service", ending.service)
+    return Done(fault, ending.service, ending.pid, began, ending.at, 0)
+
+
 async def _collected(product: Product, users: Users, release: str) -> Collected:
     folder = product.releases["old" if release == "old" else "new"]
     async with product.connection() as nc:
@@ -131,6 +141,7 @@ async def _collected(product: Product, users: Users, release: str) -> Collected:
             accepted=tuple(users.accepted),
             executions=read_executions(product.effects),
             endings=tuple(product.endings),
+            done=tuple(map(_as_fault, product.endings)),
             commands_left=commands_left,
             letters=await collect.dead_letters(nc),
             verified=await collect.settled(verified, EQUAL_SECONDS),

@@ -8,16 +8,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from contracts import subjects
+from contracts.event_log import StoredEvent
 from contracts.ids import AppId, ChatId, UserId
 from infra.nats_cluster import NatsCluster
 from infra.servers import NatsServer
 from services.chassis.jetstream.errors import NatsUnavailableError, is_temporary
+from services.chassis.jetstream.event_log import PositionConflictError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.nats.unavailable import NATS_UNAVAILABLE
 from services.chassis.process.broker import build_broker, connected
 from services.chassis.settings import Settings
 from services.chassis.streams.ensure import ensure_streams
 from tests.chassis.story import Chat, counted, many, new_chat, said, seqs
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(180), pytest.mark.xdist_group("cluster")]
 
@@ -182,14 +185,53 @@ async def test_an_append_and_a_read_wait_for_a_new_leader_after_a_kill(
         await asyncio.to_thread(leader.kill)
         try:
             await chat.append(*many(3))
-            async with asyncio.timeout(60):
-                while True:
-                    try:
-                        read = await chat.stored()
-                    except NatsUnavailableError:
-                        continue  # until a leader is elected
-                    break
-            assert seqs(read) == [1, 2, 3, 4, 5]
+            assert seqs(await read_in_the_end(chat)) == [1, 2, 3, 4, 5]
         finally:
             leader.start()  # by this thread: a child ends with the thread that started it
             await asyncio.to_thread(cluster.wait_until_current, subjects.EVENTS)
+
+
+async def test_without_a_quorum_nothing_is_stored_and_everything_goes_on_with_the_second_node(
+    cluster: NatsCluster,
+) -> None:
+    survivor, *others = cluster.nodes
+    async with bus_on(survivor) as gateway:
+        chat = Chat(gateway)
+        await chat.append(*many(2))
+        try:
+            for node in others:
+                await asyncio.to_thread(node.kill)
+            storing = asyncio.create_task(stored_in_the_end(chat))
+            await asyncio.sleep(1)
+            assert not storing.done()
+            others[0].start()  # by this thread: a child ends with the thread that started it
+            await storing
+            assert seqs(await read_in_the_end(chat)) == [1, 2, 3]
+        finally:
+            for node in others:
+                if not node.child.running:
+                    node.start()
+            await asyncio.to_thread(cluster.wait_until_current, subjects.EVENTS)
+
+
+async def stored_in_the_end(chat: Chat) -> None:
+    """Append an event, as often as NATS is unavailable; a conflict says that it is stored already."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                await chat.append(*many(1))
+            except PositionConflictError:
+                return
+            except NatsUnavailableError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+async def read_in_the_end(chat: Chat) -> list[StoredEvent]:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                return await chat.stored()
+            except NatsUnavailableError:
+                await asyncio.sleep(0.1)
