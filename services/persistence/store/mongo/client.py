@@ -23,14 +23,17 @@ Client = AsyncMongoClient[Record]
 def build_client(uri: str, **options: Any) -> Client:
     """A client that gives up on an unreachable server after two seconds, and notices its return as fast.
 
-    A write succeeds once it is in the journal: what persistence acknowledges to JetStream must survive
-    a killed mongod, which by default loses the last tenth of a second. `options` are the driver's own.
+    A write succeeds once it is in the journal of most members: what persistence acknowledges to
+    JetStream must survive a killed mongod, which by default loses the last tenth of a second, and the
+    loss of the primary. The majority has to be named: with `journal` alone one member is enough.
+    `options` are the driver's own.
     """
     return AsyncMongoClient(
         uri,
         **options,
         tz_aware=True,
         appname="mozaiks-persistence",
+        w="majority",
         journal=True,
         serverSelectionTimeoutMS=UNREACHABLE_MILLISECONDS,
         connectTimeoutMS=UNREACHABLE_MILLISECONDS,
