@@ -14,7 +14,7 @@ from infra.console import ConsoleBuildError, ensure_built
 from infra.images.build import ImageError, build, build_base, labels, size_of
 from infra.images.plan import image_name
 from infra.images.programs import UnavailableError, require
-from infra.images.trial import TrialError, require_sandbox, trial
+from infra.images.trial import TrialError, require_root, trial
 from infra.plan import SERVICES, Service
 from infra.stack import ROOT
 
@@ -32,7 +32,7 @@ def build_all(services: Sequence[Service], base: str | None) -> None:
 
 def run_all() -> None:
     require("bwrap")
-    require_sandbox()
+    require_root()
     for service, run in trial().items():
         print(
             f"{image_name(service)}: ready after {run.ready:.2f} s, "

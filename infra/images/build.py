@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from infra.images import plan
-from infra.images.plan import ImageConfig, Labels, image_name
+from infra.images.plan import Labels, image_name
 from infra.images.programs import UnavailableError
 from infra.images.sbom import Package, bill_of_materials
 from infra.plan import Service
@@ -76,10 +76,6 @@ def labels() -> Labels:
     revision, created = run("git", "show", "--no-patch", "--format=%H %ct", "HEAD").split()
     project = tomllib.loads((ROOT / "services/chassis/pyproject.toml").read_text())["project"]
     return Labels(version=project["version"], revision=revision, created=int(created))
-
-
-def config_of(service: Service) -> ImageConfig:
-    return ImageConfig.of(run("buildah", "inspect", "--type", "image", image_name(service)))
 
 
 def size_of(image: str) -> str:

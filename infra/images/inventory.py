@@ -5,19 +5,29 @@ Prints a JSON list of {kind, name, version, licence, architecture}: Python's and
 
 import json
 from collections.abc import Iterator
-from importlib.metadata import distributions
+from importlib.metadata import PackageMetadata, distributions
 from pathlib import Path
+
+
+def licence_of(about: PackageMetadata) -> str:
+    """As an expression, a name, or by its classifier; never the whole text of a licence."""
+    given: list[str] = [about[name] for name in ("License-Expression", "License") if name in about]
+    classifiers = [
+        one.rpartition(" :: ")[2]
+        for one in about.get_all("Classifier") or ()
+        if one.startswith("License ::")
+    ]
+    return next((one for one in (*given, *classifiers) if "\n" not in one), "")
 
 
 def python_packages(folder: str) -> Iterator[dict[str, str]]:
     for one in distributions(path=[folder]):
         about = one.metadata
-        licence = about["License-Expression"] or about["License"] or ""
         yield {
             "kind": "pypi",
             "name": about["Name"],
             "version": one.version,
-            "licence": licence if "\n" not in licence else "",
+            "licence": licence_of(about),
             "architecture": "",
         }
 

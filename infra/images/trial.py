@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from infra.child_process import never
-from infra.images.build import config_of, readable, root_of, run
+from infra.images.build import readable, root_of, run
 from infra.images.plan import ImageConfig, image_name, sandbox_command, weaknesses
 from infra.images.programs import UnavailableError
 from infra.plan import SERVICES, Plan, Service, build_plan
@@ -47,39 +47,35 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class _Image:
     root: Path
-    config: Path
+    config_file: Path
+
+    @property
+    def config(self) -> ImageConfig:
+        return ImageConfig.of(self.config_file.read_text())
 
     def command(self, service: Service, *words: str) -> list[str]:
         sandbox = (sys.executable, "-m", "infra.images.sandbox")
-        return [*sandbox, service, str(self.root), str(self.config), *words]
+        return [*sandbox, service, str(self.root), str(self.config_file), *words]
 
 
-def require_sandbox() -> None:
-    """Raises UnavailableError where this machine does not let bubblewrap make a sandbox."""
+def require_root() -> None:
+    """Raises UnavailableError."""
     if os.geteuid() != 0:
         raise UnavailableError("only root can mount the root file systems of images")
-    probe = ("bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-pid")
-    try:
-        done = subprocess.run(
-            [*probe, "--", "true"],
-            capture_output=True,
-            text=True,
-            timeout=PROBE_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise UnavailableError(f"bubblewrap cannot be started: {error}") from error
-    if done.returncode:
-        raise UnavailableError(f"bubblewrap can make no sandbox here: {done.stderr.strip()}")
 
 
 def trial() -> Mapping[Service, Run]:
-    """Run all four services and one chat. Raises TrialError, StartError, ImageError."""
+    """Run all four services and one chat.
+
+    Raises UnavailableError where this machine lets bubblewrap make no sandbox; TrialError, StartError,
+    ImageError, TimeoutError.
+    """
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="mozaiks-trial-")))
         shutil.copytree(ROOT / "workflows", folder / "workflows")
         readable(folder / "workflows")
         images = {name: opened.enter_context(_mounted(name, folder)) for name in SERVICES}
+        _require_sandbox(images["transport"])
         environ = _environment(folder)
         plan = build_plan(environ)
         said: list[str] = []
@@ -135,25 +131,30 @@ def _require_no_privilege(service: Service, plan: Plan) -> None:
         raise TrialError(f"{service} has privileges in its image: {', '.join(found)}")
 
 
+def _require_sandbox(image: _Image) -> None:
+    """Its Python has compiled what is in the image: where it does not start now, bubblewrap may not."""
+    done = _run_beside(image, {}, ("python3", "-I", "-c", "pass"))
+    if done.returncode:
+        raise UnavailableError(f"bubblewrap can make no sandbox here: {done.stderr.strip()}")
+
+
 def _require_healthy(service: Service, plan: Plan, image: _Image) -> None:
-    config = config_of(service)
-    check = sandbox_command(
-        config,
-        str(image.root),
-        {f"{service.upper()}_PORT": str(plan.ports[service])},
-        [],
-        _words_of(config),
-    )
-    done = subprocess.run(check, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    kind, *words = image.config.health_check
+    if kind != "CMD":
+        raise TrialError(f"a health check needs a shell, which images do not have: {kind}")
+    done = _run_beside(image, {f"{service.upper()}_PORT": str(plan.ports[service])}, words)
     if done.returncode:
         raise TrialError(f"the health check of {service} fails: {done.stderr.strip()}")
 
 
-def _words_of(config: ImageConfig) -> tuple[str, ...]:
-    kind, *words = config.health_check
-    if kind != "CMD":
-        raise TrialError(f"a health check needs a shell, which images do not have: {kind}")
-    return tuple(words)
+def _run_beside(
+    image: _Image, environ: Mapping[str, str], words: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    """Another command in a sandbox of the same image."""
+    command = sandbox_command(image.config, str(image.root), environ, [], words)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+    )
 
 
 async def _chat(address: str) -> None:
@@ -162,15 +163,23 @@ async def _chat(address: str) -> None:
     Raises TrialError, and TimeoutError after CHAT_SECONDS.
     """
     async with asyncio.timeout(CHAT_SECONDS), Client(address, app="trial", user="ana") as client:
-        async with httpx.AsyncClient(base_url=address) as http:
-            page = await http.get("/")
-        if page.status_code != HTTPStatus.OK or "<html" not in page.text:
-            raise TrialError(f"the transport has no console: {page.status_code} {page.text[:300]}")
+        await _require_console(address)
         chat = await client.start(WORKFLOW, "What can run anywhere?")
         statuses = [frame.status async for frame in chat.stream()]
         if statuses[-1] != COMPLETED:
             raise TrialError(f"the chat ended with status {statuses[-1]}")
         await _until_archived(client, chat.id)
+
+
+async def _require_console(address: str) -> None:
+    """Its page, and every file that the page names."""
+    async with httpx.AsyncClient(base_url=address, timeout=PROBE_SECONDS) as http:
+        page = await http.get("/")
+        files = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
+        answers = [page, *[await http.get(file) for file in files]]
+    wrong = [f"{one.url} {one.status_code}" for one in answers if one.status_code != HTTPStatus.OK]
+    if wrong or not files:
+        raise TrialError(f"the transport has no console: {wrong or page.text[:300]}")
 
 
 async def _until_archived(client: Client, chat_id: str) -> None:

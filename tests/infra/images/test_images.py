@@ -17,7 +17,9 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from infra.images.inventory import debian_packages
+from infra.images.__main__ import main as make_images
+from infra.images.build import ImageError
+from infra.images.inventory import debian_packages, python_packages
 from infra.images.plan import (
     SERVICE_PORTS,
     ImageConfig,
@@ -206,6 +208,26 @@ def test_packages_of_debian_are_found_where_either_kind_of_base_lists_them(tmp_p
     assert [one["name"] for one in debian_packages(tmp_path)] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "licence"),
+    [
+        (["License-Expression: MIT", "License: long"], "MIT"),
+        (["License: BSD", "Classifier: License :: OSI Approved :: Other"], "BSD"),
+        (
+            ["License: Copyright\n  of somebody", "Classifier: License :: OSI :: MIT License"],
+            "MIT License",
+        ),
+        ([], ""),
+    ],
+)
+def test_a_licence_is_a_name(lines: list[str], licence: str, tmp_path: Path) -> None:
+    folder = tmp_path / "a-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("\n".join(["Name: a", "Version: 1", *lines]))
+    [found] = python_packages(str(tmp_path))
+    assert found["licence"] == licence
+
+
 def test_what_is_missing_is_named_as_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _name: None)
     with pytest.raises(UnavailableError, match="apt-get install bubblewrap buildah"):
@@ -232,3 +254,33 @@ def test_the_health_check_is_that_of_the_page(status: int, code: int) -> None:
 
 def test_the_health_check_fails_where_nothing_listens() -> None:
     assert health_check(["METRICS_PORT", "1", "/health"], {}) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"), [([], 1, ""), (["--or-skip"], 0, "skipped")]
+)
+def test_a_machine_that_cannot_is_an_error_or_a_reason(
+    arguments: list[str],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def unavailable(*_: object) -> None:
+        raise UnavailableError("there is no buildah")
+
+    monkeypatch.setattr("infra.images.__main__.build_all", unavailable)
+    assert make_images(arguments) == code
+    told = capsys.readouterr().err
+    assert said in told
+    assert "there is no buildah" in told
+
+
+def test_a_defect_is_an_error_also_where_skipping_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise ImageError("the build failed")
+
+    monkeypatch.setattr("infra.images.__main__.build_all", broken)
+    assert make_images(["--or-skip"]) == 1
