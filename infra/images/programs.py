@@ -39,9 +39,19 @@ def _missing(programs: Sequence[str]) -> list[str]:
 
 
 def _apt_get(*words: str) -> None:
+    """Prints why it failed, and nothing else."""
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    command = ("apt-get", "--quiet=2", *words)
     try:
-        subprocess.run(command, env=quiet, stdout=sys.stderr, timeout=INSTALL_SECONDS, check=False)
+        done = subprocess.run(
+            ("apt-get", "--quiet=2", *words),
+            env=quiet,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS,
+            check=False,
+        )
+        why = done.stderr.strip() if done.returncode else ""
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"apt-get {words[0]}: {error}", file=sys.stderr)
+        why = str(error)
+    if why:
+        print(f"apt-get {words[0]}: {why}", file=sys.stderr)
