@@ -28,8 +28,10 @@ SERVICE_PORTS: Mapping[Service, int] = {
 _SHARED = ("contracts", "services/__init__.py", "services/chassis")
 _OF_SERVICE: Mapping[Service, tuple[str, ...]] = {
     "orchestrator": ("workflows/__init__.py", "workflows/tooling.py", "mozaiks_client"),
+    "transport": (":(exclude)services/transport/console",),
 }
-"""What an image has besides its service: the author's tools import `workflows.tooling`."""
+"""What an image has besides its service: the author's tools import `workflows.tooling`. Of the console it
+has what is built, and not the sources."""
 
 GENERATED: Mapping[Service, tuple[str, ...]] = {"transport": ("services/transport/console/dist",)}
 """Folders that an image has and git does not: the built console."""
@@ -55,7 +57,7 @@ def image_name(service: Service) -> str:
 
 
 def tracked_files(service: Service) -> tuple[str, ...]:
-    """Files and folders of the repository that the image has, as git lists them."""
+    """Files and folders of the repository that the image has, as arguments of `git ls-files`."""
     return (*_SHARED, f"services/{service}", *_OF_SERVICE.get(service, ()))
 
 
