@@ -38,6 +38,8 @@ async def restore(settings: Settings, *, folder: Path | None = None) -> int:
         restored = await restored_chats(services, is_backup=folder is not None)
     _report(restored, "of the archive" if folder is None else "of log and archive")
     print(NOT_ARCHIVED if folder is None else NOT_IN_BACKUP)
+    for key, why in restored.failed.items():
+        print(f"{key.app}/{key.chat}  not restored: {why}")
     return 1 if restored.failed else 0
 
 
@@ -65,8 +67,6 @@ def _report(restored: Restored, which: str) -> None:
     print(f"{waiting} wait for their user, and go on when they are answered")
     print(f"{running} were running; this command continues them:")
     print("  mozaiks audit --repair")
-    for key, why in restored.failed.items():
-        print(f"{key.app}/{key.chat}  not restored: {why}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from contracts.event_log import EMPTY
 from contracts.events import Event
 from contracts.ids import ChatKey, DeliveryId, QuestionId, RunnerId, WorkflowName
 from contracts.large_values import MAX_BYTES, LargeValue
+from services.chassis.consumers.slots import NO_SLOT, Slot
 from services.chassis.jetstream.errors import MessageTooLargeError
 from services.orchestrator.domain.external_variables import due, resolved, unresolved
 from services.orchestrator.domain.state import ChatState, evolve
@@ -36,6 +37,7 @@ class MemoryChat:
         self.state = ChatState()
         self.derived: dict[object, Any] = {}
         self.budget: CallBudget = NO_BUDGET
+        self.slot: Slot = NO_SLOT
         self.runner: RunnerId = DeliveryId("testkit", 1, 1).runner
         self._workflow = workflow
         self._data = data

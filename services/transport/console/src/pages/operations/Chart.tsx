@@ -4,7 +4,7 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { useStore } from "../../app/store";
-import { contrastChoice, themeChoice } from "../../app/theme";
+import { contrastChoice, systemIsDark, themeChoice } from "../../app/theme";
 import { language, useTexts } from "../../texts";
 
 const HEIGHT = 150;
@@ -19,6 +19,7 @@ export function Chart({ title, times, values, written, isWhole }: {
   const chart = useRef<uPlot | null>(null);
   const theme = useStore(themeChoice);
   const contrast = useStore(contrastChoice);
+  const isDark = useStore(systemIsDark);
   useEffect(() => {
     const box = place.current;
     if (!box) return undefined;
@@ -31,7 +32,7 @@ export function Chart({ title, times, values, written, isWhole }: {
       drawn.destroy();
       chart.current = null;
     };
-  }, [theme, contrast]);
+  }, [theme, contrast, isDark]);
   useEffect(() => chart.current?.setData([times, values]), [times, values]);
   const now = values.at(-1) ?? 0;
   return (
