@@ -127,6 +127,7 @@ def _environment(folder: Path, server: SecuredNats, model_url: str) -> dict[str,
         "BUDGETS_JSON": json.dumps({"*": limits}),
         "MAX_CONCURRENT_CHATS": "1000",
         "LOG_LEVEL": "ERROR",
+        "MAX_APP_SHARE": "1",  # all chats are of one app
     }
 
 

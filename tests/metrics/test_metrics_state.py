@@ -76,6 +76,8 @@ def test_a_performance_snapshot_has_the_totals_and_times_of_a_chat() -> None:
         "app_id": KEY.app,
         "workflow_name": "Generator",
         "user_id": ANN,
+        "status": "completed",
+        "last_event_at": snapshot.last_event_at,
         "started_at": BEGAN + timedelta(seconds=1),
         "ended_at": BEGAN + timedelta(seconds=11),
         "runtime_sec": 10.0,
@@ -87,6 +89,7 @@ def test_a_performance_snapshot_has_the_totals_and_times_of_a_chat() -> None:
         "completion_tokens": 300,
         "cost": pytest.approx(3 * 0.5 + 0.3 * 2.0),
     }
+    assert snapshot.last_event_at >= BEGAN + timedelta(seconds=11)
 
 
 def test_a_chat_that_goes_on_runs_until_now() -> None:

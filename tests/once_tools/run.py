@@ -109,6 +109,7 @@ def _environment(folder: Path, server: SecuredNats) -> dict[str, str]:
         "ONCE_TOOLS_FOLDER": str(folder),
         "DEMO_WORD_DELAY_SECONDS": "0",
         "LOG_LEVEL": "ERROR",
+        "MAX_APP_SHARE": "1",  # all chats are of one app
     }
 
 
