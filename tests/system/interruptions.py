@@ -196,13 +196,24 @@ async def watched(
     async with asyncio.timeout(LIMIT_SECONDS), aclosing(chat.stream()) as frames:
         async for frame in frames:
             rendering.show(frame)
-            spoke = spoke or isinstance(frame.data, PrintData)
+            spoke = spoke or _is_answer(frame)
             if not pending and len(rendering.streamed.split()) > word:
                 pending = [one] if (one := interrupt()) is not None else pending
             if spoke and _is_over(frame):
                 break
     await asyncio.gather(*pending)
     return rendering
+
+
+def _is_answer(frame: Frame) -> bool:
+    """Whether it has words of the answer: whole ones, if the answer was over before it was watched."""
+    match frame.data:
+        case PrintData():
+            return True
+        case TextData(role=role):
+            return role != "user"
+        case _:
+            return False
 
 
 def _is_over(frame: Frame) -> bool:
