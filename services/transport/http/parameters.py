@@ -56,6 +56,17 @@ def _optional(kind: OpenAPIType, **limits: int) -> dict[str, Any]:
     return {"one_of": None, "type": kind, **limits}
 
 
+def _before(description: str) -> QueryParameter:
+    return QueryParameter(
+        name="before",
+        description=description,
+        ge=1,
+        le=MAX_SAFE_INTEGER,
+        schema_extra=_optional(OpenAPIType.INTEGER, minimum=1),
+        examples=[Example(value=101)],
+    )
+
+
 AppIdPath = Annotated[str, _path("The id of the app, percent-encoded.", "acme")]
 WorkflowPath = Annotated[str, _path("The name of the workflow, percent-encoded.", "HelloWorld")]
 ChatIdPath = Annotated[str, _path("The id of the chat, percent-encoded.", CHAT_ID)]
@@ -277,14 +288,7 @@ TailQuery = Annotated[
 ]
 BeforeQuery = Annotated[
     int | None,
-    QueryParameter(
-        name="before",
-        description="Only events before this `seq`, the newest of them; the answer is one JSON page.",
-        ge=1,
-        le=MAX_SAFE_INTEGER,
-        schema_extra=_optional(OpenAPIType.INTEGER, minimum=1),
-        examples=[Example(value=101)],
-    ),
+    _before("Only events before this `seq`, the newest of them; the answer is one JSON page."),
 ]
 EventLimitQuery = Annotated[
     int,
@@ -318,27 +322,11 @@ OtherChatIdPath = Annotated[
     str, _path("The id of the chat to compare with, percent-encoded.", CHAT_ID)
 ]
 TimelineBeforeQuery = Annotated[
-    int | None,
-    QueryParameter(
-        name="before",
-        description="Only entries that began before this `seq`; left out for the newest.",
-        ge=1,
-        le=MAX_SAFE_INTEGER,
-        schema_extra=_optional(OpenAPIType.INTEGER, minimum=1),
-        examples=[Example(value=101)],
-    ),
+    int | None, _before("Only entries that began before this `seq`; left out for the newest.")
 ]
 EntryLimitQuery = Annotated[int, _limit(MAX_ENTRIES, 500)]
 LetterBeforeQuery = Annotated[
-    int | None,
-    QueryParameter(
-        name="before",
-        description="Only letters before this one; left out for the newest.",
-        ge=1,
-        le=MAX_SAFE_INTEGER,
-        schema_extra=_optional(OpenAPIType.INTEGER, minimum=1),
-        examples=[Example(value=101)],
-    ),
+    int | None, _before("Only letters before this one; left out for the newest.")
 ]
 LetterLimitQuery = Annotated[int, _limit(MAX_LETTERS, 50)]
 AtQuery = Annotated[
