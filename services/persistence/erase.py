@@ -44,7 +44,7 @@ async def erase(
         asked = Erasure(
             app_id=app, user_id=user, chat_id=chat, with_forks=with_forks, requested_at=now()
         )
-        keys = [key async for key in erasures.chats(asked)] if proof else []
+        keys = {key async for key in erasures.chats(asked)} if proof else set()
         texts = [text for key in keys async for text in _said_in(services, key)]
         await erasures.request(asked)  # a persistence service goes on with it if this process ends
         made = await erasures.carry_out(asked)

@@ -26,10 +26,12 @@ from contracts.ids import (
 )
 from contracts.large_values import LargeValue
 from infra.servers import MongoServer
+from services.chassis.jetstream import direct_get
 from services.chassis.jetstream.event_log import PositionConflictError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.persistence.app import now
 from services.persistence.erase import Proof, erase
+from services.persistence.maintenance import erasures as erasures_module
 from services.persistence.maintenance import verifier
 from services.persistence.maintenance.eraser import Eraser
 from services.persistence.maintenance.erasures import Erasures
@@ -231,8 +233,73 @@ async def test_a_running_persistence_erases_what_is_asked_for_also_after_a_resta
         none = await erasures.find(nobody.key)
         assert none
         assert (none.state, none.erased.chats) == ("done", 0)
-    assert not [one for one in await filled.chats_of(KEY.app) if one == KEY]
-    assert await filled.chats_of(OTHER.app) == [OTHER]
+    assert await filled.not_erased(KEY.app, None, None, 10) == []
+    assert await filled.not_erased(OTHER.app, None, None, 10) == [OTHER.chat]
+
+
+async def test_an_erasure_of_a_user_lists_a_page_of_chats_at_a_time_and_goes_on_after_a_kill(
+    gateway: JetStreamGateway,
+    filled: MongoStore,
+    client: Client,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed once the first chat is erased, and once the second has lost its messages in NATS."""
+    monkeypatch.setattr(erasures_module, "PAGE", 1)
+    async with command_services(settings, "erase") as services:
+        bucket = await gateway.key_values.bucket(subjects.ERASURES)
+        store, listed = services.store, list[int]()
+        eraser = Eraser(store, services.gateway, services.rebuilder, now)
+        erasures = Erasures(bucket, eraser, store, services.gateway, now)
+        whole_list, whole_erase, kept = store.not_erased, store.erase, 1
+
+        async def not_erased(*args: Any) -> list[ChatId]:
+            page = await whole_list(*args)
+            listed.append(len(page))
+            return page
+
+        async def erase_documents(*args: Any) -> int:
+            nonlocal kept
+            kept -= 1
+            if kept < 0:
+                raise asyncio.CancelledError
+            return await whole_erase(*args)
+
+        monkeypatch.setattr(store, "not_erased", not_erased)
+        monkeypatch.setattr(store, "erase", erase_documents)
+        asked = Erasure(app_id=KEY.app, user_id=ANN, requested_at=now())
+        await erasures.request(asked)
+        with pytest.raises(asyncio.CancelledError):
+            await erasures.carry_out(asked)
+        assert await whole_list(KEY.app, ANN, None, 10) == [SECOND.chat]
+        kept = 10
+        (open_,) = await erasures.open()
+        made = await erasures.carry_out(open_)
+        assert (made.state, await erasures.open()) == ("done", [])
+    assert max(listed) == 1
+    token = subjects.token(KEY.app)
+    left = await places(gateway, client, settings)
+    assert [one for one in left if f"{token}." in one] == []
+    assert await filled.not_erased(KEY.app, None, None, 10) == []
+
+
+async def test_the_objects_of_a_store_are_listed_in_pages_while_they_are_removed(
+    gateway: JetStreamGateway, filled: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct_get, "PAGE", 2)
+    files = await gateway.js.object_store(subjects.ATTACHMENTS)
+    names = [subjects.attachment_key(SECOND, f"att_{number}") for number in range(5)]
+    for name in names:
+        await files.put(name, b"a file")
+    removed = []
+    async for name in gateway.purger.object_names(subjects.ATTACHMENTS):
+        if name in names:
+            await gateway.purger.remove_object(subjects.ATTACHMENTS, name)
+            removed.append(name)
+    assert removed == names
+    left = [one async for one in gateway.purger.object_names(subjects.ATTACHMENTS)]
+    assert left == [subjects.attachment_key(key, "att_1") for key in (KEY, OTHER)]
+    assert filled is not None
 
 
 async def test_a_deleted_chat_is_erased_once_its_grace_time_is_over_and_no_sooner(

@@ -196,7 +196,7 @@ async def test_what_mongodb_loses_is_filled_again_while_new_events_are_kept(
         await until(lambda: _marked(client, settings))
     assert "MongoDB lacks data" in caplog.text
     indexes = await client[settings.mongodb_database]["chat_sessions"].index_information()
-    assert "app_user" in indexes
+    assert "app_user_changed" in indexes
     await client.drop_database(settings.mongodb_database)
     await client.close()
 

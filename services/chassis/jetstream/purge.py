@@ -1,8 +1,9 @@
 """Remove messages from streams: all of a subject, or those before a position."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo
@@ -11,7 +12,7 @@ from pydantic_core import from_json
 from contracts import subjects
 from contracts.ids import ChatKey, StreamSeq
 from contracts.subjects import InvalidSubjectError
-from services.chassis.jetstream.direct_get import DirectReader
+from services.chassis.jetstream.direct_get import BEFORE_FIRST, DirectReader
 from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError, is_temporary
 from services.chassis.jetstream.event_streams import EventStreamLocator
 from services.chassis.nats.unavailable import NATS_UNAVAILABLE
@@ -50,17 +51,20 @@ class Purger:
             query["seq"] = int(before)
         return await purge(self._nc, stream, query)
 
-    async def object_names(self, store: str) -> list[str]:
-        """The name of every object of a store."""
-        stream = subjects.object_stream(store)
-        found = await self._reader.subjects_of(stream, f"$O.{store}.M.>")
-        names: list[str] = []
-        for one in found:
-            try:
-                names.append(subjects.object_name(one))
-            except InvalidSubjectError:
-                continue
-        return names
+    async def object_names(self, store: str) -> AsyncIterator[str]:
+        """The name of every object of a store, in the order in which they were put, page by page.
+
+        Objects may be removed meanwhile.
+        """
+        stream, descriptions = subjects.object_stream(store), f"$O.{store}.M.>"
+        newest = await self._reader.last(stream, descriptions)
+        if newest is None:
+            return
+        async for message in self._reader.pages(
+            stream, descriptions, BEFORE_FIRST, goal=newest.position
+        ):
+            with contextlib.suppress(InvalidSubjectError):
+                yield subjects.object_name(message.subject)
 
     async def remove_object(self, store: str, name: str) -> bool:
         """Remove an object, its chunks first; whether there was one."""

@@ -78,8 +78,9 @@ class Eraser:
         if whole is None:
             raise ValueError(f"{tombstone.envelope.event_id} is no event of a chat")
         await encryption.destroy(key)  # first: nothing that is left is readable from here on
-        documents = await self._store.erase(tombstone, whole)
         removed = await self._clean_nats(key, tombstone.position)
+        # Last: until then the chat is listed, and an erasure that is killed does all of it again.
+        documents = await self._store.erase(tombstone, whole)
         log.info("a chat is erased", extra={"app": key.app, "chat": key.chat})
         return removed.plus(ErasedCounts(chats=1, documents=documents))
 
@@ -160,7 +161,7 @@ class Eraser:
         prefixes = tuple(f"{subjects.chat_tokens(key)}." for key in keys)
         removed = 0
         for store in (subjects.ATTACHMENTS, subjects.VALUES):
-            for name in await self._gateway.purger.object_names(store):
+            async for name in self._gateway.purger.object_names(store):
                 if name.startswith(prefixes):
                     removed += await self._gateway.purger.remove_object(store, name)
         return removed

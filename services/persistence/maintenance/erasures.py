@@ -25,6 +25,8 @@ LOOK_SECONDS = 1.0
 """Between two looks for erasures that are asked for."""
 SAVE_EVERY = 50
 """Chats after which the progress of an erasure is stored."""
+PAGE = 200
+"""Chats that are listed at a time."""
 
 
 class Erasures:
@@ -109,7 +111,7 @@ class Erasures:
             await self.request(made)
             return made
         try:
-            async for key in self.chats(erasure):
+            async for key in self._chats_and_begun(erasure):
                 made = _with(made, erased=made.erased.plus(await self._eraser.chat(key)))
                 if made.erased.chats % SAVE_EVERY == 0:
                     await self.request(made)
@@ -126,7 +128,11 @@ class Erasures:
         return made
 
     async def chats(self, erasure: Erasure) -> AsyncIterator[ChatKey]:
-        """The chats that are to be erased, those included that only the log has."""
+        """The chats that are to be erased, those included that only the log has; some of them twice.
+
+        Those of a whole app are also chats that are erased already: an attempt that did not end may
+        have left something of them.
+        """
         app = erasure.app_id
         if erasure.chat_id is not None:
             key = ChatKey(app, erasure.chat_id)
@@ -135,19 +141,28 @@ class Erasures:
                     yield fork
             yield key
             return
-        seen: set[ChatKey] = set()
-        for key in await self._store.chats_of(app, erasure.user_id):
-            seen.add(key)
-            yield key
         if erasure.user_id is None:
             async for key in self._gateway.events.chats(app):
-                if key not in seen:
-                    seen.add(key)
-                    yield key
-        # Those that began meanwhile, once: whoever goes on to start chats erases again.
-        for key in await self._store.chats_of(app, erasure.user_id):
-            if key not in seen:
                 yield key
+        async for key in self._stored(erasure):
+            yield key
+
+    async def _chats_and_begun(self, erasure: Erasure) -> AsyncIterator[ChatKey]:
+        """The chats, each of which is erased before the next one is asked for, and then those that
+        began meanwhile, once: whoever goes on to start chats erases again."""
+        async for key in self.chats(erasure):
+            yield key
+        if erasure.chat_id is None:
+            async for key in self._stored(erasure):
+                yield key
+
+    async def _stored(self, erasure: Erasure) -> AsyncIterator[ChatKey]:
+        """The chats of an app or of a user that have a session and are not erased, by their ids."""
+        after: ChatId | None = None
+        while page := await self._store.not_erased(erasure.app_id, erasure.user_id, after, PAGE):
+            for chat in page:
+                yield ChatKey(erasure.app_id, chat)
+            after = page[-1]
 
     async def _forks(self, key: ChatKey) -> AsyncIterator[ChatKey]:
         after: ChatId | None = None

@@ -254,8 +254,13 @@ class Store(Protocol):
         `whole` is what that event alone makes of the chat: it replaces the session and statistics.
         """
 
-    async def chats_of(self, app: AppId, user: UserId | None = None) -> list[ChatKey]:
-        """The chats of an app, or of one of its users, that have a session and are not erased."""
+    async def not_erased(
+        self, app: AppId, user: UserId | None, after: ChatId | None, limit: int
+    ) -> list[ChatId]:
+        """The ids of an app's chats that have a user, of this one or of any: an erased chat has none.
+
+        In the order of ids, after one of them.
+        """
 
     async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
         """The sessions of these chats, as far as there are any that can be read."""

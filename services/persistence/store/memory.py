@@ -1,7 +1,7 @@
 """The store in memory: a second implementation that passes the same tests as the one on MongoDB."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from typing import Any
@@ -113,12 +113,10 @@ class MemoryStore:
         await self.replace(whole)
         return removed
 
-    async def chats_of(self, app: AppId, user: UserId | None = None) -> list[ChatKey]:
-        return [
-            key
-            for key, session in self._sessions.items()
-            if key.app == app and user in (None, session.user_id) and not session.is_erased
-        ]
+    async def not_erased(
+        self, app: AppId, user: UserId | None, after: ChatId | None, limit: int
+    ) -> list[ChatId]:
+        return self._chat_ids(app, user, after, limit, lambda one: one.user_id is not None)
 
     async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
         return {key: self._sessions[key] for key in keys if key in self._sessions}
@@ -227,10 +225,20 @@ class MemoryStore:
     async def chat_ids(
         self, app: AppId, user: UserId | None, after: ChatId | None, limit: int
     ) -> list[ChatId]:
+        return self._chat_ids(app, user, after, limit, lambda _: True)
+
+    def _chat_ids(
+        self,
+        app: AppId,
+        user: UserId | None,
+        after: ChatId | None,
+        limit: int,
+        is_wanted: Callable[[Session], bool],
+    ) -> list[ChatId]:
         found = sorted(
             (token(key.chat), key.chat)
             for key, session in self._sessions.items()
-            if key.app == app and user in (None, session.user_id)
+            if key.app == app and user in (None, session.user_id) and is_wanted(session)
         )
         return [chat for name, chat in found if after is None or name > token(after)][:limit]
 

@@ -6,20 +6,23 @@ from collections.abc import Collection, Mapping, Sequence
 from contracts.chat_pages import ChatPlace
 from contracts.events.turn import USER
 from contracts.ids import AgentName
+from contracts.lookups import EPOCH
 from contracts.rewinds import DroppedRange
 from services.persistence.store.interface import ChatFilter
 from services.persistence.store.mongo.client import Record
 
-_NOT_DELETED: Record = {"deleted_at": None}
+# As ranges: an index cannot tell null from what is missing, and each document would be fetched.
+_DELETED: Record = {"deleted_at": {"$gt": EPOCH}}
+_NOT_DELETED: Record = {"deleted_at": {"$not": {"$gt": EPOCH}}}
 PLACES: Mapping[ChatPlace, Record] = {
     "active": {**_NOT_DELETED, "is_archived": {"$ne": True}},
     "archived": {**_NOT_DELETED, "is_archived": True},
-    "deleted": {"deleted_at": {"$ne": None}},
+    "deleted": _DELETED,
 }
 
 
 def chats_filter(wanted: ChatFilter) -> Record:
-    """The sessions that are listed. Index `app_user` finds those of the user."""
+    """The sessions that are listed. Index `app_user_changed` has them in their order."""
     query: Record = {"app_id": wanted.app, "user_id": wanted.user, **PLACES[wanted.place]}
     if wanted.statuses:
         query["status"] = {"$in": list(wanted.statuses)}

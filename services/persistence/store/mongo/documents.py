@@ -147,10 +147,37 @@ class ChatSession(Document):
 
     class Settings:
         name = "chat_sessions"
-        # The first and the last have only fields that no event changes. The others hold only the chats
-        # that wait for an answer, or are deleted: the update of any other chat changes no index.
+        # Only `app_user_changed` has fields that most events change. Three hold only the chats that wait
+        # for an answer, or are deleted, or are forks; the rest have only fields that no event changes.
         indexes = (
-            IndexModel([("app_id", ASCENDING), ("user_id", ASCENDING)], name="app_user"),
+            IndexModel(
+                [("app_id", ASCENDING), ("user_id", ASCENDING), ("_id", ASCENDING)],
+                name="app_user_chat",
+            ),
+            IndexModel(
+                [
+                    ("app_id", ASCENDING),
+                    ("user_id", ASCENDING),
+                    ("last_updated_at", ASCENDING),
+                    ("_id", ASCENDING),
+                    # What a list leaves out is not fetched.
+                    ("is_archived", ASCENDING),
+                    ("deleted_at", ASCENDING),
+                    ("status", ASCENDING),
+                    ("workflow_name", ASCENDING),
+                ],
+                name="app_user_changed",
+            ),
+            IndexModel(
+                [
+                    ("app_id", ASCENDING),
+                    ("user_id", ASCENDING),
+                    ("workflow_name", ASCENDING),
+                    ("created_at", ASCENDING),
+                    ("_id", ASCENDING),
+                ],
+                name="app_user_created",
+            ),
             IndexModel(
                 [
                     ("app_id", ASCENDING),

@@ -30,8 +30,8 @@ RENAMED = {
     EVENTS: ArchivedMessage.Settings.name,
     MESSAGES: ChatMessage.Settings.name,
 }
-OLDER_INDEXES = ("app_chat", "app_user_updated", "app_workflow_created")
-"""Of sessions in layout 3: `_id` finds a session, and an index of changing fields costs each update."""
+OLDER_INDEXES = ("app_chat", "app_user", "app_user_updated", "app_workflow_created")
+"""Of sessions, in layout 3 and in earlier releases of layout 4. A release that has them makes them again."""
 PAGE = 500
 _IN_ORDER = [("app_id", ASCENDING), ("chat_id", ASCENDING), ("seq", ASCENDING)]
 
@@ -58,7 +58,6 @@ async def move_older_documents(database: AsyncDatabase[Record]) -> None:
             moved[name] = RENAMED[name]
             log.warning("documents are moved", extra={"to": moved[name], "documents": documents})
     if moved:
-        await _drop_older_indexes(database)
         await _rename_in_state(database)
 
 
@@ -120,7 +119,8 @@ def _key(document: Record) -> ChatKey:
     return ChatKey(AppId(document["app_id"]), ChatId(document["chat_id"]))
 
 
-async def _drop_older_indexes(database: AsyncDatabase[Record]) -> None:
+async def drop_older_indexes(database: AsyncDatabase[Record]) -> None:
+    """Once the indexes that replace them are there. Raises the driver's errors."""
     sessions = database[ChatSession.Settings.name]
     for name in await sessions.index_information():
         if name in OLDER_INDEXES:

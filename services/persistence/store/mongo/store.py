@@ -87,7 +87,11 @@ from services.persistence.store.mongo.documents import (
     value_record,
     within,
 )
-from services.persistence.store.mongo.migration import has_older_collections, move_older_documents
+from services.persistence.store.mongo.migration import (
+    drop_older_indexes,
+    has_older_collections,
+    move_older_documents,
+)
 from services.persistence.store.mongo.sealing import (
     opened_effect,
     opened_message,
@@ -142,6 +146,7 @@ async def open_store(client: Client, database: str, *, reads_only: bool = False)
         await store.prepare()
         with translated_errors():
             await move_older_documents(client[database])
+            await drop_older_indexes(client[database])
     return store
 
 
@@ -295,11 +300,10 @@ class MongoStore:
         await self.replace(whole)
         return removed
 
-    async def chats_of(self, app: AppId, user: UserId | None = None) -> list[ChatKey]:
-        query: Record = {"app_id": app, "user_id": {"$ne": None} if user is None else user}
-        found = self._sessions.find(query, projection_model=_Key)
-        with translated_errors():
-            return [ChatKey(one.app_id, one.chat_id) for one in await found.to_list()]
+    async def not_erased(
+        self, app: AppId, user: UserId | None, after: ChatId | None, limit: int
+    ) -> list[ChatId]:
+        return await self._chat_ids(app, {"$ne": None} if user is None else user, after, limit)
 
     async def sessions(self, keys: Collection[ChatKey]) -> dict[ChatKey, Session]:
         if not keys:
@@ -343,6 +347,7 @@ class MongoStore:
         query = chats_filter(wanted)
         if after is not None:
             place = chat_record_id(wanted.app, after.chat_id)
+            query["last_updated_at"] = {"$lte": after.updated_at}  # where the index is read from
             query["$or"] = [
                 {"last_updated_at": {"$lt": after.updated_at}},
                 {"last_updated_at": after.updated_at, "_id": {"$lt": place}},
@@ -352,6 +357,11 @@ class MongoStore:
 
     async def chat_ids(
         self, app: AppId, user: UserId | None, after: ChatId | None, limit: int
+    ) -> list[ChatId]:
+        return await self._chat_ids(app, user, after, limit)
+
+    async def _chat_ids(
+        self, app: AppId, user: UserId | Record | None, after: ChatId | None, limit: int
     ) -> list[ChatId]:
         # `/` comes after `.`, and is in no token: all ids of the app are in this range.
         place = {"$gte": f"{token(app)}."} if after is None else {"$gt": chat_record_id(app, after)}
@@ -428,6 +438,7 @@ class MongoStore:
         }
         if after is not None:
             later = {"time": after.time, "_id": {"$gt": _id_of(after)}}
+            query["time"]["$gte"] = max(span.since, after.time)  # where the index is read from
             query["$or"] = [{"time": {"$gt": after.time}}, later]
         found = self._effects.find(query).sort("time", "_id").limit(limit)
         return [document.to_start() async for document in readable(found)]
@@ -440,6 +451,7 @@ class MongoStore:
             query["chat_id"] = chat
         if after is not None:
             later = {"ended_at": after.time, "_id": {"$gt": _id_of(after)}}
+            query["ended_at"]["$gte"] = max(span.since, after.time)
             query["$or"] = [{"ended_at": {"$gt": after.time}}, later]
         found = self._model_calls.find(query).sort("ended_at", "_id").limit(limit)
         return [document.call async for document in readable(found)]

@@ -1,7 +1,8 @@
 """Every query of the store on MongoDB: it names its app, and no plan scans a collection."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ UNTIL = datetime(2030, 1, 1, tzinfo=UTC)
 SPAN = TimeSpan(SINCE, UNTIL)
 MINE = ChatFilter(KEY.app, ANN)
 AFTER = ChatCursor(updated_at=UNTIL, chat_id=KEY.chat)
+MIDDLE = ChatCursor(updated_at=SINCE + timedelta(minutes=60), chat_id=ChatId("chat 060"))
 WAITING = InboxCursor(since=SINCE, chat_id=KEY.chat)
 PLACE = EffectPlace(SINCE, "acme.c", Seq(1))
 Query = Callable[[MongoStore], Awaitable[object]]
@@ -65,8 +67,8 @@ QUERIES: dict[str, Query] = {
     "words in messages": lambda store: store.newest_with_words(KEY, ["plants"], []),
     "ids of an app": lambda store: store.chat_ids(KEY.app, None, None, 10),
     "ids of a user": lambda store: store.chat_ids(KEY.app, ANN, KEY.chat, 10),
-    "chats to erase": lambda store: store.chats_of(KEY.app, ANN),
-    "all chats of an app": lambda store: store.chats_of(KEY.app),
+    "chats to erase": lambda store: store.not_erased(KEY.app, ANN, None, 10),
+    "all chats of an app": lambda store: store.not_erased(KEY.app, None, KEY.chat, 10),
     "forks": lambda store: store.forks_of(KEY, None, 10),
     "next page of forks": lambda store: store.forks_of(KEY, KEY.chat, 10),
     "what is due for erasure": lambda store: store.erasable(UNTIL, 10),
@@ -107,6 +109,54 @@ async def test_no_query_of_the_product_scans_a_collection(
             if "COLLSCAN" in plans(explained):
                 scanned.append(f"{name}: {told}")
     assert scanned == []
+
+
+PAGES: dict[str, Query] = {
+    "chats of a user": lambda store: store.chats(MINE, None, 10),
+    "next page of chats": lambda store: store.chats(MINE, MIDDLE, 10),
+    "archived chats": lambda store: store.chats(replace(MINE, place="archived"), None, 10),
+    "deleted chats": lambda store: store.chats(replace(MINE, place="deleted"), None, 10),
+    "chats of a rare workflow": lambda store: store.chats(
+        replace(MINE, workflows=(WorkflowName("Rare"),)), None, 10
+    ),
+    "ids of an app": lambda store: store.chat_ids(KEY.app, None, ChatId("chat 050"), 10),
+    "ids of a user": lambda store: store.chat_ids(KEY.app, ANN, ChatId("chat 050"), 10),
+    "chats of a user to erase": lambda store: store.not_erased(KEY.app, ANN, None, 10),
+    "chats of an app to erase": lambda store: store.not_erased(KEY.app, None, None, 10),
+}
+"""Pages of lists that grow with the chats of a user or an app."""
+
+
+async def test_a_page_of_a_list_fetches_no_more_chats_than_it_has(
+    mongo_store: MongoStore, query_watch: QueryWatch
+) -> None:
+    """Out of 120 chats, of which half are archived, a few deleted and one is of a rare workflow."""
+    first = advance(None, archived_events(decisions_of(interview(KEY), KEY)))
+    assert first is not None
+    stored = [
+        replace(
+            first.session,
+            chat_id=ChatId(f"chat {number:03}"),
+            last_updated_at=SINCE + timedelta(minutes=number),
+            is_archived=number % 2 == 0,
+            deleted_at=SINCE if number % 30 == 1 else None,
+            workflow_name=WorkflowName("Rare" if number == 77 else "Generator"),
+        )
+        for number in range(120)
+    ]
+    await mongo_store.save([replace(first, session=one, messages=()) for one in stored])
+    for name, ask in PAGES.items():
+        query_watch.clear()
+        found = await ask(mongo_store)
+        assert isinstance(found, list)
+        (command,) = [one for one in query_watch.commands if "find" in one]
+        told = {k: v for k, v in command.items() if not k.startswith(("$", "lsid", "txn"))}
+        explained = await mongo_store._database.command(
+            {"explain": told, "verbosity": "executionStats"}
+        )
+        stats = explained["executionStats"]
+        assert 0 < len(found) <= 10, name
+        assert stats["totalDocsExamined"] == len(found), name
 
 
 async def test_every_write_names_its_app_and_every_upsert_the_shard_key(
