@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from contracts.codec import Fact
+from contracts.events.turn import ModelRequested
 from contracts.ids import ChatKey
 from services.chassis.jetstream.command_line_connection import one_shot_gateway
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -71,12 +72,15 @@ async def shown_request(
     Raises NothingToShowError, NatsUnavailableError.
     """
     chat = await read_chat(settings, environment, models, key)
-    request = None
-    for request in sent_requests(chat.facts, chat.workflow, turn):  # noqa: B007  the last one
-        pass
-    if request is None:
+    requested = (
+        fact.envelope.seq
+        for fact in reversed(chat.facts)
+        if isinstance(fact.event, ModelRequested) and turn in (None, fact.event.turn)
+    )
+    if (seq := next(requested, None)) is None:
         where = "" if turn is None else f" in turn {turn}"
         raise NothingToShowError(f"chat {key.chat} made no model request{where}")
+    request = next(sent_requests(chat.facts, chat.workflow, seq))
     return whole_request(chat, request, settings, models)
 
 

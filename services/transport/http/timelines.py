@@ -1,5 +1,8 @@
 """HTTP routes that show a chat as a timeline, and two chats side by side."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 from litestar import get
 from litestar.di import NamedDependency
 
@@ -39,7 +42,7 @@ async def timeline(
     """Of any user's chat of the operator's apps: turns, model calls, tools, questions and takeovers."""
     view = await context.chats.find_for_operator(chat_key(app_id, chat_id))
     folded = Timeline()
-    for fact in await _facts(context, view):
+    async for fact in _facts(context, view):
         folded.add(fact)
     entries = [one for one in folded.entries if before is None or one.seq < before]
     shown = entries[-limit:]
@@ -66,7 +69,8 @@ async def comparison(
     require_raw_events(context)
     left = await context.chats.find(chat_key(app_id, chat_id), user=user_id)
     right = await context.chats.find(chat_key(app_id, other_id), user=user_id)
-    found = compare(await _facts(context, left), await _facts(context, right))
+    facts = [[fact async for fact in _facts(context, view)] for view in (left, right)]
+    found = await asyncio.to_thread(compare, *facts)  # two long chats take a second
     return ComparisonPage.of(head_of(left), head_of(right), found)
 
 
@@ -86,14 +90,12 @@ def head_of(view: ChatView) -> ChatHead:
     )
 
 
-async def _facts(context: RequestContext, view: ChatView) -> list[Fact]:
+async def _facts(context: RequestContext, view: ChatView) -> AsyncIterator[Fact]:
     """The events of a chat that this release knows. Raises NatsUnavailableError."""
-    return [
-        stored.fact
-        async for commit in context.services.gateway.events.read(view.key)
-        for stored in commit.events
-        if stored.fact is not None
-    ]
+    async for commit in context.services.gateway.events.read(view.key):
+        for stored in commit.events:
+            if stored.fact is not None:
+                yield stored.fact
 
 
 HANDLERS = [timeline, comparison]

@@ -50,14 +50,17 @@ class SentRequest:
 
 
 def sent_requests(
-    facts: Iterable[Fact], workflow: Workflow | None, turn: int | None = None
+    facts: Iterable[Fact], workflow: Workflow | None, seq: Seq | None = None
 ) -> Iterator[SentRequest]:
-    """Every model request of a chat, or of one of its turns, in order."""
+    """Every model request of a chat, in order, or only that of the event `seq`.
+
+    Each costs as much as its conversation is long: all of a long chat take minutes.
+    """
     state = ChatState()
     for fact in facts:
         state = evolve(state, fact)
         event = fact.event
-        if isinstance(event, ModelRequested) and turn in (None, event.turn):
+        if isinstance(event, ModelRequested) and seq in (None, fact.envelope.seq):
             yield _request(event, state, workflow, fact.envelope.seq)
 
 

@@ -1,5 +1,6 @@
 """Answers requests to show a model call, a workflow or a draft, which come over NATS from the transport."""
 
+import asyncio
 import logging
 import zlib
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from contracts import subjects
 from contracts.codec import Fact
 from contracts.events.turn import ModelCallFailed, ModelResponded, UsageRecorded
-from contracts.ids import ChatKey
+from contracts.ids import ChatKey, Seq
 from contracts.inspection import (
     AgentShown,
     DraftAsked,
@@ -105,15 +106,15 @@ class Inspector:
             for stored in commit.events
             if (fact := (await self._gateway.values.whole(stored)).fact) is not None
         ]
-        chat = ChatAsRun(facts, await self._registry.version_of(replay(facts)))
-        for request in sent_requests(facts, chat.workflow):
-            if request.seq == asked.seq:
-                shown = whole_request(chat, request, self._settings, self._models)
-                answer = _answer_to(facts, request)
-                return InspectionFound(
-                    model_call=ModelCallShown.model_validate({**shown, **answer})
-                )
-        return InspectionFound(problem=f"event {asked.seq} is no model request")
+        # In threads: a long chat takes a second, in which nothing else of this process would run.
+        state = await asyncio.to_thread(replay, facts)
+        chat = ChatAsRun(facts, await self._registry.version_of(state))
+        request = await asyncio.to_thread(_request_at, asked.seq, chat)
+        if request is None:
+            return InspectionFound(problem=f"event {asked.seq} is no model request")
+        shown = whole_request(chat, request, self._settings, self._models)
+        answer = _answer_to(facts, request)
+        return InspectionFound(model_call=ModelCallShown.model_validate({**shown, **answer}))
 
     def _workflow(self, asked: WorkflowAsked) -> InspectionFound:
         version = self._registry.newest(asked.workflow_name)
@@ -162,6 +163,10 @@ def _agent(agent: Agent) -> AgentShown:
         variables=list(agent.variables),
         output=None if agent.output is None else agent.output.name,
     )
+
+
+def _request_at(seq: Seq, chat: ChatAsRun) -> SentRequest | None:
+    return next(sent_requests(chat.facts, chat.workflow, seq), None)
 
 
 def _answer_to(facts: list[Fact], request: SentRequest) -> dict[str, object]:

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ag2.testing import Turn
 
 from contracts.events.turn import ModelRequested
+from contracts.ids import Seq
+from services.orchestrator.agents.execution import sent_request
 from services.orchestrator.agents.execution.sent_request import SentRequest, sent_requests
 from services.orchestrator.workflows.spec import USER, Workflow
 from tests.orchestrator.agent_sets import WRITER, workflows_by_pattern
@@ -87,11 +90,21 @@ async def test_without_the_workflows_hidden_message_a_request_is_not_exact(tmp_p
     assert not all(one.is_exact for one in sent(chat))
 
 
-async def test_the_requests_of_one_turn_are_found(tmp_path: Path) -> None:
+async def test_only_the_request_of_an_event_is_made_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded = workflows_by_pattern(tmp_path)["RoundRobinPattern"]
     chat = await run_to_end(loaded, started_chat(loaded))
-    turns = {one.turn for one in sent(chat, loaded.workflow)}
-    for turn in turns:
-        found = sent_requests(chat.story.facts, loaded.workflow, turn)
-        assert {one.turn for one in found} == {turn}
-    assert not list(sent_requests(chat.story.facts, loaded.workflow, 99))
+    every = sent(chat, loaded.workflow)
+    made: list[SentRequest] = []
+    make = sent_request._request
+
+    def counted(*arguments: Any) -> SentRequest:
+        made.append(make(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(sent_request, "_request", counted)
+    for one in every:
+        assert list(sent_requests(chat.story.facts, loaded.workflow, one.seq)) == [one]
+    assert made == every
+    assert not list(sent_requests(chat.story.facts, loaded.workflow, Seq(10_000)))
