@@ -12,6 +12,7 @@ from infra.credentials.mongo_users import ADMIN
 _ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = (sys.executable, "-m", "services.persistence.mongodb_users")
 PROGRAM_SECONDS = 60.0
+PASSWORD = "MONGODB_PASSWORD_FILE"
 _KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
 
 
@@ -41,9 +42,12 @@ class MongoProvision:
         try:
             self._run(self._users.arguments(), stop_requested)
         except StartError:
-            if not self._users.adopt_next():  # a rotation ended before its files were renamed
+            if (admin := self._users.coming_admin) is None:
                 raise
-            self._run(self._users.arguments(), stop_requested)
+            # A rotation may have ended before its files were renamed. If MongoDB takes that password,
+            # it did; otherwise, as where MongoDB does not answer, the one in use stays.
+            self._run(self._users.coming_arguments(), stop_requested, admin)
+            self._users.adopt_next()
         self._users.remember(self._database, self._rights)
 
     def rotate(self, *further: str) -> None:
@@ -51,19 +55,29 @@ class MongoProvision:
 
         Raises StartError; the next start, or the next call, goes on with what is true then.
         """
-        self._users.make_next()
         self._users.forget(self._database)
+        if self._users.coming_admin is not None:  # else MongoDB may have one that is replaced here
+            self.ensure()
+            self._users.forget(self._database)
+        self._users.make_next()
         self._run([*self._users.next_arguments(), *further], never)
         self._users.adopt_next()
         self._users.remember(self._database, self._rights)
 
-    def _run(self, arguments: Sequence[str], stop_requested: StopRequested) -> None:
+    def _run(
+        self,
+        arguments: Sequence[str],
+        stop_requested: StopRequested,
+        admin: Path | None = None,
+    ) -> None:
+        """`admin`: the file with the password to sign in with, by default the one in use."""
+        signs_in = self._admin if admin is None else self._admin | {PASSWORD: str(admin)}
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         child = Child(
             "mongodb-users",
             [*self._program, *arguments],
             self._log,
-            environment={**kept, **self._rights, **self._admin},
+            environment={**kept, **self._rights, **signs_in},
             folder=_ROOT,
         )
         child.run_to_end(PROGRAM_SECONDS, stop_requested)

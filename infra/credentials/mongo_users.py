@@ -54,17 +54,28 @@ class MongoUsers:
             *("--new-admin", str(self._next_file(ADMIN))),
         ]
 
+    def coming_arguments(self) -> list[str]:
+        """As `arguments`, with the passwords to come, for an admin who signs in with the one to come."""
+        return [
+            *("--persistence", str(self._newest_file(PERSISTENCE))),
+            *("--reader", str(self._newest_file(READER))),
+        ]
+
+    @property
+    def coming_admin(self) -> Path | None:
+        """The password to come of the user who signs in; None where there is none."""
+        file = self._next_file(ADMIN)
+        return file if file.exists() else None
+
     def make_next(self) -> None:
         """Make the passwords to come, beside those that are in use."""
         for user in USERS:
             write_private(self._next_file(user), secrets.token_urlsafe(32))
 
-    def adopt_next(self) -> bool:
-        """Replace the passwords in use; whether there were any to come."""
-        coming = [user for user in USERS if self._next_file(user).exists()]
-        for user in coming:
-            self._next_file(user).replace(self.password_file(user))
-        return bool(coming)
+    def adopt_next(self) -> None:
+        """Replace the passwords in use, that of the admin first."""
+        for user in USERS:
+            self._newest_file(user).replace(self.password_file(user))
 
     def replace_at_rest(self) -> None:
         """Passwords that the next start gives to MongoDB, as the admin, whose own stays."""
@@ -84,6 +95,10 @@ class MongoUsers:
 
     def _next_file(self, user: str) -> Path:
         return self._folder / f"{user}.password.next"
+
+    def _newest_file(self, user: str) -> Path:
+        coming = self._next_file(user)
+        return coming if coming.exists() else self.password_file(user)
 
     def _digest(self, rights: Mapping[str, str]) -> str:
         named = [rights.get(name) for name in RIGHTS]

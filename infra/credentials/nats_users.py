@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ class NatsUsers:
         A password, which every client library takes without another package; the server knows its hash.
         Raises ValueError for a name of ours.
         """
-        if name in self._rights():
-            raise ValueError(f"{name} is a user of the product: choose another name")
+        if name in self._rights() or name in _consumers():
+            raise ValueError(f"{name} is a user or consumer of the product: choose another name")
         file = self._folder / f"{name}.password"
         password = secrets.token_urlsafe(32)
         write_private(file, password)
@@ -65,8 +65,11 @@ class NatsUsers:
         """The variables by which a service signs in as a user."""
         return {"NATS_NKEY_SEED_FILE": str(self.seed_file(user))}
 
-    def _write(self, renewed: Iterable[str]) -> None:
+    def _write(self, renewed: Collection[str]) -> None:
         keys = self._public_keys()
+        if renewed:  # where this ends early, the next start renews the seeds that have no public key
+            kept = {name: key for name, key in keys.items() if name not in renewed}
+            write_private(self._keys, json.dumps(kept, indent=2))
         for name in renewed:
             key = new_user_key()
             write_private(self.seed_file(name), f"{key.seed}\n")
@@ -95,6 +98,18 @@ class NatsUsers:
 
     def _public_keys(self) -> dict[str, str]:
         return _loaded(self._keys)
+
+
+def _consumers() -> set[str]:
+    """The names in the rights to consumers: who may use one of the name could read what it reads."""
+    rights: Mapping[str, Rights] = json.loads(PERMISSIONS.read_text())
+    subjects = (subject for one in rights.values() for subject in one["publish"])
+    return {
+        name
+        for subject in subjects
+        if subject.startswith("$JS.API.CONSUMER.")
+        for name in subject.split(".")
+    }
 
 
 def _loaded(file: Path) -> dict[str, Any]:

@@ -69,7 +69,7 @@ async def _sign_in(client: Client, access: MongoAccess) -> None:
     try:
         await client.admin.command("usersInfo", 1)
     except OperationFailure as refused:
-        if refused.code != AUTHENTICATION_FAILED:
+        if refused.code != AUTHENTICATION_FAILED or access.password_file is None:
             raise
         await _create_first_user(access)
         await client.admin.command("usersInfo", 1)

@@ -156,13 +156,20 @@ def test_a_start_asks_only_where_passwords_or_rights_have_changed(tmp_path: Path
     assert not users.are_in(tmp_path / "mongodb", {})
 
 
-def test_without_its_password_nobody_manages_users(secured: SecuredMongo, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_file", [True, False])
+def test_without_its_password_nobody_manages_users(
+    secured: SecuredMongo, tmp_path: Path, in_file: bool
+) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("wrong")
     told = secured.credentials.mongo_environment_of(ADMIN, secured.server.port)
+    given = {"MONGODB_PASSWORD_FILE": str(wrong)}
+    if not in_file:
+        del told["MONGODB_PASSWORD_FILE"]
+        given = {"MONGODB_URI": told["MONGODB_URI"].replace("@", ":wrong@")}
     ran = subprocess.run(
         [*PROGRAM, *secured.credentials.mongo.arguments()],
-        env={**os.environ, **told, "MONGODB_PASSWORD_FILE": str(wrong)},
+        env={**os.environ, **told, **given},
         cwd=ROOT,
         check=False,
         capture_output=True,

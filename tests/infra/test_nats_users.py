@@ -190,3 +190,13 @@ def test_our_keys_are_those_that_the_services_read(tmp_path: Path) -> None:
     seed = users.seed(OPERATOR)
     assert user_key(seed).public == public_key(seed)
     assert user_key(seed).sign("nonce").decode() == signature(seed, "nonce")
+
+
+@pytest.mark.parametrize("name", ["transport", "metrics-1", "persistence-events"])
+def test_a_subscriber_has_no_name_with_which_it_could_read_for_the_product(
+    tmp_path: Path, name: str
+) -> None:
+    users = NatsUsers(tmp_path)
+    with pytest.raises(ValueError, match="choose another name"):
+        users.add_subscriber(name, {"publish": [], "subscribe": []})
+    assert not users.configuration.exists()

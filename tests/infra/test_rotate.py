@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from infra.child_process import StartError
+from infra.credentials import nats_users
 from infra.credentials.certificates import Certificates
 from infra.credentials.embedded import Credentials
 from infra.credentials.mongo_users import ADMIN, PERSISTENCE, READER
+from infra.credentials.nats_users import NatsUsers
 from infra.credentials.nkeys import public_key
 from infra.mongo_provision import MongoProvision
 from infra.rotate import NotRotatedError, rotate
@@ -73,6 +75,52 @@ def test_a_start_goes_on_with_a_rotation_that_ended_before_its_files_were_replac
     assert credentials.mongo.are_in(tmp_path, {})
     for user, password in coming.items():
         assert credentials.mongo.password_file(user).read_text() == password
+
+
+def test_passwords_that_mongodb_may_have_are_not_replaced_by_the_next_rotation(
+    tmp_path: Path,
+) -> None:
+    credentials = Credentials(tmp_path)
+    credentials.ensure()
+    credentials.mongo.make_next()
+    coming = Path(f"{credentials.mongo.password_file(ADMIN)}.next").read_text()
+    provision(credentials, tmp_path, f'grep -q "{coming}" "$MONGODB_PASSWORD_FILE"').rotate()
+    assert credentials.mongo.password_file(ADMIN).read_text() != coming
+    assert credentials.mongo.are_in(tmp_path, {})
+
+
+def test_where_mongodb_takes_no_password_those_in_use_stay(tmp_path: Path) -> None:
+    credentials = Credentials(tmp_path)
+    credentials.ensure()
+    credentials.mongo.make_next()
+    before = contents(tmp_path / "credentials")
+    with pytest.raises(StartError):
+        provision(credentials, tmp_path, "exit 3").ensure()
+    assert contents(tmp_path / "credentials") == before
+
+
+@pytest.mark.parametrize("written", range(1, 9))
+def test_after_a_rotation_of_keys_that_ended_early_every_seed_is_known_to_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    users = NatsUsers(tmp_path)
+    users.ensure()
+    left = iter(range(written))
+    write = nats_users.write_private
+
+    def until_it_ends(file: Path, text: str) -> None:
+        next(left)  # StopIteration: the process ends here
+        write(file, text)
+
+    with monkeypatch.context() as ends:
+        ends.setattr(nats_users, "write_private", until_it_ends)
+        with pytest.raises(StopIteration):
+            users.rotate()
+    again = NatsUsers(tmp_path)
+    again.ensure()
+    configuration = again.configuration.read_text()
+    for file in tmp_path.glob("*.nk"):
+        assert public_key(file.read_text().strip()) in configuration, file.name
 
 
 def test_a_certificate_is_renewed_before_it_ends_and_its_authority_stays(tmp_path: Path) -> None:
