@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -13,6 +14,8 @@ from services.chassis.logs.repeats import RateLimitedLog
 log = logging.getLogger(__name__)
 
 HEARTBEATS_PER_ACK_WAIT = 4
+_Identity = tuple[str, str, int]
+"""Stream, consumer and position of a message."""
 
 
 class InFlightMessages:
@@ -25,7 +28,9 @@ class InFlightMessages:
     def __init__(self, nc: Client) -> None:
         self._nc = nc
         self._heartbeats: dict[float, _Heartbeat] = {}
-        self._delayed: dict[tuple[str, str, int], float] = {}
+        self._delayed: dict[_Identity, float] = {}
+        self._delays: list[tuple[float, _Identity]] = []
+        """A heap of the same, of which a message that was delayed again has several."""
 
     def __contains__(self, message: Msg) -> bool:
         return any(message.reply in group.messages for group in self._heartbeats.values())
@@ -44,8 +49,13 @@ class InFlightMessages:
     def delay(self, message: Msg, seconds: float) -> None:
         """Remember for so long that the message is in no process because this one delays it."""
         now = asyncio.get_running_loop().time()
-        self._delayed = {one: until for one, until in self._delayed.items() if until > now}
-        self._delayed[_identity(message)] = now + seconds
+        while self._delays and self._delays[0][0] <= now:
+            until, ended = heappop(self._delays)
+            if self._delayed.get(ended) == until:
+                del self._delayed[ended]
+        identity, until = _identity(message), now + seconds
+        self._delayed[identity] = until
+        heappush(self._delays, (until, identity))
 
     def positions(self, stream: str, durable: str) -> set[int]:
         """The stream positions of a consumer's messages that this process handles or delays."""
@@ -90,6 +100,6 @@ class _Heartbeat:
                 await self._nc.publish(reply, Msg.Ack.Progress)
 
 
-def _identity(message: Msg) -> tuple[str, str, int]:
+def _identity(message: Msg) -> _Identity:
     metadata = message.metadata
     return metadata.stream, metadata.consumer, metadata.sequence.stream
