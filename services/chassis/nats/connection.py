@@ -47,8 +47,8 @@ ECHO_SECONDS = 4.0
 """How long one of them may take to return before the client reconnects."""
 MAX_ECHO_SECONDS = 64.0
 """The same after reconnects that did not help: a message without permission never returns."""
-CLOSE_SECONDS = 0.5
-"""How long closing may take where the server does not read any more."""
+CLOSE_SECONDS = 3.0
+"""How long closing may take: it waits for no server, but a lost cancellation is repeated half a second later."""
 
 _FORBIDDEN = "permissions violation"
 _BLANK = " \t\n\r\x0b\x0c"
@@ -291,9 +291,16 @@ class Connection(Client):
     async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002  nats-py's
         self._closing = True
         try:
+            await self._end_reconnection()
             await super()._close(status, do_cbs)
         finally:
             self._closing = False
+
+    async def _end_reconnection(self) -> None:
+        """nats-py cancels it once, which may be lost, and closes what it has not opened yet."""
+        task = self._reconnection_task
+        if task is not None and task is not asyncio.current_task():
+            await cancel_and_wait(task)
 
     async def _attempt_reconnect(self) -> None:
         self._drop_socket()
