@@ -12,7 +12,6 @@ from infra.credentials.mongo_users import ADMIN
 _ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = (sys.executable, "-m", "services.persistence.mongodb_users")
 PROGRAM_SECONDS = 60.0
-PASSWORD = "MONGODB_PASSWORD_FILE"
 _KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
 
 
@@ -71,7 +70,9 @@ class MongoProvision:
         admin: Path | None = None,
     ) -> None:
         """`admin`: the file with the password to sign in with, by default the one in use."""
-        signs_in = self._admin if admin is None else self._admin | {PASSWORD: str(admin)}
+        signs_in = (
+            self._admin if admin is None else self._admin | {"MONGODB_PASSWORD_FILE": str(admin)}
+        )
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         child = Child(
             "mongodb-users",

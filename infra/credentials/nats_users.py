@@ -67,7 +67,9 @@ class NatsUsers:
 
     def _write(self, renewed: Collection[str]) -> None:
         keys = self._public_keys()
-        if renewed:  # where this ends early, the next start renews the seeds that have no public key
+        if (
+            renewed
+        ):  # where this ends early, the next start renews the seeds that have no public key
             kept = {name: key for name, key in keys.items() if name not in renewed}
             write_private(self._keys, json.dumps(kept, indent=2))
         for name in renewed:

@@ -158,7 +158,9 @@ def test_a_start_asks_only_where_passwords_or_rights_have_changed(tmp_path: Path
 
 @pytest.mark.parametrize("in_file", [True, False])
 def test_without_its_password_nobody_manages_users(
-    secured: SecuredMongo, tmp_path: Path, in_file: bool
+    secured: SecuredMongo,
+    tmp_path: Path,
+    in_file: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("wrong")

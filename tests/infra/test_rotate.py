@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from infra.child_process import StartError
-from infra.credentials import nats_users
 from infra.credentials.certificates import Certificates
 from infra.credentials.embedded import Credentials
 from infra.credentials.mongo_users import ADMIN, PERSISTENCE, READER
 from infra.credentials.nats_users import NatsUsers
 from infra.credentials.nkeys import public_key
+from infra.credentials.private_files import write_private
 from infra.mongo_provision import MongoProvision
 from infra.rotate import NotRotatedError, rotate
 
@@ -106,14 +106,13 @@ def test_after_a_rotation_of_keys_that_ended_early_every_seed_is_known_to_the_se
     users = NatsUsers(tmp_path)
     users.ensure()
     left = iter(range(written))
-    write = nats_users.write_private
 
     def until_it_ends(file: Path, text: str) -> None:
         next(left)  # StopIteration: the process ends here
-        write(file, text)
+        write_private(file, text)
 
     with monkeypatch.context() as ends:
-        ends.setattr(nats_users, "write_private", until_it_ends)
+        ends.setattr("infra.credentials.nats_users.write_private", until_it_ends)
         with pytest.raises(StopIteration):
             users.rotate()
     again = NatsUsers(tmp_path)

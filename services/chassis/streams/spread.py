@@ -181,8 +181,10 @@ class Spreader:
     async def _take_over(self, move: Move) -> None:
         """Let the target accept the events of its slots, after everything that the origin accepted."""
         await self._step("fence")
-        await self._fence(move)
         try:
+            await self._fence(
+                move
+            )  # where its answer is lost, the origin may be fenced all the same
             async with asyncio.timeout(CATCH_UP_SECONDS):
                 await self._step("barrier")
                 await self._pass_barrier(move.origin)
@@ -192,7 +194,12 @@ class Spreader:
                 await self._remove_the_removed(move, last)
                 await self._step("consumers")
                 await self._copy_consumers(move, last)
-        except (TimeoutError, SpreadError, asyncio.CancelledError) as stopped:
+        except (
+            TimeoutError,
+            SpreadError,
+            NatsUnavailableError,
+            asyncio.CancelledError,
+        ) as stopped:
             await self._unfence(move)
             if not isinstance(stopped, TimeoutError):
                 raise

@@ -18,10 +18,12 @@ from services.chassis.consumers.event_followers import EventFollowers
 from services.chassis.consumers.subscribers import event_subscriber
 from services.chassis.jetstream import event_streams
 from services.chassis.jetstream.direct_get import RawMessage
+from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.event_streams import EventStreamLocator
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.process.broker import build_broker, connected
 from services.chassis.settings import Settings
+from services.chassis.streams import spread as spreading
 from services.chassis.streams.ensure import check_streams, ensure_streams
 from services.chassis.streams.spread import Spreader, SpreadError
 from tests.chassis.story import Chat, gateway_of, new_chat, said, seqs, until
@@ -152,6 +154,27 @@ async def test_a_command_that_ended_before_any_of_its_steps_is_run_again(
     async with gateway_of(own_nats) as gateway:
         assert await gateway.event_streams.streams() == spread_over(2)
         assert await check_streams(gateway.nc, replicas=1, event_streams=2) == []
+
+
+async def test_slots_are_given_back_where_nats_does_not_answer_within_the_fence(
+    own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spreading, "UNAVAILABLE_SECONDS", 0)
+
+    async def step(name: str) -> None:
+        if name == "consumers":
+            raise NatsUnavailableError("the consumers cannot be copied")
+
+    async with gateway_of(own_nats) as gateway:
+        chats = [Chat(gateway) for _ in range(8)]
+        for chat in chats:
+            await chat.append_each(1)
+        with pytest.raises(NatsUnavailableError, match="consumers"):
+            await Spreader(
+                gateway.nc, replicas=1, report=print, notice_seconds=NOTICE_SECONDS, step=step
+            ).spread(2)
+        for chat in chats:
+            await chat.append(said("goes on"))
 
 
 async def test_events_are_moved_on_three_nodes_while_their_leader_is_killed(
