@@ -62,7 +62,7 @@ class Settings(AnswerLinkSettings, BudgetSettings):
     memory, and counts where it is higher than `MAX_CONCURRENT_CHATS`."""
     max_held_commands: int = Field(default=2048, ge=0)
     """Commands that this process takes from the queue before the turn of their app comes. 0: none, and
-    commands are begun in their order, whosever they are."""
+    commands are begun in their order, whosever they are: an answer waits for chats in progress."""
     max_app_share: float = Field(default=0.25, gt=0, le=1)
     """The part of this process's slots, chats in progress and calls of a provider that one app may use at
     a time. 1 where there is only one app."""

@@ -39,7 +39,7 @@ class DeliveryAttempts:
     """The attempts of one durable consumer's messages.
 
     Nothing waits for the bucket: an attempt that cannot be recorded does not count, so that a full
-    disk or an unavailable server exhausts no message. settlement.MAX_DELIVERIES is the limit then.
+    disk or an unavailable server exhausts no message.
     """
 
     def __init__(self, gateway: JetStreamGateway, durable: str) -> None:
@@ -72,6 +72,22 @@ class DeliveryAttempts:
         subject = subjects.bucket_subject(subjects.ATTEMPTS, self._delivery_key(message))
         await self._gateway.nc.publish(subject, headers={"KV-Operation": "DEL"})
 
+    async def returns(self, message: Msg) -> int:
+        """How many returns of a message are recorded; 0 where they cannot be read."""
+        subject = subjects.bucket_subject(subjects.ATTEMPTS, self._returns_key(message))
+        stream = subjects.bucket_stream(subjects.ATTEMPTS)
+        try:
+            stored = await self._gateway.reader.last(stream, subject)
+        except (NatsUnavailableError, NatsRejectedError, NatsError) as error:
+            self._log.warning("returns cannot be read and do not count", why=repr(error))
+            return 0
+        return 0 if stored is None else int(stored.data)
+
+    async def record_return(self, message: Msg) -> None:
+        """Count a return of the message to its queue that is no attempt."""
+        count = await self.returns(message) + 1
+        await self._put(self._returns_key(message), str(count).encode())
+
     async def _put(self, key: str, value: bytes) -> None:
         subject = subjects.bucket_subject(subjects.ATTEMPTS, key)
         try:
@@ -81,6 +97,9 @@ class DeliveryAttempts:
 
     def _delivery_key(self, message: Msg) -> str:
         return f"{self._prefix(message)}.{message.metadata.num_delivered}"
+
+    def _returns_key(self, message: Msg) -> str:
+        return f"{self._prefix(message)}-returned"
 
     def _prefix(self, message: Msg) -> str:
         metadata = message.metadata

@@ -15,3 +15,8 @@ class NewerReleaseError(Exception):
     It goes back to the queue, uncounted, until such a process takes it: two releases run side by side
     during an upgrade, and after one was taken back.
     """
+
+
+class NoRoomError(Exception):
+    """The app of this message has as many in progress as it may: this process holds it and begins it
+    again, uncounted. What was done of it stays done."""

@@ -84,6 +84,17 @@ class FairQueue(Generic[T]):
         self._turn(app)
         return app, item
 
+    def enter(self, app: str) -> bool:
+        """Whether one more of an app may be in use, which it is from then on until it is released.
+
+        Nothing that waits is overtaken, if all that could be taken was taken.
+        """
+        if self.is_full or not self._may_take(app):
+            return False
+        self._in_use += 1
+        self._used[app] += 1
+        return True
+
     def _turn(self, app: str) -> None:
         """Keep the first app of the rotation there only while it may take more in this one."""
         if not self._lanes[app]:

@@ -2,10 +2,15 @@
 
 A message is *held* from its fetch until it is begun, in the lane of its app (fair_queue.py), and *open*
 until it is settled. To run its chat it needs a slot, except while it waits for something that needs no
-processor; what it brings to a chat that runs already needs none. So the flood of one app is held, and what another sends is begun at once. Where too many are
+processor. So the flood of one app is held, and what another sends is begun at once. Where too many are
 held, the newest of the app that has most are returned to the queue for a while: memory is bounded, and
 the messages behind them are seen. Without look-ahead (`WorkQueue.max_held` is 0) a message is only
 fetched when it can begin.
+
+Open chats may wait for what another message brings, an answer or a stop. So a message that does not
+begin a chat is *handled* at once, in lanes of its own, however many its app has open. It becomes open
+once it is about to run a chat; if its app may have no more, it is held as the others are, and begun
+again.
 
 FastStream's pull subscriber handles a whole batch before it fetches again, so that one slow message
 delays the next ones; a command may take minutes, therefore this loop fetches by itself.
@@ -23,6 +28,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy
 
 from contracts import subjects
+from services.chassis.consumers.errors import NoRoomError
 from services.chassis.consumers.fair_queue import FairQueue
 from services.chassis.consumers.settlement import Settlement
 from services.chassis.consumers.slots import NO_SLOT, AppSlot, FairSlots, Slot
@@ -45,7 +51,7 @@ MAX_FETCHED = 64
 LOOK_AHEAD_SECONDS = 0.02
 """The pause before messages are fetched that cannot begin now: a process that can begin them is first."""
 DEFER_SECONDS = 30.0
-"""For how long a held message is returned to the queue: MAX_DELIVERIES of them take a day."""
+"""For how long a held message is returned to the queue. It is no attempt, however often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class QueueConsumer:
         self._metrics = QueueMetrics(gateway.metrics, queue)
         self._slots = FairSlots(queue.slot_shares, self._metrics.count_slots)
         self._lanes: FairQueue[Msg] = FairQueue(queue.open_shares)
+        self._handled: FairQueue[Msg] = FairQueue(queue.slot_shares)
+        self._is_stopping = False
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,7 +105,7 @@ class QueueConsumer:
     @property
     def held(self) -> int:
         """How many messages are taken and not begun."""
-        return self._lanes.waiting
+        return self._lanes.waiting + self._handled.waiting
 
     @property
     def is_running(self) -> bool:
@@ -108,6 +116,7 @@ class QueueConsumer:
 
     async def stop(self, timeout_seconds: float) -> None:
         """Fetch nothing more, cancel what is in flight and wait, `timeout_seconds` at the most."""
+        self._is_stopping = True
         if self._loop is not None:
             await cancel_and_wait(self._loop)
         await self._close_pull()  # else what is released is delivered to our own last request
@@ -115,11 +124,17 @@ class QueueConsumer:
             async with asyncio.timeout(timeout_seconds):
                 await self._release_held()
                 await cancel_and_wait(*self._tasks)
+                await self._release_held()  # those that were held again meanwhile
 
     async def _release_held(self) -> None:
-        for _, message in self._lanes.drop(self._lanes.waiting):
+        for _, message in self._dropped(self.held):
             self._in_flight.remove([message])
             await self._settlement.release(message)
+
+    def _dropped(self, most: int) -> list[tuple[str, Msg]]:
+        """Take out at most so many held messages; those that may begin a chat first."""
+        dropped = self._lanes.drop(most)
+        return [*dropped, *self._handled.drop(most - len(dropped))]
 
     async def _run(self) -> None:
         while True:
@@ -149,15 +164,20 @@ class QueueConsumer:
         self._in_flight.add(messages, self._queue.ack_wait_seconds)
         for message in messages:
             is_redelivered = (message.metadata.num_delivered or 1) > 1  # its chat may be pending
-            self._lanes.add(subjects.lane(message.subject), message, first=is_redelivered)
+            lanes = self._lanes_of(message)
+            lanes.add(subjects.lane(message.subject), message, first=is_redelivered)
         self._begin_next()
+
+    def _lanes_of(self, message: Msg) -> FairQueue[Msg]:
+        begins = not self._queue.max_held or subjects.begins_chat(message.subject)
+        return self._lanes if begins else self._handled
 
     async def _defer_excess(self) -> None:
         """Return what is held beyond the limit."""
-        excess = self._lanes.waiting - self._queue.max_held
+        excess = self.held - self._queue.max_held
         if excess <= 0:
             return
-        for _, message in self._lanes.drop(excess):
+        for _, message in self._dropped(excess):
             self._in_flight.remove([message])
             await self._settlement.defer(message, DEFER_SECONDS)
         self._metrics.deferred.inc(excess)
@@ -165,9 +185,12 @@ class QueueConsumer:
 
     def _begin_next(self) -> None:
         """Begin what may begin, and say whether more may be fetched."""
-        while (taken := self._lanes.take()) is not None:
-            self._begin(*taken)
-        self._metrics.count_messages(self._lanes)
+        if self._is_stopping:
+            return
+        for lanes in (self._handled, self._lanes):
+            while (taken := lanes.take()) is not None:
+                self._begin(*taken, lanes)
+        self._metrics.count_messages(self._lanes.in_use, self.held)
         if self._queue.max_held or not self._lanes.is_full:
             self._has_room.set()
         else:
@@ -212,19 +235,35 @@ class QueueConsumer:
         if pull is not None:
             await pull.close()
 
-    def _begin(self, app: str, message: Msg) -> None:
-        metadata, slot = message.metadata, AppSlot(self._slots, app)
+    def _begin(self, app: str, message: Msg, lanes: FairQueue[Msg]) -> None:
+        begun = _Begun(app, message, lanes)
+        metadata = message.metadata
+        slot = AppSlot(self._slots, app, lambda: self._open(begun))
         delivery = Delivery(message, metadata.num_delivered or 1, metadata.sequence.stream, slot)
         name = f"handle {message.subject}"
         task = asyncio.create_task(self._process(delivery), name=name)
         self._tasks.add(task)
-        task.add_done_callback(lambda _: self._on_done(task, app, message, slot))
+        task.add_done_callback(lambda _: self._on_done(task, begun, slot))
 
-    def _on_done(self, task: asyncio.Task[None], app: str, message: Msg, slot: AppSlot) -> None:
-        self._in_flight.remove([message])
+    def _open(self, begun: "_Begun") -> None:
+        """Count a message as open. Raises NoRoomError where its app may have no more of them."""
+        if begun.lanes is self._lanes:
+            return
+        if not self._lanes.enter(begun.app):
+            begun.has_no_room = True
+            raise NoRoomError(begun.message.subject)
+        begun.lanes.release(begun.app)
+        begun.lanes = self._lanes
+        self._begin_next()
+
+    def _on_done(self, task: asyncio.Task[None], begun: "_Begun", slot: AppSlot) -> None:
         self._tasks.discard(task)
         slot.close()
-        self._lanes.release(app)
+        begun.lanes.release(begun.app)
+        if begun.has_no_room and not task.cancelled():
+            self._lanes.add(begun.app, begun.message)
+        else:
+            self._in_flight.remove([begun.message])
         self._begin_next()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a message could not be settled", exc_info=error)
@@ -244,6 +283,16 @@ class QueueConsumer:
         )
 
 
+@dataclass(slots=True)
+class _Begun:
+    """A message in progress, and the lanes in which it counts."""
+
+    app: str
+    message: Msg
+    lanes: FairQueue[Msg]
+    has_no_room: bool = False
+
+
 class QueueMetrics:
     """What the metrics of a process say about one of its queues."""
 
@@ -260,6 +309,6 @@ class QueueMetrics:
         self._used.set(slots.in_use)
         self._awaited.set(slots.waiting)
 
-    def count_messages(self, lanes: FairQueue[Msg]) -> None:
-        self._open.set(lanes.in_use)
-        self._held.set(lanes.waiting)
+    def count_messages(self, in_progress: int, held: int) -> None:
+        self._open.set(in_progress)
+        self._held.set(held)

@@ -16,6 +16,7 @@ from contracts.subjects import InvalidIdError, InvalidSubjectError
 from services.chassis.consumers.attempts import DeliveryAttempts, retry_delay
 from services.chassis.consumers.errors import (
     NewerReleaseError,
+    NoRoomError,
     OwnershipLostError,
     UnprocessableMessageError,
 )
@@ -30,7 +31,10 @@ from services.chassis.nats.unavailable import is_unavailable
 log = logging.getLogger(__name__)
 
 MAX_DELIVERIES = 3000
-"""Limits deliveries that do not count as attempts; with their delays these take a day at least."""
+"""Deliveries after which returns that are no attempts are counted, too; with their delays a day at least."""
+MAX_RETURNS = 300
+"""Limits those returns. A queue that holds messages may return one any number of times before it is
+begun: the number of deliveries alone ends nothing."""
 NOTIFY_SECONDS = 60.0
 
 Notify = Callable[[str], Awaitable[None]]
@@ -119,6 +123,8 @@ class Settlement:
             case OwnershipLostError() as lost:
                 fields = {"subject": message.subject, "why": str(lost)}
                 log.warning("lost ownership of a message", extra=fields)
+            case NoRoomError():
+                await self._uncount(message)  # whoever raised it begins the message again
             case UnprocessableMessageError() as reason:
                 return str(reason) or repr(reason)
             case NewerReleaseError() as newer:
@@ -146,32 +152,31 @@ class Settlement:
             return record.dead_letter_reason
         if record.attempts >= self._max_attempts:
             return f"dead-lettered after {record.attempts} attempts, the last of which never ended"
-        if deliveries > MAX_DELIVERIES:
-            return f"dead-lettered after {MAX_DELIVERIES} deliveries"
+        if not await self._may_return(message):
+            return f"dead-lettered after {deliveries} deliveries"
         await self._attempts.record(message)
         return None
 
     async def fail(self, message: Msg, error: BaseException) -> str | None:
         """Retry it after a delay; the reason where it has no attempt left."""
         await self._attempts.record(message)
-        if (await self._attempts.read(message)).attempts >= self._max_attempts:
+        attempts = (await self._attempts.read(message)).attempts
+        if attempts >= self._max_attempts:
             return reason_of(error)
-        await self.retry(message)
+        await self.defer(message, retry_delay(attempts or message.metadata.num_delivered or 1))
         return None
 
     async def retry_uncounted(self, message: Msg, error: BaseException) -> None:
         """Retry it after a delay without counting the attempt: a server is unavailable."""
         self._log.warning("waiting for a server", subject=message.subject, why=repr(error))
-        await self._uncount(message)
-        await self.retry(message)
+        await self._return_uncounted(message)
 
     async def leave_to_newer(self, message: Msg, newer: NewerReleaseError) -> None:
         """Return it after a delay without counting the attempt: another process may understand it."""
         self._log.warning(
             "left to a process of a newer release", subject=message.subject, why=str(newer)
         )
-        await self._uncount(message)
-        await self.retry(message)
+        await self._return_uncounted(message)
 
     async def release(self, message: Msg) -> None:
         """Return it for immediate redelivery: this process stops. Not counted."""
@@ -218,7 +223,8 @@ class Settlement:
         error = await error_of(_within_limit(notify(reason)))
         if error is None:
             return True
-        if is_unavailable(error) and (message.metadata.num_delivered or 1) <= MAX_DELIVERIES:
+        if is_unavailable(error) and await self._may_return(message):
+            await self._count_return(message)
             self._log.warning(
                 "the notification of a dead letter waits for a server",
                 subject=message.subject,
@@ -231,9 +237,27 @@ class Settlement:
         )
         return True
 
+    async def _return_uncounted(self, message: Msg) -> None:
+        await self._uncount(message)
+        await self._count_return(message)
+        await self.retry(message)
+
+    async def _may_return(self, message: Msg) -> bool:
+        return not _is_often_delivered(message) or (
+            await self._attempts.returns(message) < MAX_RETURNS
+        )
+
+    async def _count_return(self, message: Msg) -> None:
+        if _is_often_delivered(message):
+            await self._attempts.record_return(message)
+
     async def _uncount(self, message: Msg) -> None:
         if (message.metadata.num_delivered or 1) > 1:  # the first is recorded only once it failed
             await self._attempts.remove(message)
+
+
+def _is_often_delivered(message: Msg) -> bool:
+    return (message.metadata.num_delivered or 1) > MAX_DELIVERIES
 
 
 def _context_of(message: Msg) -> dict[str, str | None]:

@@ -81,11 +81,17 @@ class Slot(Protocol):
 
 
 class AppSlot:
-    """A Slot of one app. Once it is closed it is never held again."""
+    """A Slot of one app. Once it is closed it is never held again.
 
-    def __init__(self, slots: FairSlots, app: str) -> None:
+    `enter` is called before the slot is waited for; what it raises, `acquire` raises.
+    """
+
+    def __init__(
+        self, slots: FairSlots, app: str, enter: Callable[[], None] = lambda: None
+    ) -> None:
         self._slots = slots
         self._app = app
+        self._enter = enter
         self._is_held = False
         self._is_closed = False
         self._lock = asyncio.Lock()
@@ -94,6 +100,7 @@ class AppSlot:
         async with self._lock:  # tasks of one chat do not take two
             if self._is_held or self._is_over():
                 return
+            self._enter()
             await self._slots.acquire(self._app)
             self._is_held = True
             if self._is_over():

@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from contracts import subjects
 from contracts.ids import AppId
 from infra.servers import NatsServer
-from services.chassis.consumers import queue_consumer
+from services.chassis.consumers import queue_consumer, settlement
 from services.chassis.consumers.queue_consumer import Delivery, QueueConsumer
+from services.chassis.consumers.settlement import Settlement
 from services.chassis.consumers.slots import released
 from services.chassis.consumers.takeover import Takeover
 from services.chassis.consumers.work_queue import MAX_ACK_PENDING_OF_APPS, Fairness, WorkQueue
@@ -86,6 +88,12 @@ class Work:
         await self.may_end.wait()
 
 
+def soon(attempt: int, attempts: list[int]) -> float:
+    """The delay of a retry; keeps after which attempt it was."""
+    attempts.append(attempt)
+    return 0.01
+
+
 async def test_a_message_behind_the_flood_of_another_app_begins_while_the_flood_waits(
     own_gateway: JetStreamGateway,
 ) -> None:
@@ -109,6 +117,7 @@ async def test_a_handler_that_waits_without_its_slot_leaves_it_to_others_of_its_
 
     async def handle(delivery: Delivery) -> None:
         nonlocal outside, working, most
+        await delivery.slot.acquire()
         async with released(delivery.slot):
             outside += 1
             await may_end.wait()
@@ -148,6 +157,43 @@ async def test_what_is_held_is_bounded_and_comes_again_and_what_is_behind_it_beg
         await emptied(own_gateway)
     assert work.begun == {NOISY: 100, QUIET: 1}
     assert most <= 20 + 10 + 1
+
+
+async def test_a_message_that_was_deferred_any_number_of_times_is_no_dead_letter(
+    own_gateway: JetStreamGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even one that fails then: it has all of its attempts, and waits for each as if it were new."""
+    monkeypatch.setattr(queue_consumer, "DEFER_SECONDS", 0.02)
+    monkeypatch.setattr(settlement, "MAX_DELIVERIES", 3)
+    monkeypatch.setattr(settlement, "MAX_RETURNS", 1)
+    delays: list[int] = []
+    monkeypatch.setattr(settlement, "retry_delay", lambda attempt: soon(attempt, delays))
+    deferred, work = 0, Work()
+    begun: Counter[int] = Counter()
+
+    async def handle(delivery: Delivery) -> None:
+        await work(delivery)
+        begun[delivery.sequence] += 1
+        if begun[delivery.sequence] == 1 and delivery.attempt > 3:
+            raise ValueError("the first attempt fails")
+
+    whole_defer = Settlement.defer
+
+    async def defer(self: Settlement, message: Msg, seconds: float) -> None:
+        nonlocal deferred
+        deferred += 1
+        await whole_defer(self, message, seconds)
+
+    monkeypatch.setattr(Settlement, "defer", defer)
+    await give(own_gateway, NOISY, 8)
+    async with consuming(own_gateway, queue(max_held=1), handle):
+        await until(lambda: deferred > 60)
+        work.may_end.set()
+        await emptied(own_gateway)
+    assert len(begun) == 8
+    assert max(work.attempts) > 5
+    assert 0 < max(delays) < 4  # of attempts, not of deliveries
+    assert await count_of(own_gateway, subjects.DEAD_LETTERS, ">") == 0
 
 
 async def test_held_messages_are_returned_at_once_by_a_process_that_stops(
@@ -239,3 +285,81 @@ async def test_what_a_running_chat_waits_for_is_handled_although_its_app_has_no_
         )
         await until(answered.is_set)
         await emptied(own_gateway)
+
+
+async def test_what_open_chats_wait_for_is_handled_although_their_app_may_open_no_more(
+    own_gateway: JetStreamGateway,
+) -> None:
+    """An answer, a stop: without them the chats would stay open as long as their questions."""
+    answered = asyncio.Event()
+    waiting = 0
+
+    async def handle(delivery: Delivery) -> None:
+        nonlocal waiting
+        if delivery.message.data == b"answer":
+            answered.set()
+            return
+        await delivery.slot.acquire()
+        async with released(delivery.slot):
+            waiting += 1
+            await answered.wait()
+
+    async with consuming(own_gateway, queue(max_open=8), handle) as consumer:
+        for number in range(6):  # four may be open; the rest is held, of either kind
+            kind = "start_chat" if number % 2 else "send_message"
+            await own_gateway.js.publish(subjects.command(new_chat(NOISY), kind), b"run")
+        await until(lambda: waiting == 4 and consumer.held == 2)
+        await own_gateway.js.publish(
+            subjects.command(new_chat(NOISY), "answer_question"), b"answer"
+        )
+        await until(answered.is_set)
+        await emptied(own_gateway)
+    assert waiting == 6
+
+
+async def test_a_message_whose_app_has_no_room_is_begun_again_and_is_bounded_like_the_others(
+    own_gateway: JetStreamGateway,
+) -> None:
+    """However many messages reach the chats of one app, no more of them run at a time than may be open."""
+    running, most, run, tries = 0, 0, 0, Counter[int]()
+    may_end = asyncio.Event()
+
+    async def handle(delivery: Delivery) -> None:
+        nonlocal running, most, run
+        tries[delivery.sequence] += 1
+        await delivery.slot.acquire()
+        async with released(delivery.slot):
+            running += 1
+            most = max(most, running)
+            await may_end.wait()
+            running -= 1
+        run += 1
+
+    await give(own_gateway, NOISY, 30)
+    async with consuming(own_gateway, queue(max_open=8), handle) as consumer:
+        await until(lambda: len(tries) == 30 and consumer.held == 26)
+        assert (running, consumer.in_flight) == (4, 4)
+        may_end.set()
+        await emptied(own_gateway)
+    assert (most, run) == (4, 30)
+    assert max(tries.values()) == 2
+
+
+async def test_messages_that_are_held_again_are_returned_by_a_process_that_stops(
+    own_nats: NatsServer, own_gateway: JetStreamGateway
+) -> None:
+    may_end = asyncio.Event()
+    taking = Work()
+    taking.may_end.set()
+
+    async def handle(delivery: Delivery) -> None:
+        await delivery.slot.acquire()
+        await may_end.wait()
+
+    await give(own_gateway, NOISY, 20)
+    async with gateway_of(own_nats) as other:
+        async with consuming(other, queue(), handle) as stopping:
+            await until(lambda: stopping.held == 18)
+        async with consuming(own_gateway, queue(), taking):
+            await emptied(own_gateway)
+    assert taking.begun == {NOISY: 20}

@@ -155,3 +155,13 @@ def test_limits_hold_nothing_is_lost_and_no_app_is_passed_over(
                 passed.pop(one, None)  # it could not take its turn
         assert waiting.waiting == sum(map(len, lanes.values()))
         assert waiting.in_use == used.total()
+
+
+def test_what_enters_without_waiting_counts_as_what_was_taken() -> None:
+    waiting = queue(limit=3, per_app=2)
+    assert [waiting.enter("a") for _ in range(3)] == [True, True, False]
+    assert (waiting.enter("b"), waiting.enter("c")) == (True, False)
+    with_items(waiting, "a", [1])
+    assert taken(waiting) == []
+    waiting.release("a")
+    assert taken(waiting) == ["a"]

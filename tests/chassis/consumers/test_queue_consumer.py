@@ -552,7 +552,8 @@ async def test_an_unavailable_server_or_a_newer_release_uses_no_attempt(
 async def test_an_outage_that_never_ends_is_dead_lettered_after_the_most_deliveries(
     own_gateway: JetStreamGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settlement, "MAX_DELIVERIES", 4)
+    monkeypatch.setattr(settlement, "MAX_DELIVERIES", 2)
+    monkeypatch.setattr(settlement, "MAX_RETURNS", 2)
 
     async def handle(_: Delivery) -> None:
         raise ServerUnavailableError("always")
@@ -561,7 +562,7 @@ async def test_an_outage_that_never_ends_is_dead_lettered_after_the_most_deliver
     await give(own_gateway, "hopeless")
     async with consuming(own_gateway, queue(max_attempts=2), handle, dead_lettered):
         await emptied(own_gateway)
-    assert dead_lettered == ["dead-lettered after 4 deliveries"]
+    assert dead_lettered == ["dead-lettered after 5 deliveries"]
     assert await dead(own_gateway) == 1
 
 

@@ -26,7 +26,7 @@ from contracts.ids import ChatKey, DeliveryId, WorkflowName, new_command_id
 from infra.servers import NatsServer
 from services.chassis.consumers.errors import OwnershipLostError
 from services.chassis.consumers.queue_consumer import QueueConsumer
-from services.chassis.consumers.work_queue import WorkQueue
+from services.chassis.consumers.work_queue import Fairness, WorkQueue
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.event_log import decision_of
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -464,15 +464,20 @@ async def test_two_starts_in_parallel_are_one_chat(gateway: JetStreamGateway) ->
 
 @asynccontextmanager
 async def listening(
-    worker: Runner, gateway: JetStreamGateway, max_attempts: int = 20
+    worker: Runner,
+    gateway: JetStreamGateway,
+    max_attempts: int = 20,
+    fairness: Fairness | None = None,
+    slots: int = 8,
 ) -> AsyncIterator[QueueConsumer]:
     handlers = CommandHandler(worker)
     commands = WorkQueue(
         stream=subjects.COMMANDS,
         subject=subjects.ALL_COMMANDS,
         durable="orchestrator",
-        concurrency=8,
+        concurrency=slots,
         max_attempts=max_attempts,
+        fairness=fairness,
     )
     listener = QueueConsumer(gateway, commands, handlers.on_command, handlers.on_given_up)
     listener.start()
@@ -613,10 +618,11 @@ async def test_a_runner_follows_events_of_another_connection(
 
 
 class Asking:
-    """An executor whose first turn asks a question that expires at once, and whose next one ends."""
+    """An executor whose first turn asks a question, which may expire at once, and whose next one ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, expires: bool = True) -> None:
         self.answers_seen: list[str] = []
+        self._expires = expires
 
     async def __call__(self, effect: Effect, workflow: Workflow, chat: ChatJournal) -> Outcome:
         del effect, workflow
@@ -628,7 +634,7 @@ class Asking:
             ]
             return Completed("Done.", None)
         question = subjects.question(chat.key, 1, "call-1", 0)
-        ends = await chat.expire(question, 0.5)
+        ends = await chat.expire(question, 0.5) if self._expires else None
         await chat.record(
             calls("hurry"),
             HumanAsked(
@@ -657,6 +663,39 @@ async def test_an_unanswered_question_expires_without_a_running_task(
     assert asking.answers_seen == ["too late"]
     answers = [f for f in await history(queue, user.key) if isinstance(f.event, HumanAnswered)]
     assert [answer.envelope.actor for answer in answers] == ["runtime"]  # no user sent it
+
+
+async def test_an_app_that_may_open_no_more_chats_still_answers_and_cancels_those_it_has(
+    queue: JetStreamGateway,
+) -> None:
+    """One chat may be open. What is sent to another is recorded at once, and runs it once it may."""
+    asking, gate = Asking(expires=False), Gate()
+    waiting, working = ChatUser(workflow=ALONE.name), ChatUser(workflow=ALONE.name)
+
+    async def execute(effect: Effect, workflow: Workflow, chat: ChatJournal) -> Outcome:
+        turn = asking if chat.key == waiting.key else gate
+        return await turn(effect, workflow, chat)
+
+    worker = runner(queue, execute, {ALONE.name: ALONE})
+    one = Fairness(max_open=2, max_held=100, share=0.5)
+    async with time_limit(), listening(worker, queue, fairness=one, slots=2) as listener:
+        await queue.commands.send(waiting.start_chat())
+        await until(lambda: has(queue, waiting, "human.asked"))
+        await until(lambda: settled(queue, listener))
+        await queue.commands.send(working.start_chat())
+        await gate.reached.wait()
+        question = last_question(await history(queue, waiting.key))
+        await queue.commands.send(waiting.answer_question(question, "quick"))
+        await until(lambda: has(queue, waiting, "human.answered"))
+        assert asking.answers_seen == []
+        await queue.commands.send(working.cancel_chat())
+        await until(lambda: has(queue, waiting, "chat.completed"))
+        await until(lambda: settled(queue, listener))
+    assert asking.answers_seen == ["quick"]
+    assert event_types(await history(queue, working.key))[-1] == "chat.cancelled"
+    log = await read(queue, waiting.key)
+    assert contiguous(log)
+    assert [one.type for one in log].count("human.answered") == 1
 
 
 # -- a log that is not the one that was read ------------------------------------------------------
