@@ -627,6 +627,9 @@ class QuestionAnsweredData(FrameData):
         default=None,
         description="The decision about an approval; absent where the answer is neither yes nor no.",
     )
+    always: Omitted[Literal[True]] = Field(
+        default=None, description="It approves all further calls of the tool by this agent, too."
+    )
     answered_by: Omitted[UserId] = Field(
         default=None,
         description="Who answered, where it may be somebody else than the chat's user.",

@@ -445,6 +445,7 @@ def human_answered(answered: HumanAnswered) -> Frame:
             input_request_id=answered.question_id,
             text=answered.text,
             approved=answered.approved,
+            always=True if answered.approved and answered.always else None,
             answered_by=answered.user_id if is_named and not answered.by_default else None,
         )
     )

@@ -428,6 +428,19 @@ test("a tool call shows who approved it, what it took and what its model call us
   assert.deepEqual([state.tokens, state.cost], [40, 0.25]);
 });
 
+test("calls of a tool that was approved for the whole chat name its approver, those of other agents do not", () => {
+  const asking = approvalAsked(3, "q1", { agent: "Writer", turn: 1, tool_call_id: "a" });
+  const granted = told([...started(1), ...responded(2, { tools: ["pay", "pay2"] }), event(3, "human.asked"), asking,
+    event(4, "human.answered"), decided(4, "q1", "", { approved: true, always: true, answered_by: "bob" })]);
+  assert.equal(granted.entries.find(({ kind }) => kind === "question").always, true);
+  const call = (seq, agent, phase) => frame(seq, "chat.tool_activity",
+    { agent, tool_call_id: `${agent}${phase}`, tool_name: "pay", turn: 2, call: 0, phase, arguments: "{}", status: "ok", content: "" });
+  const state = told([call(6, "Writer", "called"), call(7, "Clerk", "called"), call(8, "Writer", "returned")], granted);
+  const approvals = state.entries.filter(({ kind, turn }) => kind === "tool" && turn === 2).map(({ agent, approval }) => [agent, approval]);
+  const bob = { approved: true, by: "bob", always: true };
+  assert.deepEqual(approvals, [["Writer", bob], ["Clerk", null], ["Writer", bob]]);
+});
+
 test("a form keeps what was answered", () => {
   const shown = { agent: "Designer", component_type: "Card", tool_name: "card", event_id: "f1", payload: {}, awaiting_response: true };
   const state = told([...started(1), frame(2, "chat.tool_call", shown),

@@ -346,6 +346,10 @@ def test_the_answer_to_an_approval_says_what_was_decided_and_by_whom() -> None:
     decided = {"user_id": UserId("bob"), "role": "finance", "approved": False}
     (frame,) = live(CURSOR, question_answered().model_copy(update=decided))
     assert (frame["data"]["approved"], frame["data"]["answered_by"]) == (False, "bob")
+    assert "always" not in frame["data"]
+    always = {"approved": True, "always": True}
+    (frame,) = live(CURSOR, question_answered().model_copy(update=always))
+    assert frame["data"]["always"] is True
     expired = {"approved": False, "by_default": True}
     (frame,) = live(CURSOR, question_answered().model_copy(update=expired))
     assert frame["data"]["approved"] is False

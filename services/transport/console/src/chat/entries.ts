@@ -56,6 +56,7 @@ export type QuestionEntry = Base & {
   expired: boolean;
   answer: string | null;
   approved: boolean | null;
+  always: boolean; // later calls of the tool by this agent, too
   answeredBy: string;
 };
 

@@ -42,6 +42,7 @@ export type State = {
   tokens: number;
   cost: number;
   usages: Array<{ call: string; usage: Usage }>;
+  always: Record<string, string>; // who approved all calls of a tool by an agent: by `grantOf`
   title: string | null; // as it was renamed while this page is open
   deleted: boolean;
   origin: { chat: string; seq: number } | null;
@@ -54,7 +55,7 @@ export type AnyFrame = { type: string; seq?: number; data?: any; timestamp?: str
 
 export const EMPTY: State = Object.freeze({
   waiting: null, seq: 0, heard: [], gap: null, ready: false, first: 1, frames: [], entries: [], entriesDropped: 0, events: [],
-  eventCount: 0, speaker: "", turn: null, stream: null, closed: { turn: 0, call: -1 }, tokens: 0, cost: 0, usages: [], title: null,
+  eventCount: 0, speaker: "", turn: null, stream: null, closed: { turn: 0, call: -1 }, tokens: 0, cost: 0, usages: [], always: {}, title: null,
   deleted: false, origin: null, end: null, stale: false,
 });
 
@@ -357,10 +358,12 @@ function lastVoice(state: State): string {
 function onTool(state: State, data: ToolCalledData | ToolReturnedData, { time }: Around): State {
   const id = `tool:${data.turn}.${data.call}.${data.tool_call_id}`;
   if (data.phase === "called") return added(closedAt(state, data), calledTool(state, id, data, time));
-  const known = state.entries.some((entry) => entry.id === id);
-  const next = known ? state : added(state, calledTool(state, id, { ...data, arguments: "" }, time));
+  const known = state.entries.find((entry) => entry.id === id);
+  const call = known ?? calledTool(state, id, { ...data, arguments: "" }, time);
+  const next = known ? state : added(state, call);
   const { status, content } = data as ToolReturnedData;
-  return changed(next, id, { status, content, progress: null, endedAt: time });
+  const approval = call.kind === "tool" && call.approval ? call.approval : granted(state, data.agent, data.tool_name);
+  return changed(next, id, { status, content, approval, progress: null, endedAt: time });
 }
 
 /** Of a call that still runs: a bar that comes late, or from another attempt, has nothing to show. */
@@ -377,7 +380,7 @@ function calledTool(state: State, id: string, { agent, turn, call, tool_call_id,
   const key = turn === undefined || call === undefined ? undefined : keyOf(turn, call);
   return {
     id, kind: "tool", agent, turn: turn ?? null, call: key, corr: tool_call_id, name: tool_name, arguments: given ?? null,
-    status: "running", progress: null, content: null, time, endedAt: "", approval: null, usage: key ? usageOf(state, key) : undefined,
+    status: "running", progress: null, content: null, time, endedAt: "", approval: granted(state, agent, tool_name), usage: key ? usageOf(state, key) : undefined,
   };
 }
 
@@ -386,7 +389,7 @@ function onQuestion(state: State, data: QuestionData, { time }: Around): State {
     id: data.request_id, kind: "question", agent: data.agent, turn: data.turn ?? null, corr: data.tool_call_id ?? "",
     prompt: data.prompt ?? "", options: data.options ?? [], doubt: data.doubt ?? null, approval: data.approval ?? null,
     audience: data.audience ?? null, escalated: null, expiresAt: data.expires_at ?? null,
-    open: true, expired: false, answer: null, approved: null, answeredBy: "", time,
+    open: true, expired: false, answer: null, approved: null, always: false, answeredBy: "", time,
   });
 }
 
@@ -394,21 +397,34 @@ function onQuestion(state: State, data: QuestionData, { time }: Around): State {
 function onAnswer(state: State, data: DataOf<"chat.input_ack">, { seq }: Around): State {
   if (!isSeq(seq ?? undefined)) return state;
   const id = data.request_id ?? data.input_request_id ?? "";
-  const answered = { approved: data.approved ?? null, answeredBy: data.answered_by ?? "" };
+  const answered = { approved: data.approved ?? null, always: data.always === true, answeredBy: data.answered_by ?? "" };
   const question = state.entries.find((entry) => entry.id === id);
   const next = changed(state, id, { open: false, answer: data.text ?? "", ...answered });
   if (question?.kind !== "question" || !question.approval) return next;
-  return withApproval(next, question, answered);
+  const { agent, approval: { tool } } = question;
+  const always = answered.always ? { ...next.always, [grantOf(agent, tool)]: answered.answeredBy } : next.always;
+  return withApproval({ ...next, always }, question, answered);
+}
+
+function grantOf(agent: string, tool: string): string {
+  return `${agent}\n${tool}`;
+}
+
+/** A call of a tool that was approved for the whole chat asks nobody. */
+function granted(state: State, agent: string, tool: string): ToolEntry["approval"] {
+  const by = state.always[grantOf(agent, tool)];
+  return by === undefined ? null : { approved: true, by, always: true };
 }
 
 /** The call that a question asked to approve shows who decided. */
 function withApproval(
-  state: State, { corr, turn, approval }: QuestionEntry, { approved, answeredBy }: { approved: boolean | null; answeredBy: string },
+  state: State, { corr, turn, approval }: QuestionEntry,
+  { approved, always, answeredBy }: Pick<QuestionEntry, "approved" | "always" | "answeredBy">,
 ): State {
   const isCall = (entry: Entry, tool: ApprovalData | null) =>
     entry.kind === "tool" && (entry.corr === corr && entry.turn === turn || (entry.status === "running" && entry.name === tool?.tool));
   const call = state.entries.findLast((entry) => isCall(entry, approval));
-  return call ? changed(state, call.id, { approval: { approved, by: answeredBy, always: false } }) : state;
+  return call ? changed(state, call.id, { approval: { approved, by: answeredBy, always } }) : state;
 }
 
 /** One that waits for nobody is the runtime's own call, with what the agent said for it to show. */

@@ -327,6 +327,7 @@ export const de: Texts = {
     verdicts: {
       answered: (by) => (by ? `Beantwortet von ${by}:` : "Beantwortet:"),
       approved: (by) => (by ? `Genehmigt von ${by}` : "Genehmigt"),
+      always: (by) => (by ? `Für diesen Chat genehmigt von ${by}` : "Für diesen Chat genehmigt"),
       refused: (by) => (by ? `Abgelehnt von ${by}` : "Abgelehnt"),
       unclear: "Weder ja noch nein",
       askedAgain: "Weder ja noch nein, erneut gefragt:",

@@ -325,6 +325,7 @@ export const en = {
     verdicts: {
       answered: (by: string) => (by ? `Answered by ${by}:` : "Answered:"),
       approved: (by: string) => (by ? `Approved by ${by}` : "Approved"),
+      always: (by: string) => (by ? `Approved for this chat by ${by}` : "Approved for this chat"),
       refused: (by: string) => (by ? `Refused by ${by}` : "Refused"),
       unclear: "Neither yes nor no",
       askedAgain: "Neither yes nor no, asked again:",

@@ -895,6 +895,7 @@ export type QuestionAnsweredData = {
   status?: "accepted";
   text?: string | null;
   approved?: boolean | null;
+  always?: true | null;
   answered_by?: string | null;
 };
 

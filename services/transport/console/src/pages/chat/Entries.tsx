@@ -186,7 +186,8 @@ function Tool({ entry, joined }: { entry: ToolEntry; joined: boolean }) {
 
 function approvalWords({ approval }: ToolEntry, t: ReturnType<typeof useTexts>): string {
   if (!approval || approval.approved === null) return t.chat.verdicts.unclear;
-  return approval.approved ? t.chat.verdicts.approved(approval.by) : t.chat.verdicts.refused(approval.by);
+  if (!approval.approved) return t.chat.verdicts.refused(approval.by);
+  return approval.always ? t.chat.verdicts.always(approval.by) : t.chat.verdicts.approved(approval.by);
 }
 
 function ToolBody({ entry, seconds }: { entry: ToolEntry; seconds: number | null }) {

@@ -35,11 +35,12 @@ function Answered({ entry }: { entry: QuestionEntry }) {
   );
 }
 
-function verdictOf({ approval, approved, answeredBy }: QuestionEntry, t: ReturnType<typeof useTexts>): string {
+function verdictOf({ approval, approved, always, answeredBy }: QuestionEntry, t: ReturnType<typeof useTexts>): string {
   const { verdicts } = t.chat;
   if (!approval) return verdicts.answered(answeredBy);
   if (approved === null) return verdicts.askedAgain;
-  return approved ? verdicts.approved(answeredBy) : verdicts.refused(answeredBy);
+  if (!approved) return verdicts.refused(answeredBy);
+  return always ? verdicts.always(answeredBy) : verdicts.approved(answeredBy);
 }
 
 /** Who is asked instead of the chat's user. */
