@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
@@ -89,5 +90,45 @@ def test_another_user_with_the_address_of_a_chat_sees_nothing_of_it(
     context.close()
 
 
-def _operator(issuer: Issuer) -> str:
-    return issuer.token(scope="access_as_user mozaiks.operator")
+def test_an_operator_of_several_apps_sees_these_and_no_others(
+    browser: Browser, product: Product, issuer: Issuer
+) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    token = json.dumps(_operator(issuer, app_id=["acme", "bakery"]))
+    context.add_init_script(f"localStorage.setItem('chatui_token', {token})")
+    page = context.new_page()
+    for app in ("acme", "bakery", "elsewhere"):
+        context.request.post(
+            f"{product.address}/api/chats/{app}/HelloWorld/start",
+            headers={"authorization": f"Bearer {issuer.token(app_id=app)}"},
+            data={"user_id": "ana"},
+        )
+    page.goto(f"{product.address}/#operations/apps")
+    apps = page.get_by_test_id("tenants").locator("tbody td:first-child")
+    expect(apps.filter(has_text="acme")).to_be_visible(timeout=PATIENCE)
+    expect(apps.filter(has_text="bakery")).to_be_visible(timeout=PATIENCE)
+    expect(apps.filter(has_text="elsewhere")).to_have_count(0)
+    page.get_by_test_id("tab-chats").click()
+    page.get_by_test_id("chat-filter").select_option("all")
+    chats = page.get_by_test_id("chats").locator("tbody")
+    expect(chats).to_contain_text("bakery", timeout=PATIENCE)
+    expect(chats).to_contain_text("acme")
+    expect(chats).not_to_contain_text("elsewhere")
+    for part, ready in (("overview", "chart"), ("letters", "no-letters")):
+        page.get_by_test_id(f"tab-{part}").click()
+        expect(page.get_by_test_id(ready).first).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(".fault:not(:empty)")).to_have_count(0)
+
+    page.get_by_test_id("settings").click()
+    page.get_by_test_id("app").select_option("bakery")
+    expect(page.get_by_test_id("chat-item")).to_have_count(1, timeout=PATIENCE)
+    page.keyboard.press("Escape")
+    page.goto(f"{product.address}/#workflows/HelloWorld")
+    expect(page.get_by_test_id("tab-start")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("tab-prompts")).to_have_count(0)  # workflows belong to all apps
+    expect(page.locator(".fault:not(:empty)")).to_have_count(0)
+    context.close()
+
+
+def _operator(issuer: Issuer, **claims: Any) -> str:
+    return issuer.token(scope="access_as_user mozaiks.operator", **claims)

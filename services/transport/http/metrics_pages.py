@@ -1,12 +1,17 @@
 """The pages of the metrics service on the transport's port: asked for over NATS, sent on as they come."""
 
+import asyncio
+import json
 import zlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
+from litestar.status_codes import HTTP_200_OK
 from nats.aio.client import Client
 
 from contracts import subjects
@@ -24,6 +29,8 @@ from services.transport.path_segments import decode_segment
 
 ANSWER_SECONDS = 5.0
 """How long metrics may take for a page."""
+APPS_AT_ONCE = 8
+"""Of an operator whose token names more apps."""
 RETRY_SECONDS = 2.0
 """Sent as Retry-After."""
 
@@ -65,28 +72,61 @@ async def _page(
     token = None if isinstance(identity, Principal) else bearer_token(request)
     asked = MetricsPageRequested(
         page=page,
-        app_id=_app_of(identity, page, app),
         chat_id=chat,
         operator=isinstance(identity, Principal),
         token_digest=None if token is None else sha256(token.encode()).hexdigest(),
     )
-    return await ask_metrics(context.services.gateway.nc, asked)
+    apps = _apps_of(identity, page, app)
+    answers = await _ask_in_turn(context.services.gateway.nc, asked, apps)
+    return answers[0] if len(answers) == 1 else _merged(page, answers)
 
 
-def _app_of(identity: Identity, page: MetricsPage, app: AppId | None) -> AppId | None:
-    """The app whose numbers an identity gets, None for all. Raises ApiError.
+async def _ask_in_turn(
+    nc: Client, asked: MetricsPageRequested, apps: Sequence[AppId | None]
+) -> list[Response[bytes]]:
+    """The page of each app, at most `APPS_AT_ONCE` asked for at the same time."""
+    requests = [asked.model_copy(update={"app_id": app}) for app in apps]
+    answers: list[Response[bytes]] = []
+    for start in range(0, len(requests), APPS_AT_ONCE):
+        some = requests[start : start + APPS_AT_ONCE]
+        answers += await asyncio.gather(*(ask_metrics(nc, request) for request in some))
+    return answers
 
-    An operator whose token names apps gets the numbers of these.
+
+def _apps_of(identity: Identity, page: MetricsPage, app: AppId | None) -> Sequence[AppId | None]:
+    """The apps whose numbers an identity gets, None for all. Raises ApiError.
+
+    An operator whose token names apps gets the numbers of these: of several, where the page is a list.
     """
     if not isinstance(identity, Principal) or not identity.apps or page == "streams":
-        return app
+        return [app]
     if page == "prometheus":
         raise ApiError("NOT_YOURS", "token", "names an app, and this page has the numbers of all")
-    if app is None and len(identity.apps) == 1:
-        return next(iter(identity.apps))
-    if app is None or not identity.can_access_app(app):
+    if app is None and (len(identity.apps) == 1 or page in _LISTS):
+        return sorted(identity.apps)
+    if app is None:
+        raise ApiError("NOT_YOURS", "app_id", "required, because the token names several apps")
+    if not identity.can_access_app(app):
         raise ApiError("NOT_YOURS", "app_id", "not an app of this token")
-    return app
+    return [app]
+
+
+_LISTS: dict[MetricsPage, Callable[[dict[str, Any]], Any]] = {
+    "chats": lambda one: datetime.fromisoformat(one["last_event_at"]),
+    "stalled": lambda one: one["silent_sec"],
+    "tenants": lambda one: one["cost"],
+}
+"""The pages that are lists, and what they are ordered by, from the largest down."""
+
+
+def _merged(page: MetricsPage, answers: Sequence[Response[bytes]]) -> Response[bytes]:
+    """One list in the order of the page; the first answer that is no list, where there is one."""
+    for one in answers:
+        if one.status_code != HTTP_200_OK:
+            return one
+    entries = [entry for one in answers for entry in json.loads(one.content)]
+    body = json.dumps(sorted(entries, key=_LISTS[page], reverse=True)).encode()
+    return Response(body, headers=answers[0].headers)
 
 
 TAG = "Metrics"

@@ -1,5 +1,6 @@
 """The pages of metrics on the transport's port: the same bytes, and the same token."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from contracts.ids import AppId, ChatId, UserId
-from contracts.metrics_pages import MetricsPageRequested
+from contracts.metrics_pages import MetricsPage, MetricsPageRequested
 from contracts.prices import PRICES
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.metrics import page_responder
@@ -31,7 +32,8 @@ SECRET = "open sesame"
 
 def pages() -> Pages:
     state = MetricsState(PRICES)
-    for message in log_of(decisions_of(chat()), decisions_of(chat()[:3], OPEN)):
+    chats = (decisions_of(chat()), decisions_of(chat()[:3], OPEN), decisions_of(chat()[:3], OTHER))
+    for message in log_of(*chats):
         state.record(message)
     registry = CollectorRegistry()
     registry.register(MetricsCollector(state, lambda: LATER, 30))
@@ -39,6 +41,7 @@ def pages() -> Pages:
 
 
 OPEN = KEY._replace(chat=ChatId("open/1"))
+OTHER = KEY._replace(app=AppId("bakery"), chat=ChatId("other"))
 ROUTES = {
     "/metrics/perf/aggregate": MetricsPageRequested(page="aggregate"),
     "/metrics/perf/chats": MetricsPageRequested(page="chats"),
@@ -126,14 +129,33 @@ def principal(*apps: str) -> Principal:
 
 
 def test_an_operator_of_an_app_gets_its_numbers_and_no_others() -> None:
-    app_of = metrics_pages._app_of
-    assert app_of(UNRESTRICTED, "aggregate", None) is None
-    assert app_of(principal(), "prometheus", None) is None
-    assert app_of(principal("acme"), "aggregate", None) == "acme"
-    assert app_of(principal("acme", "b"), "chats", KEY.app) == "acme"
+    apps_of = metrics_pages._apps_of
+    assert apps_of(UNRESTRICTED, "aggregate", None) == [None]
+    assert apps_of(principal(), "prometheus", None) == [None]
+    assert apps_of(principal("acme"), "aggregate", None) == ["acme"]
+    assert apps_of(principal("acme", "b"), "chats", KEY.app) == ["acme"]
+    assert apps_of(principal("b", "a"), "chats", None) == ["a", "b"]
+    assert apps_of(principal("a", "b"), "streams", None) == [None]
+    with pytest.raises(ApiError, match="not an app of this token"):
+        apps_of(principal("b"), "chats", KEY.app)
+    with pytest.raises(ApiError, match="app_id: required"):
+        apps_of(principal("a", "b"), "aggregate", None)
     with pytest.raises(ApiError):
-        app_of(principal("b"), "chats", KEY.app)
-    with pytest.raises(ApiError):
-        app_of(principal("a", "b"), "aggregate", None)
-    with pytest.raises(ApiError):
-        app_of(principal("acme"), "prometheus", None)
+        apps_of(principal("acme"), "prometheus", None)
+
+
+@pytest.mark.parametrize("page", ["chats", "stalled", "tenants"])
+async def test_an_operator_of_several_apps_gets_one_list_in_the_order_of_the_page(
+    gateway: JetStreamGateway, page: MetricsPage
+) -> None:
+    asked = MetricsPageRequested(page=page, operator=True)
+    apps = [AppId(f"nobody{number}") for number in range(metrics_pages.APPS_AT_ONCE)]
+    async with answering(gateway):
+        answers = await metrics_pages._ask_in_turn(gateway.nc, asked, [*apps, OTHER.app, KEY.app])
+    merged = metrics_pages._merged(page, answers)
+    found, whole = json.loads(merged.content), json.loads(pages().render(asked).body)
+    assert {entry["app_id"] for entry in whole} == {KEY.app, OTHER.app}
+    assert sorted(map(json.dumps, found)) == sorted(map(json.dumps, whole))
+    order = [metrics_pages._LISTS[page](entry) for entry in found]
+    assert order == sorted(order, reverse=True)
+    assert merged.headers["content-type"] == "application/json"

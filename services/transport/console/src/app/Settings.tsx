@@ -34,10 +34,21 @@ function Identity() {
   return (
     <>
       {known.signed_in && <p className="quiet">{t.settings.signedInAs(known.user_id ?? "")}</p>}
-      <Kept label={t.settings.app} testid="app" store={app} />
+      {(known.app_ids ?? []).length > 1 ? <AppChoice apps={known.app_ids ?? []} /> : <Kept label={t.settings.app} testid="app" store={app} />}
       <Kept label={t.settings.user} testid="user" store={user} isFixed={known.signed_in} />
     </>
   );
+}
+
+/** The apps of a token that names several. */
+function AppChoice({ apps }: { apps: string[] }) {
+  const t = useTexts();
+  const chosen = useStore(app);
+  const take = (name: string) => {
+    app.set(name);
+    navigate("#/");
+  };
+  return <Choice label={t.settings.app} testid="app" value={chosen} options={apps.map((name) => [name, name] as const)} onChange={take} />;
 }
 
 /** Taken over when the field is left or Enter is pressed: another user's chats are shown then. */
@@ -63,13 +74,13 @@ function Kept({ label, testid, store, isFixed = false }: { label: string; testid
   );
 }
 
-function Choice<T extends string>({ label, value, options, onChange }: {
-  label: string; value: T; options: Array<readonly [T, string]>; onChange: (value: T) => void;
+function Choice<T extends string>({ label, value, options, onChange, testid }: {
+  label: string; testid?: string; value: T; options: Array<readonly [T, string]>; onChange: (value: T) => void;
 }) {
   return (
     <Field label={label}>
       {(id) => (
-        <select id={id} value={value} onChange={({ target }) => onChange(target.value as T)}>
+        <select id={id} data-testid={testid} value={value} onChange={({ target }) => onChange(target.value as T)}>
           {options.map(([name, words]) => <option key={name} value={name}>{words}</option>)}
         </select>
       )}

@@ -30,6 +30,11 @@ export function isOperator(me: Pick<CallerIdentity, "signed_in" | "scopes">): bo
   return !me.signed_in || (me.scopes ?? []).includes("operator");
 }
 
+/** Workflows belong to all apps: whose token names apps sees no prompts of theirs. */
+export function isOperatorOfAll(me: Pick<CallerIdentity, "signed_in" | "scopes" | "app_ids">): boolean {
+  return isOperator(me) && (me.app_ids ?? []).length === 0;
+}
+
 /** The app to look at: the one that was chosen, if the token is good for it. */
 export function appOf(me: Pick<CallerIdentity, "app_ids">, chosen: string): string {
   const apps = me.app_ids ?? [];

@@ -2,7 +2,7 @@
 
 import { keptStore, Store, useStore } from "../app/store";
 import * as api from "../net/api";
-import { appOf, isOperator } from "../net/signin";
+import { appOf, isOperator, isOperatorOfAll } from "../net/signin";
 import { texts } from "../texts";
 import type { CallerIdentity, WorkflowConfig } from "../wire/http";
 
@@ -21,6 +21,10 @@ export const workflows = new Store<Workflows>({ cards: {}, problems: {}, fault: 
 /** Whether operators' pages and whole events are for this user. */
 export function useIsOperator(): boolean {
   return isOperator(useStore(me));
+}
+
+export function useIsOperatorOfAll(): boolean {
+  return isOperatorOfAll(useStore(me));
 }
 
 /** Without sign-in a request has every role. */

@@ -9,7 +9,7 @@ import * as api from "../../net/api";
 import { picture, source } from "../../net/operators";
 import { useFetched } from "../../parts/fetched";
 import { Tabs } from "../../parts/Tabs";
-import { app, useIsOperator, user, workflows } from "../../session/session";
+import { app, useIsOperatorOfAll, user, workflows } from "../../session/session";
 import { useTexts } from "../../texts";
 import type { WorkflowConfig } from "../../wire/http";
 import { useMoment } from "./follow";
@@ -89,13 +89,13 @@ type Part = "picture" | "prompts" | "start" | "playground";
 function Details({ name, chat }: { name: string; chat: string | null }) {
   const t = useTexts();
   const words = t.workflowPages;
-  const isOperator = useIsOperator();
+  const seesSource = useIsOperatorOfAll();
   const { cards, problems } = useStore(workflows);
   const card = cards[name];
   const drawn = useFetched(name, () => picture(name));
-  const written = useFetched(isOperator ? name : null, () => source(name));
+  const written = useFetched(seesSource ? name : null, () => source(name));
   const [part, setPart] = useState<Part>("picture");
-  const parts: Part[] = isOperator ? ["picture", "prompts", "start", "playground"] : ["picture", "start"];
+  const parts: Part[] = seesSource ? ["picture", "prompts", "start", "playground"] : ["picture", "start"];
   return (
     <>
       <PageHead title={name}>
