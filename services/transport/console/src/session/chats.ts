@@ -109,25 +109,3 @@ export async function begin(workflow: string): Promise<void> {
   navigate(chatHash({ app: app.get(), workflow, chat: begun.chat_id }));
   void refreshChats();
 }
-
-/** A chat and how deep it is in the tree of forks. */
-export type Row = { chat: UserChat; depth: number };
-
-/** Forks below the chat that they come from, where both are in the list; else in their own place. */
-export function forkTree(list: UserChat[]): Row[] {
-  const known = new Set(list.map(({ chat_id }) => chat_id));
-  const forks = new Map<string, UserChat[]>();
-  const roots: UserChat[] = [];
-  for (const chat of list) {
-    const origin = chat.origin?.chat_id;
-    if (origin && known.has(origin) && origin !== chat.chat_id) forks.set(origin, [...(forks.get(origin) ?? []), chat]);
-    else roots.push(chat);
-  }
-  const rows: Row[] = [];
-  const place = (chat: UserChat, depth: number): void => {
-    rows.push({ chat, depth });
-    for (const fork of forks.get(chat.chat_id) ?? []) place(fork, depth + 1);
-  };
-  for (const chat of roots) place(chat, 0);
-  return rows;
-}

@@ -258,6 +258,8 @@ export const de: Texts = {
     forYou: "für Sie",
     unread: "ungelesen",
     isFork: "eine Abzweigung",
+    origin: "Ursprünglicher Chat",
+    originElsewhere: "nicht in dieser Liste",
     noneFound: "Kein Chat hat diese Wörter oder diesen Zustand.",
     noneYet: "Noch keiner. Beginnen Sie oben einen.",
     rowMenu: (title) => `${title} umbenennen, archivieren oder löschen`,
@@ -292,6 +294,8 @@ export const de: Texts = {
     waiting: {
       provider: (seconds, attempt, attempts) =>
         `Der Modellanbieter bittet, ${seconds} s zu warten${attempt && attempts ? `; dann folgt Versuch ${attempt} von ${attempts}` : ""}.`,
+      failure: (seconds, attempt, attempts) =>
+        `Der Modellanbieter hat nicht wie erwartet geantwortet; in ${seconds} s folgt ${attempt && attempts ? `Versuch ${attempt} von ${attempts}` : "ein weiterer Versuch"}.`,
       takeover: "Der Prozess, der diesen Chat ausführte, ist fort; ein anderer macht weiter.",
       queue: "Die Nachricht wartet auf einen freien Platz; noch hat sie nichts übernommen.",
     },

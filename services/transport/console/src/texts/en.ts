@@ -256,6 +256,8 @@ export const en = {
     forYou: "for you",
     unread: "unread",
     isFork: "a fork",
+    origin: "Original chat",
+    originElsewhere: "not in this list",
     noneFound: "No chat has these words or this state.",
     noneYet: "Nothing yet. Start one above.",
     rowMenu: (title: string) => `Rename, archive or delete ${title}`,
@@ -290,6 +292,8 @@ export const en = {
     waiting: {
       provider: (seconds: number, attempt: number | null, attempts: number | null) =>
         `The model provider asks to wait ${seconds} s${attempt && attempts ? `; attempt ${attempt} of ${attempts} follows` : ""}.`,
+      failure: (seconds: number, attempt: number | null, attempts: number | null) =>
+        `The model provider did not answer as expected; ${attempt && attempts ? `attempt ${attempt} of ${attempts}` : "another attempt"} follows in ${seconds} s.`,
       takeover: "The process that ran this chat is gone; another one goes on.",
       queue: "The message waits for a free place; nothing has taken it up yet.",
     },

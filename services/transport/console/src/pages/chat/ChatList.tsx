@@ -8,7 +8,8 @@ import { askForLine, askToConfirm } from "../../parts/Confirm";
 import { when } from "../../parts/format";
 import { Icon } from "../../parts/Icon";
 import { Menu, type MenuItem } from "../../parts/Menu";
-import { changeChat, chats, filter, followChats, forkTree, moreChats, renameChat, type Filter, type Row } from "../../session/chats";
+import { changeChat, chats, filter, followChats, moreChats, renameChat, type Filter } from "../../session/chats";
+import { forkTree, type ChatRow as Listed, type OriginRow } from "../../session/fork_tree";
 import { isUnread, seen } from "../../session/seen";
 import { app, sentenceOf, workflows } from "../../session/session";
 import { useTexts } from "../../texts";
@@ -32,7 +33,9 @@ export function ChatList({ current }: { current: string | null }) {
       </header>
       <Filters by={by} />
       <nav className="chats" id="chats" aria-label={t.pages.chat}>
-        {rows.map((row) => <ChatRow key={row.chat.chat_id} row={row} isCurrent={row.chat.chat_id === current} place={by.place} onFault={setProblem} />)}
+        {rows.map((row) => (row.kind === "origin"
+          ? <Origin key={row.chat_id} row={row} isCurrent={row.chat_id === current} />
+          : <ChatRow key={row.chat.chat_id} row={row} isCurrent={row.chat.chat_id === current} place={by.place} onFault={setProblem} />))}
         {next && <button type="button" className="plain more" onClick={() => void moreChats()}>{t.more}</button>}
         <p className="note" id="chats-note" role="status">{fault || (loaded && list.length === 0 ? (isFiltered ? t.chat.noneFound : t.chat.noneYet) : "")}</p>
         <p className="fault" role="alert">{problem}</p>
@@ -71,8 +74,23 @@ function Filters({ by }: { by: Filter }) {
   );
 }
 
+/** Leads to the chat that the forks below it come from. */
+function Origin({ row: { chat_id, workflow_name }, isCurrent }: { row: OriginRow; isCurrent: boolean }) {
+  const t = useTexts();
+  return (
+    <div className="chat-row">
+      <a className="chat origin" href={chatHash({ app: app.get(), workflow: workflow_name, chat: chat_id })} data-testid="origin-item" aria-current={isCurrent ? "page" : undefined}
+        onClick={() => drawer.set(false)}>
+        <span className="dot" />
+        <span className="chat-title">{t.chat.origin}</span>
+        <span className="chat-facts">{t.chat.originElsewhere}</span>
+      </a>
+    </div>
+  );
+}
+
 const ChatRow = memo(function ChatRow({ row: { chat, depth }, isCurrent, place, onFault }: {
-  row: Row; isCurrent: boolean; place: Filter["place"]; onFault: (fault: string) => void;
+  row: Listed; isCurrent: boolean; place: Filter["place"]; onFault: (fault: string) => void;
 }) {
   const t = useTexts();
   const unread = isUnread(useStore(seen), app.get(), chat) && !isCurrent;
