@@ -1,8 +1,12 @@
-"""Chats that the page is tested with, appended as events: a long one, and one of rich and hostile text."""
+"""Chats that the page is tested with, appended as events: talks, chats of every state, and one that runs."""
 
 import asyncio
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from contracts.deltas import Delta
+from contracts.events import Event
 from contracts.ids import AgentName, AppId, ChatKey, UserId, WorkflowName, new_chat_id
 from services.chassis.settings import Settings
 from tests.gateway import connected_gateway
@@ -56,21 +60,51 @@ $\\href{javascript:window.hacked=11}{x}$ $\\htmlStyle{position:fixed}{y}$
 
 def append_chat(nats: Settings, turns: list[tuple[str, str]]) -> ChatKey:
     """A chat of HelloWorld, of what the user and the agent say in turn: four events each."""
+    return append_events(nats, [_said(turn, *words) for turn, words in enumerate(turns, start=1)])
+
+
+def _said(turn: int, asked: str, answered: str) -> list[Event]:
+    number = {"turn": turn, "agent": AgentName("Greeter")}
+    return [
+        user_message(asked),
+        SELECTED.model_copy(update=number),
+        RESPONDED.model_copy(update={**number, "text": answered}),
+        DONE.model_copy(update=number),
+    ]
+
+
+def append_events(
+    nats: Settings,
+    decisions: Sequence[Sequence[Event]],
+    *,
+    workflow: str = "HelloWorld",
+    user: UserId = USER,
+) -> ChatKey:
+    """A chat that has started and then these events."""
     key = ChatKey(AppId("local-dev"), new_chat_id())
-    with ThreadPoolExecutor() as pool:  # this thread may have Playwright's event loop
-        pool.submit(asyncio.run, _append(nats, key, turns)).result()
+
+    async def append() -> None:
+        async with connected_gateway(nats) as gateway:
+            chat = Chat(gateway, key, workflow=WorkflowName(workflow))
+            await chat.append(STARTED.model_copy(update={"user_id": user}))
+            for events in decisions:
+                await chat.append(*events)
+
+    _run(append())
     return key
 
 
-async def _append(nats: Settings, key: ChatKey, turns: list[tuple[str, str]]) -> None:
-    async with connected_gateway(nats) as gateway:
-        chat = Chat(gateway, key, workflow=WorkflowName("HelloWorld"))
-        await chat.append(STARTED.model_copy(update={"user_id": USER}))
-        for turn, (asked, answered) in enumerate(turns, start=1):
-            number = {"turn": turn, "agent": AgentName("Greeter")}
-            await chat.append(
-                user_message(asked),
-                SELECTED.model_copy(update=number),
-                RESPONDED.model_copy(update={**number, "text": answered}),
-                DONE.model_copy(update=number),
-            )
+def publish(nats: Settings, key: ChatKey, delta: Delta) -> None:
+    """What an orchestrator shows of a chat at this moment."""
+
+    async def send() -> None:
+        async with connected_gateway(nats) as gateway:
+            await gateway.live.publish_delta(key, delta)
+            await gateway.nc.flush()
+
+    _run(send())
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    with ThreadPoolExecutor(1) as thread:  # this thread may have Playwright's event loop
+        thread.submit(asyncio.run, work).result()

@@ -1,7 +1,9 @@
 """The console page in a real browser, on the real product with the demo model."""
 
 import base64
+import json
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,11 +12,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
-from contracts.ids import ChatKey
+from contracts.deltas import WaitReported
+from contracts.events import Event
+from contracts.ids import AgentName, ChatKey, RunnerId, UserId
 from infra.console import PACKAGES
-from tests.browser.chats import HOSTILE, RICH, append_chat
-from tests.browser.payments import workflows_with_payments
+from tests.browser.chats import HOSTILE, RICH, append_chat, append_events, publish
+from tests.browser.workflows import CLOSED, workflows_of_pages
 from tests.system.product import Product, running
+from tests.transport.story import COMPLETED, SELECTED, YOUR_TURN, user_message
 
 pytestmark = [
     pytest.mark.system,
@@ -44,7 +49,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     demo = {
         "OPENAI_API_KEY": "",
         "DEMO_WORD_DELAY_SECONDS": "0.08",
-        "WORKFLOWS_PATH": str(workflows_with_payments(folder)),
+        "WORKFLOWS_PATH": str(workflows_of_pages(folder)),
     }
     with running(folder, **demo) as started:
         yield started
@@ -506,13 +511,168 @@ def test_approvals_say_who_decided_on_the_call_itself(page: Page) -> None:
     for label in ("Deny", "Approve", "Always for this chat"):
         option.filter(has_text=re.compile(f"^{label}$")).click(timeout=PATIENCE)
     marks = page.get_by_test_id("approved-by")
-    expect(marks).to_have_count(3, timeout=PATIENCE)
-    assert [text.split()[0] for text in marks.all_inner_texts()] == [
-        "Refused",
-        "Approved",
-        "Approved",
-    ]
-    expect(page.get_by_test_id("tool")).to_have_count(
-        4, timeout=PATIENCE
-    )  # the last one asks nobody
+    granted = re.compile("^Approved for this chat by")  # as the last one, which asked nobody
+    verdicts = [re.compile("^Refused by"), re.compile("^Approved by"), granted, granted]
+    expect(marks).to_have_text(verdicts, timeout=PATIENCE)
+    expect(page.get_by_test_id("tool")).to_have_count(4)
+    page.reload()
+    expect(marks).to_have_text(verdicts, timeout=PATIENCE)
     expect(page.get_by_test_id("question").filter(has=option)).to_have_count(0)
+
+
+def test_a_whole_chat_is_exported_as_markdown_and_as_json(page: Page, product: Product) -> None:
+    small = [(f"Question {turn}", f"Answer {turn}") for turn in range(1, 76)]  # several pages
+    turns = [(HOSTILE, HOSTILE), *small, ("Show me", RICH)]
+    page.goto(address_of(product, append_chat(product.settings, turns)))
+    expect(page.get_by_test_id("bubble").last).to_contain_text("A heading", timeout=PATIENCE)
+    written = exported(page, "Export as Markdown", "HelloWorld.md")
+    assert RICH.strip() in written
+    assert HOSTILE.strip() in written  # as it was said: nothing of it is run by who reads it
+    assert written.index(HOSTILE.strip()) < written.index("Show me") < written.index(RICH.strip())
+    whole = json.loads(exported(page, "Export as JSON", "HelloWorld.json"))
+    types = [frame["data"]["type"] for frame in whole["frames"] if frame["type"] == "chat.event"]
+    assert types[:2] == ["chat.started", "chat.user_message_received"]
+    assert len(types) == 1 + 4 * len(turns)
+    assert page.url.endswith(f"{whole['app']}/{whole['workflow']}/{whole['chat']}")
+
+
+def exported(page: Page, action: str, name: str) -> str:
+    page.get_by_test_id("chat-actions").click()
+    with page.expect_download(timeout=PATIENCE) as coming:
+        page.get_by_role("menuitem", name=action).click()
+    assert coming.value.suggested_filename == name
+    return coming.value.path().read_text(encoding="utf-8")
+
+
+def test_a_failed_chat_shows_its_cause_and_its_retry_goes_on(page: Page, product: Product) -> None:
+    closed = product.data.parent / CLOSED
+    closed.touch()
+    try:
+        page.get_by_test_id("new-chat-Shop").click()
+        fault = page.get_by_test_id("error")
+        expect(fault).to_contain_text("the shop is closed", timeout=PATIENCE)
+        expect(page.get_by_test_id("chat-status")).to_have_text("Failed")
+        expect(fault).to_have_count(1)
+    finally:
+        closed.unlink()
+    fault.get_by_test_id("retry-error").click()
+    answer = page.locator(".entries").get_by_text("Here you are.")
+    expect(answer).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("chat-status")).not_to_have_text("Failed", timeout=PATIENCE)
+    expect(fault).to_have_count(0)
+    page.reload()
+    expect(answer).to_be_visible(timeout=PATIENCE)
+    expect(fault).to_have_count(0)
+
+
+def test_a_running_tool_shows_its_progress_and_a_form_keeps_its_answer(page: Page) -> None:
+    page.get_by_test_id("new-chat-Bakery").click()
+    option, progress = page.get_by_test_id("option"), page.get_by_test_id("progress")
+    option.filter(has_text="Rye").click()
+    expect(progress).to_contain_text("Rye is in the oven 40 %", timeout=PATIENCE)
+    assert progress.locator("progress").evaluate("bar => bar.position") == 0.4
+    option.filter(has_text="Done").click()
+    form = page.get_by_test_id("ui-tool")
+    expect(form).to_contain_text("4 euros", timeout=PATIENCE)
+    expect(progress).to_have_count(0)
+    form.get_by_label("pieces").select_option("2")
+    form.get_by_label("name").fill("Ana")
+    form.get_by_test_id("ui-tool-send").click()
+    kept = form.get_by_test_id("form-answer").locator("dl")
+    expect(kept).to_contain_text(re.compile(r"pieces\s*2\s*name\s*Ana"), timeout=PATIENCE)
+    page.reload()
+    expect(kept).to_contain_text(re.compile(r"pieces\s*2\s*name\s*Ana"), timeout=PATIENCE)
+    expect(form.get_by_role("textbox")).to_have_count(0)
+
+
+def test_chats_are_filtered_by_state_and_workflow(page: Page, product: Product) -> None:
+    sorter = UserId("sorter")
+    chats: list[tuple[str, list[list[Event]]]] = [
+        ("HelloWorld", [[user_message("Goes on"), SELECTED]]),
+        ("HelloWorld", [[user_message("Over"), SELECTED], [COMPLETED]]),
+        ("Helpdesk", [[user_message("Your word"), YOUR_TURN]]),
+    ]
+    for workflow, decisions in chats:
+        append_events(product.settings, decisions, workflow=workflow, user=sorter)
+    page.evaluate("localStorage.setItem('mozaiks.user', 'sorter')")
+    page.reload()
+    titles = page.locator('[data-testid="chat-item"] .chat-title')
+    status, workflow_filter = (
+        page.get_by_test_id("filter-status"),
+        page.get_by_test_id("filter-workflow"),
+    )
+    expect(titles).to_have_count(3, timeout=PATIENCE)
+    for chosen, left in (("completed", "Over"), ("running", "Goes on"), ("waiting", "Your word")):
+        status.select_option(chosen)
+        expect(titles).to_have_text([left], timeout=PATIENCE)
+    workflow_filter.select_option("HelloWorld")
+    expect(titles).to_have_count(0, timeout=PATIENCE)
+    expect(page.locator("#chats-note")).not_to_be_empty(timeout=PATIENCE)
+    status.select_option("")
+    expect(titles).to_have_count(2, timeout=PATIENCE)
+    assert set(titles.all_inner_texts()) == {"Goes on", "Over"}
+
+
+def test_a_wait_for_a_provider_is_explained_until_something_comes(
+    page: Page, product: Product
+) -> None:
+    agent = AgentName("Greeter")
+    key = append_events(
+        product.settings, [[user_message("Hello"), SELECTED.model_copy(update={"agent": agent})]]
+    )
+    page.goto(address_of(product, key))
+    expect(page.get_by_test_id("thinking")).to_contain_text("Greeter", timeout=PATIENCE)
+    wait = WaitReported(
+        turn=1,
+        agent=agent,
+        runner=RunnerId("r"),
+        code="MODEL_RATE_LIMITED",
+        seconds=3000,
+        attempt=2,
+        attempts=4,
+    )
+    publish(product.settings, key, wait)
+    told = page.get_by_test_id("waiting")
+    expect(told).to_contain_text(
+        re.compile(r"asks to wait [23]\d{3} s; attempt 2 of 4 follows"), timeout=PATIENCE
+    )
+    publish(product.settings, key, wait.model_copy(update={"code": "MODEL_UNAVAILABLE"}))
+    expect(told).to_contain_text("did not answer", timeout=PATIENCE)
+    expect(page.get_by_test_id("thinking")).to_have_count(0)
+
+
+def test_an_answer_whose_orchestrator_dies_comes_whole_and_once(
+    page: Page, product: Product
+) -> None:
+    while_streaming(page, lambda: product.kill("orchestrator"))
+    expect(page.get_by_test_id("question")).to_be_visible(timeout=PATIENCE)
+    words = "Let me find out what we are going to build together."
+    whole = page.locator(".entries").get_by_text(words)
+    expect(whole).to_have_count(1)
+    expect(page.locator('[data-streaming="true"]')).to_have_count(0)
+    cut = page.locator('[data-interrupted="runner_lost"]')  # of which the rest never comes
+    for part in cut.all():
+        expect(part.get_by_test_id("mark")).not_to_be_empty()
+    shown = seqs(page)
+    page.reload()
+    expect(page.get_by_test_id("question")).to_be_visible(timeout=PATIENCE)
+    expect(whole).to_have_count(1)
+    assert seqs(page) == shown
+
+
+def test_chats_go_on_without_persistence_and_the_list_says_what_it_lacks(
+    page: Page, product: Product
+) -> None:
+    product.send_signal("persistence", signal.SIGSTOP)
+    try:
+        page.get_by_test_id("new-chat-HelloWorld").click()
+        page.get_by_test_id("composer").fill("Is anybody there")
+        page.get_by_test_id("send").click()
+        expect(page.get_by_text("You said: “Is anybody there”")).to_be_visible(timeout=PATIENCE)
+        expect(page.locator("#chats-note")).not_to_be_empty(timeout=PATIENCE)
+        expect(page.get_by_test_id("status")).to_have_text("Connected")
+    finally:
+        product.kill("persistence")
+    listed = page.get_by_test_id("chat-item").filter(has_text="Is anybody there")
+    expect(listed.first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#chats-note")).to_be_empty(timeout=PATIENCE)

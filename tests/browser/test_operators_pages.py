@@ -179,6 +179,14 @@ def test_events_are_searched_and_two_chats_compared(page: Page, stage: Stage) ->
     expect(page.get_by_test_id("why")).to_contain_text("It has ended")
 
 
+def test_the_menu_of_a_chat_leads_to_its_trace(page: Page, stage: Stage) -> None:
+    go(page, stage, f"#/{APP}/Helpdesk/{stage.chat}")
+    page.get_by_test_id("chat-actions").click()
+    page.get_by_role("menuitem", name="Trace").click()
+    expect(page.get_by_test_id("span").first).to_be_visible()
+    assert page.url.endswith(f"#trace/{APP}/{stage.chat}")
+
+
 def test_an_edited_copy_of_a_workflow_is_tried_out(page: Page, stage: Stage) -> None:
     go(page, stage, "#workflows/HelloWorld")
     page.get_by_test_id("tab-playground").click()

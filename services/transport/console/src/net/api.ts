@@ -78,9 +78,9 @@ export const respond = (form: string, response: object) =>
 export const earlier = ({ app, chat }: Chat, user: string, before: number, limit: number, whole: boolean) =>
   get<EventsPage & { first_sequence: number }>(["api", "chats", app, chat, "events"], { user_id: user, before, limit, events: whole ? 1 : 0 });
 
-/** The page of `limit` events after event `after`. */
-export const later = ({ app, chat }: Chat, user: string, after: number, limit: number, whole: boolean) =>
-  get<EventsPage>(["api", "chats", app, chat, "events"], { user_id: user, after, limit, events: whole ? 1 : 0 });
+/** The page of events after event `after`; an empty one after the last. */
+export const later = ({ app, chat }: Chat, user: string, after: number, whole: boolean) =>
+  get<EventsPage>(["api", "chats", app, chat, "events"], { user_id: user, after, events: whole ? 1 : 0 });
 
 /** `turn` is the one that the user saw: an answer to a later message is not stopped. */
 export const stop = ({ app, chat }: Chat, user: string, turn: number | null) =>
@@ -132,7 +132,7 @@ export async function request<T>(
   const search = query ? `?${searchOf(query)}` : "";
   const response = await reached(pathOf(...path) + search, {
     method,
-    headers: { ...headersOf(localStorage), ...(body ? { "Content-Type": "application/json" } : {}) },
+    headers: { Accept: "application/json", ...headersOf(localStorage), ...(body ? { "Content-Type": "application/json" } : {}) },
     body: form ?? (body ? JSON.stringify(body) : null),
     signal: AbortSignal.timeout(form ? UPLOAD_PATIENCE : PATIENCE),
     cache: "no-cache", // asks each time; the same list comes as 304

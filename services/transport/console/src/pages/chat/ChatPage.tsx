@@ -176,7 +176,7 @@ const Head = memo(function Head({ place, title, state, connection, onEvents, sho
     { label: t.chat.forkChat, icon: "fork" as const, onSelect: () => void fork(forkPoint(state)) },
     { label: t.chat.exportMarkdown, icon: "download" as const, onSelect: exported("md") },
     { label: t.chat.exportJson, icon: "download" as const, onSelect: exported("json") },
-    ...(isOperator ? [{ label: t.pages.trace, icon: "trace" as const, onSelect: () => navigate(pageHash("trace", place.app, place.workflow, place.chat)) }] : []),
+    ...(isOperator ? [{ label: t.pages.trace, icon: "trace" as const, onSelect: () => navigate(pageHash("trace", place.app, place.chat)) }] : []),
     ...(isOver || status === "loading" ? [] : [{ label: t.chat.cancelChat, icon: "stop" as const, danger: true, onSelect: () => void cancel() }]),
     ...(listed ? [{ label: t.chat.archive, icon: "archive" as const, onSelect: () => void changeChat("archive", listed).then(() => navigate("#/")).catch(onFault) }] : []),
   ];

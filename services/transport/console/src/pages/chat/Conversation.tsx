@@ -91,7 +91,7 @@ function Wait({ wait }: { wait: WaitData }) {
     return () => clearInterval(timer);
   }, [wait]);
   const words = wait.reason === "provider" && wait.seconds
-    ? t.chat.waiting.provider(left, wait.attempt ?? null, wait.attempts ?? null)
+    ? t.chat.waiting[wait.code === "MODEL_RATE_LIMITED" ? "provider" : "failure"](left, wait.attempt ?? null, wait.attempts ?? null)
     : wait.reason === "takeover" ? t.chat.waiting.takeover : wait.reason === "queue" ? t.chat.waiting.queue : wait.message;
   return <p className="thinking waiting" data-testid="waiting" role="status" title={wait.message}>{words}</p>;
 }

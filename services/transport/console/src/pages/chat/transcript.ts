@@ -8,18 +8,15 @@ import { readable } from "../../parts/Json";
 import { isOperator } from "../../net/signin";
 import { me, user } from "../../session/session";
 
-const PAGE = 500;
-
 /** Every frame of the chat, from its first event on. Raises ApiError. */
 export async function framesOf(place: Place): Promise<AnyFrame[]> {
   const frames: AnyFrame[] = [];
   const whole = isOperator(me.get());
   for (let after = 0; ;) {
-    const page = await api.later(place, user.get(), after, PAGE, whole);
+    const page = await api.later(place, user.get(), after, whole);
+    if (page.frames.length === 0) return frames;
     frames.push(...(page.frames as AnyFrame[]));
-    const last = Math.max(after, ...page.frames.map(({ seq }) => seq));
-    if (page.frames.length === 0 || last >= page.last_sequence || last === after) return frames;
-    after = last;
+    after = Math.max(after, page.last_sequence);
   }
 }
 
