@@ -15,7 +15,7 @@ MAX_BUCKETS = 10_000
 """Buckets of one kind that are kept; the one that was not used for longest is dropped, and full again."""
 
 REFUSED_PER_MINUTE = 60
-"""Refused messages and repeated replays of one socket; one that sends more is closed."""
+"""Refused messages, repeated replays and switches to chats of one socket; one that sends more is closed."""
 
 K = TypeVar("K", bound=Hashable)
 

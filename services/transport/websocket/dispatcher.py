@@ -71,11 +71,11 @@ class MessageDispatcher:
         "_client_cursor",
         "_connection",
         "_context",
+        "_costly_full_at",
         "_has_cursor",
         "_in_handshake",
         "_last_sent",
         "_progress",
-        "_refused_full_at",
         "_subscriber",
         "_trace",
         "general",
@@ -105,7 +105,7 @@ class MessageDispatcher:
         self._client_cursor = Seq(0)
         self._last_sent = Seq(0)
         self._progress: dict[ChatKey, Progress] = {}
-        self._refused_full_at = 0.0
+        self._costly_full_at = 0.0
         self._trace = trace
 
     def attach(self, view: ChatView, subscriber: Subscriber) -> None:
@@ -155,19 +155,21 @@ class MessageDispatcher:
         except Exception as raised:
             if not await self._connection.report(raised):
                 raise
-            self._count_refused()
+            self._count_costly()
         finally:
             metric = self._context.services.metrics.messages
             metric.labels(kind, outcome).observe(perf_counter() - began)
 
-    def _count_refused(self) -> None:
+    def _count_costly(self) -> None:
         """Raises ApiError, which closes the socket of a client that repeats what costs others time."""
         now = asyncio.get_running_loop().time()
-        full_at, wait = next_allowed(self._refused_full_at, now, REFUSED_PER_MINUTE)
+        full_at, wait = next_allowed(self._costly_full_at, now, REFUSED_PER_MINUTE)
         if wait:
-            problem = f"more than {REFUSED_PER_MINUTE} refused messages or replays per minute"
+            problem = (
+                f"more than {REFUSED_PER_MINUTE} refused messages, replays or switches per minute"
+            )
             raise ApiError("RATE_LIMITED", "message", problem, retry_after=wait)
-        self._refused_full_at = full_at
+        self._costly_full_at = full_at
 
     async def _dispatch_in_span(self, message: ClientMessage) -> None:
         """A socket may be open for days: each message is a span of its own, and of its own trace."""
@@ -253,6 +255,7 @@ class MessageDispatcher:
         await self._switch_view(view)
 
     async def _switch_view(self, view: ChatView) -> None:
+        self._count_costly()  # the chat is replayed
         if self.general is not None:
             await self._connection.send(
                 general_mode.workflow_mode_entered(view.key.chat, view.workflow_name)
@@ -344,7 +347,7 @@ class MessageDispatcher:
         if self._in_handshake:
             self.handshake_done.set()
         elif self._subscriber is not None:
-            self._count_refused()  # each replay reads the log again
+            self._count_costly()  # each replay reads the log again
             self._subscriber.resume_from(cursor)
 
     async def _answer(self, message: SubmitInput, question: str) -> None:

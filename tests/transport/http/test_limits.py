@@ -130,6 +130,7 @@ async def test_a_stream_that_is_never_read_is_ended(open_transport: Open, chat: 
     "message",
     [
         '{"type":"client.resume","chat_id":"CHAT","lastClientIndex":0}',
+        '{"type":"chat.switch_workflow","chat_id":"CHAT"}',
         '{"type":"user.input.submit","chat_id":"of somebody else","text":"x"}',
         '{"type":"no.such.message"}',
         "no JSON",
