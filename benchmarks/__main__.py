@@ -26,6 +26,7 @@ from benchmarks import (
     memory,
     model_client,
     open_chat,
+    open_pages,
     played_chat,
     projection,
     rest,
@@ -72,6 +73,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "encryption": encryption.measure,
     "access": access.measure,
     "console": console.measure,
+    "open_pages": open_pages.measure,
 }
 
 

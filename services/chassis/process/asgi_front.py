@@ -51,7 +51,7 @@ class AsgiFront:
         if scope["type"] == "lifespan":
             await self._run_lifespan(scope, receive, send)
             return
-        page = self._probes.page(scope["path"]) if scope["type"] == "http" else None
+        page = await self._page(scope["path"]) if scope["type"] == "http" else None
         if page is None and self.started and scope["type"] == "http":
             await self._measured(scope, receive, send)
         elif page is None and self.started:
@@ -60,6 +60,9 @@ class AsgiFront:
             await send({"type": "websocket.close", "code": 1013})
         else:
             await _respond(send, *(page or _STARTING))
+
+    async def _page(self, path: str) -> tuple[int, str, bytes] | None:
+        return await self._probes.metrics_page() if path == "/metrics" else self._probes.page(path)
 
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Measure how long the first byte of the answer takes, by the route that the app found."""

@@ -1,13 +1,19 @@
 """The /health, /ready and /metrics pages of a process."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from services.chassis.metrics import Check, ProcessMetrics
+
+PAUSE_FACTOR = 20
+"""The metrics are written again after a pause of so many times as long as writing them took: whoever
+asks without end, which everybody may, takes a twentieth of the process's time."""
 
 
 class Probes:
@@ -26,6 +32,9 @@ class Probes:
         """How streams differed from their definitions when the service started."""
         self._checks: dict[str, Check] = {"startup": lambda: "still starting"}
         self._permanent: dict[str, Check] = {}
+        self._metrics = (b"", float("-inf"))
+        """The page as it was written last, and when that began."""
+        self._metrics_due = float("-inf")
 
     def ready_when(self, **checks: Check) -> None:
         """Replace the checks: until the first call the process is starting."""
@@ -50,7 +59,7 @@ class Probes:
         return {name: why for name, check in checks.items() if (why := check())}
 
     def page(self, path: str) -> tuple[int, str, bytes] | None:
-        """Status, content type and body; None where the path is no probe."""
+        """Status, content type and body of /health and /ready; None for any other path."""
         match path:
             case "/health":
                 return 200, "application/json", b'{"status":"ok"}'
@@ -60,7 +69,18 @@ class Probes:
                 if self.streams_at_start:
                     body["streams_at_start"] = self.streams_at_start
                 return 503 if problems else 200, "application/json", json.dumps(body).encode()
-            case "/metrics":
-                return 200, CONTENT_TYPE_LATEST, generate_latest(self.registry)
             case _:
                 return None
+
+    async def metrics_page(self) -> tuple[int, str, bytes]:
+        """/metrics, as of now or later: those who ask during the pause get the same page after it."""
+        asked = perf_counter()
+        while self._metrics[1] < asked:
+            if (pause := self._metrics_due - perf_counter()) > 0:
+                await asyncio.sleep(pause)
+            else:
+                began = perf_counter()
+                self._metrics = generate_latest(self.registry), began
+                ended = perf_counter()
+                self._metrics_due = ended + PAUSE_FACTOR * (ended - began)
+        return 200, CONTENT_TYPE_LATEST, self._metrics[0]

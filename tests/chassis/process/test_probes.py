@@ -1,6 +1,10 @@
+import asyncio
 import json
+from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from services.chassis.process.probes import Probes
 
@@ -50,12 +54,33 @@ def test_readiness_includes_details() -> None:
     assert json.loads(asked(probes, "/ready")[2])["open"] == 3
 
 
-def test_metrics_are_those_of_the_process_own_registry() -> None:
+async def test_metrics_are_those_of_the_process_own_registry() -> None:
     registry = CollectorRegistry()
     Counter("seen", "Things seen.", registry=registry).inc(2)
-    _, content_type, body = asked(Probes(registry), "/metrics")
+    _, content_type, body = await Probes(registry).metrics_page()
     assert content_type.startswith("text/plain")
     assert b"seen_total 2.0" in body
+
+
+async def test_many_who_ask_for_metrics_share_a_page_that_is_as_new_as_their_requests() -> None:
+    counted = CountedWrites()
+    probes = Probes(CollectorRegistry())
+    probes.registry.register(counted)
+    first = await probes.metrics_page()
+    later = await asyncio.gather(*(probes.metrics_page() for _ in range(50)))
+    assert counted.writes <= 3, "one for the first of them at most, and one for all others"
+    assert first not in later
+    assert await probes.metrics_page() not in later
+
+
+class CountedWrites(Collector):
+    """A metric that says how often it was collected."""
+
+    writes = 0
+
+    def collect(self) -> Iterator[Metric]:
+        self.writes += 1
+        yield CounterMetricFamily("writes", "Pages written.", value=self.writes)
 
 
 def test_other_paths_are_left_to_the_app() -> None:
