@@ -1,7 +1,7 @@
 """Store a message in DEAD_LETTERS, and read, re-drive or drop dead letters."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from nats.aio.msg import Msg
@@ -130,17 +130,30 @@ async def list_letters(
 
 
 async def newest_letters(
-    gateway: JetStreamGateway, before: int | None = None
-) -> AsyncIterator[DeadLetter]:
-    """Dead letters, the newest first, before a sequence; of a long stream the newest MOST_LISTED.
+    gateway: JetStreamGateway,
+    wanted: Callable[[DeadLetter], bool],
+    limit: int,
+    before: int | None = None,
+) -> tuple[list[DeadLetter], int | None]:
+    """At most `limit` wanted letters before a sequence, the newest first, and before which others may be.
 
-    Raises nats errors, NotFoundError without the stream.
+    MOST_LISTED sequences are looked through: others may be where fewer are found, too. Raises nats
+    errors, NotFoundError without the stream.
     """
     state = (await gateway.js.stream_info(subjects.DEAD_LETTERS)).state
-    last = state.last_seq if before is None else min(before - 1, state.last_seq)
-    for seq in range(last, max(state.first_seq, last - MOST_LISTED, 1) - 1, -1):
+    first, last = max(state.first_seq, 1), state.last_seq
+    if before is not None:
+        last = min(before - 1, last)
+    end = max(first, last - MOST_LISTED + 1)
+    found: list[DeadLetter] = []
+    for seq in range(last, end - 1, -1):
         with suppress(DeadLetterNotFoundError):
-            yield await read_letter(gateway, seq)
+            letter = await read_letter(gateway, seq)
+            if wanted(letter) and len(found) == limit:
+                return found, found[-1].seq
+            if wanted(letter):
+                found.append(letter)
+    return found, end if end > first else None
 
 
 async def read_letter(gateway: JetStreamGateway, seq: int) -> DeadLetter:

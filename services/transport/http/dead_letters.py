@@ -1,5 +1,7 @@
 """HTTP routes of dead letters: messages that no process could handle are listed, re-driven or dropped."""
 
+from functools import partial
+
 from litestar import delete, get, post
 from litestar.di import NamedDependency
 
@@ -40,16 +42,9 @@ async def dead_letters(
     limit: LetterLimitQuery = 50,
 ) -> DeadLettersPage:
     """Those of the operator's apps, without what is in them."""
-    found: list[DeadLetterSummary] = []
-    earlier: int | None = None
-    async for letter in newest_letters(context.services.gateway, before):
-        if not may_see(context.identity, letter):
-            continue
-        if len(found) == limit:
-            earlier = found[-1].seq
-            break
-        found.append(_summary(letter))
-    return DeadLettersPage(letters=found, earlier=earlier)
+    wanted = partial(may_see, context.identity)
+    found, earlier = await newest_letters(context.services.gateway, wanted, limit, before)
+    return DeadLettersPage(letters=[_summary(letter) for letter in found], earlier=earlier)
 
 
 @get(

@@ -8,6 +8,7 @@ import pytest
 
 from contracts import subjects
 from contracts.ids import AppId, UserId
+from services.chassis.dead_letters import queue
 from services.chassis.dead_letters.letter import DeadLetter, Original, to_headers
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.auth.principal import UNRESTRICTED, Principal
@@ -88,6 +89,25 @@ async def test_letters_are_paged_the_newest_first(
     assert rest["letters"][0]["seq"] == seqs[0]
     for seq in seqs:
         await http.delete(f"/api/dead-letters/{seq}")
+
+
+async def test_letters_behind_many_of_others_are_on_later_pages(
+    chat: Chat, gateway: JetStreamGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "MOST_LISTED", 2)
+    subject = subjects.command(chat.key, "send_message")
+    ours = await bury(gateway, subject, subjects.COMMANDS, b"{}")
+    others = [await bury(gateway, "mozaiks.other", "OTHER", b"{}") for _ in range(3)]
+
+    def wanted(letter: DeadLetter) -> bool:
+        return letter.original.subject == subject
+
+    found, earlier = await queue.newest_letters(gateway, wanted, 50)
+    assert (found, earlier) == ([], others[1])
+    found, _ = await queue.newest_letters(gateway, wanted, 50, earlier)
+    assert [one.seq for one in found] == [ours]
+    for seq in (ours, *others):
+        await queue.drop(gateway, seq)
 
 
 def test_operators_of_single_apps_see_the_letters_of_these(chat_letter: DeadLetter) -> None:
