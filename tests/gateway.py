@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
 from nats.aio.client import Client
 
@@ -20,12 +21,18 @@ async def connected_gateway(nats: str | Settings) -> AsyncIterator[JetStreamGate
 
     All streams are compared by one request: to ensure each of them takes longer than many a test.
     """
-    given = Settings(nats_url=nats) if isinstance(nats, str) else nats
+    given = _settings(nats) if isinstance(nats, str) else nats
     settings = given.model_copy(update={"ensure_streams": False, "drain_seconds": 2})
     async with connected(build_broker(settings, "test"), settings, needs=()) as gateway:
         if await _differ(gateway.nc):
             await ensure_streams(gateway.nc, replicas=1)
         yield gateway
+
+
+@cache
+def _settings(url: str) -> Settings:
+    """To read them from the environment takes longer than to connect."""
+    return Settings(nats_url=url)
 
 
 async def _differ(nc: Client) -> bool:
