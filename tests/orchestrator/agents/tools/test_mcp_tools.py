@@ -1,11 +1,12 @@
-"""Tools of MCP servers: real processes over stdio, and what the model gets when they fail."""
+"""Tools of MCP servers: real processes over stdio and HTTP, and what the model gets when they fail."""
 
 import asyncio
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,12 @@ async def test_the_model_gets_a_servers_error_without_paths() -> None:
 async def test_a_server_that_hangs_or_exits_is_an_error_and_a_huge_result_is_truncated() -> None:
     repeatable = DeclaredEffect(effect="idempotent")
     hanging = toolkit(
-        misbehaving_server("hang", limits=Limits(timeout_seconds=12), declared_effect=repeatable)
+        misbehaving_server("hang", limits=Limits(timeout_seconds=4), declared_effect=repeatable)
     )
     other = toolkit(misbehaving_server("die", "flood", declared_effect=repeatable))
     calls = (tool_call("hang", "c1"), tool_call("die", "c2"), tool_call("flood", "c3"))
     journal = await run_calls(other, *calls, tools=[hanging])
-    assert result_text(journal, "c1") == "ToolTimeLimitError: took longer than 12 s"
+    assert result_text(journal, "c1") == "ToolTimeLimitError: took longer than 4 s"
     assert result_text(journal, "c2").startswith("McpServerError: MCP server odd: ")
     assert MAX_RESULT_CHARS < len(result_text(journal, "c3")) < MAX_RESULT_CHARS + 100
 
@@ -195,12 +196,22 @@ async def test_a_server_is_not_started_before_the_agents_first_turn(tmp_path: Pa
     assert (tmp_path / "begun").exists()
 
 
-async def test_a_server_with_a_url_is_called() -> None:
+@asynccontextmanager
+async def over_http() -> AsyncIterator[McpServer]:
+    """A server that starts, over HTTP."""
     port = free_port()
-    script = str(HERE / "misbehaving_mcp_server.py")
-    serving = await asyncio.create_subprocess_exec(sys.executable, script, "look", str(port))
+    command = (sys.executable, "-m", "tests.orchestrator.agents.http_mcp_server", str(port))
+    serving = await asyncio.create_subprocess_exec(*command, cwd=Path(__file__).parents[4])
     try:
-        kit = toolkit(McpServer("odd", HERE, url=f"http://127.0.0.1:{port}/mcp"))
+        yield McpServer("odd", HERE, url=f"http://127.0.0.1:{port}/mcp")
+    finally:
+        serving.terminate()
+        await serving.wait()
+
+
+async def test_a_server_with_a_url_is_called() -> None:
+    async with over_http() as server:
+        kit = toolkit(server)
         async with asyncio.timeout(100):
             while (
                 result_text(journal := await run_calls(kit, tool_call("look", "c1")))
@@ -210,9 +221,6 @@ async def test_a_server_with_a_url_is_called() -> None:
                     "error",
                     "not_found",
                 )  # it still starts
-    finally:
-        serving.terminate()
-        await serving.wait()
 
 
 def noted_keys(marker: Path) -> list[list[str | None]]:
@@ -226,20 +234,14 @@ async def test_a_call_carries_its_key_in_the_request_and_over_http_in_a_header(
     arguments = json.dumps({"marker": str(tmp_path / "stdio"), "what": "return"})
     await run_calls(toolkit(misbehaving_server("charge")), tool_call("charge", "c1", arguments))
     assert noted_keys(tmp_path / "stdio") == [[key, None]]
-    port = free_port()
-    script = str(HERE / "misbehaving_mcp_server.py")
-    serving = await asyncio.create_subprocess_exec(sys.executable, script, "charge", str(port))
-    try:
-        kit = toolkit(McpServer("odd", HERE, url=f"http://127.0.0.1:{port}/mcp"))
-        arguments = json.dumps({"marker": str(tmp_path / "http"), "what": "return"})
+    async with over_http() as server:
+        kit = toolkit(server)
+        arguments = json.dumps({"marker": str(tmp_path / "http")})
         async with asyncio.timeout(100):
             while (
                 result_text(await run_calls(kit, tool_call("charge", "c1", arguments))) != "charged"
             ):
                 pass  # it still starts
-    finally:
-        serving.terminate()
-        await serving.wait()
     assert noted_keys(tmp_path / "http")[-1] == [key, key]
 
 
