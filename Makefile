@@ -33,7 +33,7 @@ run: $(READY) ## start the whole product on this machine and print its address
 	@$(BIN)/python -m infra
 
 test: check browser console npm prometheus ## check, then every test (TESTS="tests/infra -k plan" narrows)
-	@$(PYTEST) -n auto --dist loadgroup --no-loadscope-reorder $(TESTS)
+	@$(PYTEST) -n auto --dist loadscope --no-loadscope-reorder $(TESTS)
 
 check: $(READY) ## lint, format, types, architecture, dependencies, schemas, documentation
 	@$(BIN)/ruff check .

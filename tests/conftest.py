@@ -3,9 +3,7 @@
 import gc
 import os
 import shutil
-import sys
 from asyncio.selector_events import BaseSelectorEventLoop
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,16 +14,18 @@ from typing import Any, NoReturn, TypeVar
 import certifi
 import hypothesis
 import pytest
-from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
 from infra import ports
 from infra.browser import find_browser
 from infra.nats_cluster import NatsCluster
 from infra.prometheus import Prometheus, find_prometheus
 from infra.servers import MissingServerError, MongoServer, NatsServer
+from tests.distribution import ByGroupOrFile, slowest_first
 
 hypothesis.settings.register_profile(  # machines are shared
-    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("unhurried")
 
@@ -41,13 +41,6 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-SLOWEST_FIRST = ("browser", "system", "infra", "chassis", "persistence", "orchestrator")
-"""Folders whose tests take long, at the end of which one worker would be left alone.
-
-Their files take turns, as some of them need processors and others wait.
-"""
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shuffle", metavar="SEED", help="run files, and the tests of each, shuffled")
 
@@ -58,9 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         drawn = {item: Random(f"{seed} {item.nodeid}").random() for item in items}
         items.sort(key=lambda item: (Random(f"{seed} {item.path}").random(), drawn[item]))
     elif hasattr(config, "workerinput"):
-        turns: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        ranks = {item: _rank(item, turns) for item in items}
-        items.sort(key=lambda item: ranks[item])
+        items[:] = slowest_first(items)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -97,17 +88,6 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _rank(item: pytest.Item, turns: dict[str, dict[str, int]]) -> tuple[int, int]:
-    """The turn of its group or file among those of its folder, and the place of the folder."""
-    folder = item.path.relative_to(Path(__file__).parent).parts[0]
-    if folder not in SLOWEST_FIRST:
-        return sys.maxsize, 0
-    group = item.get_closest_marker("xdist_group")
-    known = turns[folder]
-    turn = known.setdefault(str(group.args[0] if group else item.path), len(known))
-    return turn, SLOWEST_FIRST.index(folder)
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Each worker takes its free ports from a range of its own: none takes one that another was given."""
     if not hasattr(config, "workerinput"):
@@ -124,16 +104,8 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * len(os.sched_getaffinity(0))
 
 
-class _ByGroupOrFile(LoadGroupScheduling):  # type: ignore[misc]
-    """One worker has all tests of an `xdist_group`, or of a file where they are in none."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        scope: str = super()._split_scope(nodeid)
-        return nodeid.partition("::")[0] if scope == nodeid else scope
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadGroupScheduling | None:
-    return _ByGroupOrFile(config, log) if config.getoption("dist") == "loadgroup" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroupOrFile | None:
+    return ByGroupOrFile(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session", autouse=True)

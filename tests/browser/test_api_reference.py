@@ -14,7 +14,7 @@ from tests.transport.conftest import gateway as gateway
 from tests.transport.conftest import shared_transport as shared_transport
 from tests.transport.conftest import transport as transport
 
-pytestmark = [pytest.mark.broker, pytest.mark.page, pytest.mark.xdist_group("page")]
+pytestmark = [pytest.mark.broker, pytest.mark.page]
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ pytestmark = [
     pytest.mark.mongo,
     pytest.mark.page,
     pytest.mark.timeout(240),
-    pytest.mark.xdist_group("page"),
 ]
 
 FLAGS = [

@@ -27,7 +27,6 @@ pytestmark = [
     pytest.mark.mongo,
     pytest.mark.page,
     pytest.mark.timeout(240),
-    pytest.mark.xdist_group("page"),
 ]
 
 APP, USER = "local-dev", "56132"

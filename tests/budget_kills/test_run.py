@@ -6,7 +6,7 @@ import pytest
 
 from tests.budget_kills.run import POINTS, run
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("forked")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
 async def test_the_ledger_equals_the_providers_count_after_a_kill_at_every_point(

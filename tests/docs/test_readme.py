@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.mongo,
     pytest.mark.timeout(240),
-    pytest.mark.xdist_group("readme"),
 ]
 WAIT_SECONDS = 120.0
 

@@ -7,7 +7,7 @@ import pytest
 from tests.once_tools.run import report, run
 from tests.once_tools.workflow import POINTS, POLICIES
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("forked")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
 async def test_no_kill_inside_a_tool_leads_to_a_second_effect_or_a_lost_doubt(

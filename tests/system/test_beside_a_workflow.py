@@ -16,7 +16,6 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.mongo,
     pytest.mark.timeout(240),
-    pytest.mark.xdist_group("product"),
 ]
 
 

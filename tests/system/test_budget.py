@@ -17,7 +17,6 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.mongo,
     pytest.mark.timeout(120),
-    pytest.mark.xdist_group("product"),
 ]
 
 USED_UP = "Your budget for today is used up"

@@ -12,7 +12,6 @@ pytestmark = [
     pytest.mark.mongo,
     pytest.mark.broker,
     pytest.mark.timeout(300),
-    pytest.mark.xdist_group("forked"),
 ]
 
 SEED = 13

@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.mongo,
     pytest.mark.timeout(240),
-    pytest.mark.xdist_group("encrypted"),
 ]
 
 MESSAGE = "My Marker Zwetschgenkuchen Seven"

@@ -22,7 +22,7 @@ from tests.secured_nats import SecuredNats
 from tests.system import orchestrators
 from tests.system.stage import USER, bus_at, chat_key, history
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(200), pytest.mark.xdist_group("forked")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
 
 KEY = chat_key("a payment")
 AFTER_SECONDS = 2

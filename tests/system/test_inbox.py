@@ -14,7 +14,6 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.mongo,
     pytest.mark.timeout(120),
-    pytest.mark.xdist_group("product"),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.system.interruptions import interrupt_answers, running_stage
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240), pytest.mark.xdist_group("forked")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 
 async def test_stops_cancellations_and_kills_leave_live_and_fresh_clients_equal(

@@ -41,7 +41,7 @@ from tests.system.stage import (
     workflows_with_counted_effects,
 )
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400), pytest.mark.xdist_group("forked")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 SIDE_BY_SIDE = 12
 WORDS_APART = 3

@@ -19,7 +19,7 @@ from tests.secured_nats import SecuredNats
 from tests.system import orchestrators
 from tests.system.stage import USER, bus_at, chat_key, play_to_the_end, told
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400), pytest.mark.xdist_group("forked")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 CHAT_KEY = chat_key("the one chat")
 TOOLS = {

@@ -40,7 +40,6 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.mongo,
     pytest.mark.timeout(240),
-    pytest.mark.xdist_group("product"),
 ]
 
 MID_STREAM = 2

@@ -22,7 +22,7 @@ from services.chassis.streams.ensure import ensure_streams
 from tests.chassis.story import Chat, counted, many, new_chat, said, seqs
 from tests.patience import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(180), pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 
 
 @asynccontextmanager

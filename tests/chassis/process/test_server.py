@@ -21,7 +21,7 @@ from infra.servers import NatsServer
 from services.chassis.streams.ensure import ensure_streams
 from tests.forked import ForkedChild
 
-pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("forked")]
+pytestmark = [pytest.mark.broker]
 ROOT = Path(__file__).parents[3]
 SECONDS = 60.0
 

@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.mongo,
     pytest.mark.system,
     pytest.mark.timeout(180),
-    pytest.mark.xdist_group("forked"),
 ]
 ROOT = Path(__file__).parents[3]
 DRAIN_SECONDS = 3.0
