@@ -13,6 +13,7 @@ COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.
 # Compiled files are kept: hundreds of processes of the tests import the same modules.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 TESTS ?=
+THOROUGH ?=
 CHAOS ?=
 IMAGES ?=
 RELEASE ?=
@@ -32,7 +33,7 @@ $(READY): requirements/dev.txt infra/setup.sh
 run: $(READY) ## start the whole product on this machine and print its address
 	@$(BIN)/python -m infra
 
-test: check browser console npm prometheus ## check, then every test (TESTS="tests/infra -k plan" narrows)
+test: check browser console npm prometheus ## check, then every test (TESTS="tests/infra -k plan" narrows, THOROUGH=1 tries more)
 	@$(PYTEST) -n auto --dist loadscope --no-loadscope-reorder $(TESTS)
 
 check: $(READY) ## lint, format, types, architecture, dependencies, schemas, documentation

@@ -21,10 +21,12 @@ from infra.nats_cluster import NatsCluster
 from infra.prometheus import Prometheus, find_prometheus
 from infra.servers import MissingServerError, MongoServer, NatsServer
 from tests.distribution import ByGroupOrFile, slowest_first
+from tests.thorough import tries
 
 hypothesis.settings.register_profile(  # machines are shared
     "unhurried",
     deadline=None,
+    max_examples=tries(25, 200),
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("unhurried")

@@ -20,6 +20,7 @@ from contracts.wire.json_values import MAX_SAFE_INTEGER
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.transport.http import routes
 from services.transport.http.api_document import ERRORS, build_document
+from tests.thorough import tries
 from tests.transport.conftest import Open
 from tests.transport.http.test_inspections import inspecting
 from tests.transport.http.test_metrics_pages import answering as metrics_answering
@@ -37,7 +38,7 @@ Operation = schemathesis.APIOperation[Any, Any, Any, Any]
 Case = schemathesis.Case[Any]
 KNOWN = {"app_id": "acme", "workflow_name": WORKFLOW, "user_id": "ana", "limit": 3, "after": 0}
 """Ids of existing data, used instead of generated ones."""
-EXAMPLES = 10
+EXAMPLES = tries(3, 10)
 """Number of generated requests per operation, of valid and of invalid ones."""
 CHECKS = [
     schemathesis.checks.not_a_server_error,
