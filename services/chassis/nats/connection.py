@@ -116,6 +116,7 @@ class Connection(Client):
         self._shutting_down = False
         self._log = RateLimitedLog(log)
         self._echo_task: asyncio.Task[None] | None = None
+        self._reconnections = set[asyncio.Task[Any]]()
 
     @property
     def name(self) -> str:
@@ -291,20 +292,22 @@ class Connection(Client):
     async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002  nats-py's
         self._closing = True
         try:
-            await self._end_reconnection()
+            await self._end_reconnections()
             await super()._close(status, do_cbs)
         finally:
             self._closing = False
 
-    async def _end_reconnection(self) -> None:
-        """nats-py cancels it once, which may be lost, and closes what it has not opened yet."""
-        task = self._reconnection_task
-        if task is not None and task is not asyncio.current_task():
-            await cancel_and_wait(task)
+    async def _end_reconnections(self) -> None:
+        """nats-py cancels the newest one once, which may be lost: then it opens what was closed."""
+        await cancel_and_wait(*self._reconnections - _current_task())
 
     async def _attempt_reconnect(self) -> None:
-        self._drop_socket()
-        await super()._attempt_reconnect()
+        self._reconnections |= _current_task()
+        try:
+            self._drop_socket()
+            await super()._attempt_reconnect()
+        finally:
+            self._reconnections -= _current_task()
 
 
 def _address(uri: ParseResult) -> str:
@@ -335,6 +338,11 @@ async def _bounded(work: Coroutine[Any, Any, None], seconds: float) -> None:
     task.add_done_callback(_forget)
     await asyncio.wait({task}, timeout=seconds)
     task.cancel()
+
+
+def _current_task() -> set[asyncio.Task[Any]]:
+    task = asyncio.current_task()
+    return set() if task is None else {task}
 
 
 def _forget(task: asyncio.Task[None]) -> None:

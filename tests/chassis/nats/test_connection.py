@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from nats.aio.msg import Msg
 from nats.errors import ConnectionReconnectingError, FlushTimeoutError
 from nats.js.api import ConsumerConfig
 
-from infra.ports import free_port
+from infra.ports import LOOPBACK, free_port
 from infra.servers import NatsServer
 from services.chassis.nats import connection as chassis
 from services.chassis.nats.access import access_of
@@ -215,6 +215,37 @@ async def test_a_shut_down_takes_no_longer_than_its_limit(own_nats: NatsServer, 
     finally:
         thaw(own_nats.child)
     assert nc.is_closed
+
+
+async def test_a_shut_down_at_any_point_of_a_reconnect_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chassis, "RETRY_SECONDS", 0.0)
+    clients = list[asyncio.StreamWriter]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+        writer.write(b'INFO {"server_id": "x", "version": "2.15.1", "max_payload": 1000}\r\n')
+        with suppress(ConnectionError):
+            while line := await reader.readline():
+                if line.startswith(b"PING"):
+                    writer.write(b"PONG\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, LOOPBACK, 0) as server:
+        url = f"nats://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+        for rounds in range(40):  # of the event loop: a reconnect takes fewer
+            nc = Connection(access_of(Settings(nats_url=url), "test"), "test")
+            await nc.open()
+            before = clients.pop()
+            before.transport.abort()
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            await nc.shut_down(0)
+            assert nc.is_closed
+            await until(lambda: not any("nats/aio" in repr(one) for one in asyncio.all_tasks()))
+            await until(lambda: all(one.is_closing() for one in clients))  # what it opened since
+            clients.clear()
 
 
 async def test_the_inbox_prefix_contains_the_name_of_the_service(nats: NatsServer) -> None:
