@@ -27,6 +27,7 @@ class EventFollowers:
         self._streams = streams
         self._subscribe = subscribe
         self._subscribers: dict[str, EventSubscriber] = {}
+        self._changing = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -49,10 +50,11 @@ class EventFollowers:
 
     async def restart(self, meanwhile: Callable[[], None]) -> None:
         """Stop every subscriber, call `meanwhile`, and start them again."""
-        await asyncio.gather(*map(stop_subscriber, self._subscribers.values()))
-        meanwhile()
-        for subscriber in self._subscribers.values():
-            await subscriber.start()
+        async with self._changing:  # none is added that `meanwhile` would find running
+            await asyncio.gather(*map(stop_subscriber, self._subscribers.values()))
+            meanwhile()
+            for subscriber in self._subscribers.values():
+                await subscriber.start()
 
     @property
     def problem(self) -> str | None:
@@ -67,11 +69,14 @@ class EventFollowers:
                 await self._follow_new_ones()
             except (NatsUnavailableError, NatsError, JetStreamError, OSError) as unavailable:
                 log.debug("streams of events cannot be found", extra={"why": repr(unavailable)})
+            except Exception:
+                log.exception("a new stream of events cannot be followed yet")
 
     async def _follow_new_ones(self) -> None:
-        for stream in (await self._streams.streams()).active:
-            if stream not in self._subscribers:
-                subscriber = await self._subscribe(stream)
-                await subscriber.start()
-                self._subscribers[stream] = subscriber
-                log.info("another stream of events is followed", extra={"stream": stream})
+        active = (await self._streams.streams()).active
+        async with self._changing:
+            for stream in active:
+                if stream not in self._subscribers:
+                    self._subscribers[stream] = subscriber = await self._subscribe(stream)
+                    await subscriber.start()
+                    log.info("another stream of events is followed", extra={"stream": stream})
