@@ -389,6 +389,15 @@ def chat_of_question(question_id: str) -> ChatKey:
             raise InvalidSubjectError(question_id)
 
 
+def turn_of_question(question_id: str) -> int:
+    """The number of the turn that asks a question. Raises InvalidSubjectError."""
+    match question_id.split("."):
+        case [_, _, turn, _, _] if turn.isdecimal():
+            return int(turn)
+        case _:
+            raise InvalidSubjectError(question_id)
+
+
 def place_of_question(question_id: str) -> str:
     """A question within its chat: equal for the same question of a chat and of a fork of it."""
     return question_id.split(".", 2)[-1]

@@ -216,8 +216,11 @@ asked = st.tuples(keys, st.integers(1, 99), st.text(max_size=200), st.integers(0
 
 
 @given(asked)
-def test_a_question_knows_its_chat(ask: tuple[ChatKey, int, str, int]) -> None:
-    assert subjects.chat_of_question(subjects.question(*ask)) == ask[0]
+def test_a_question_knows_its_chat_and_its_turn(ask: tuple[ChatKey, int, str, int]) -> None:
+    key, turn, tool_call, _ = ask
+    for question in (subjects.question(*ask), subjects.doubt_question(key, turn, tool_call, 1, 2)):
+        assert subjects.chat_of_question(question) == key
+        assert subjects.turn_of_question(question) == turn
     assert subjects.question(*ask) == subjects.question(*ask)
 
 

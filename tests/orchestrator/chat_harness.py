@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from contracts.commands import (
     AnswerUiTool,
     CancelChat,
     Command,
+    ExpireQuestion,
     ResumeChat,
     SendMessage,
     StartChat,
@@ -37,6 +39,7 @@ from services.chassis.consumers.queue_consumer import Delivery
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.registry.catalogue import Catalogue, build_catalogue
+from services.orchestrator.domain.question_decisions import timer_id
 from services.orchestrator.domain.state import ChatState
 from services.orchestrator.runtime.chat_budget import Budgets
 from services.orchestrator.runtime.command_handler import CommandHandler
@@ -159,6 +162,11 @@ class ChatUser:
 
     def answer_ui_tool(self, question: QuestionId, response: dict[str, Any]) -> AnswerUiTool:
         return AnswerUiTool(**self._command_fields(), question_id=question, response=response)
+
+    def expire_question(self, question: QuestionId, time: datetime) -> ExpireQuestion:
+        """What the timer that is set for `time` sends."""
+        fields = {**self._command_fields(), "command_id": timer_id("expire", question, time)}
+        return ExpireQuestion(**fields, question_id=question)
 
     def resume_chat(self, owner: int) -> ResumeChat:
         return ResumeChat(**self._command_fields(), owner=owner)

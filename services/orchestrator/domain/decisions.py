@@ -123,10 +123,10 @@ def _caused_by(command: Command, state: ChatState, workflow: Workflow | None) ->
             return answer(command, state)
         case AnswerUiTool():
             return answer_ui_tool(command, state, workflow)
-        case ExpireQuestion(question_id=question):
-            return expire(question, state, workflow)
-        case EscalateQuestion(question_id=question):
-            return escalate(question, state)
+        case ExpireQuestion():
+            return expire(command, state, workflow)
+        case EscalateQuestion():
+            return escalate(command, state)
         case SetVariables():
             return _variables_set(command, state, workflow)
         case AttachFile():

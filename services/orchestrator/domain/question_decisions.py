@@ -1,12 +1,15 @@
 """Decide how questions are answered, expire and are escalated."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from contracts.approvals import Verdict, verdict_of
 from contracts.commands import (
     AnswerQuestion,
     AnswerUiTool,
+    EscalateQuestion,
+    ExpireQuestion,
 )
 from contracts.events import Event
 from contracts.events.human import (
@@ -21,7 +24,7 @@ from contracts.events.human import (
 from contracts.events.turn import (
     VariablesChanged,
 )
-from contracts.ids import QuestionId
+from contracts.ids import CommandId, QuestionId
 from services.orchestrator.domain.chat_failures import QUESTION_EXPIRED, fail
 from services.orchestrator.domain.state import (
     ChatState,
@@ -73,12 +76,31 @@ def answer_ui_tool(
     ]
 
 
-def expire(question: QuestionId, state: ChatState, workflow: Workflow | None) -> list[Event]:
+def timer_id(name: str, question: QuestionId, time: datetime) -> CommandId:
+    """The id of the command that a question's timer sends: each setting of the timer has its own."""
+    return CommandId(f"{name}-{question}-{time.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}")
+
+
+def _was_set_anew(command: ExpireQuestion | EscalateQuestion, time: datetime | None) -> bool:
+    """Whether a command is of a timer that was set again, for `time`, before the question was asked.
+
+    So it is where the process that was about to ask died, and the first timer had fired by then. A
+    command without a time in its id is of an earlier release, and is taken as it comes.
+    """
+    name = "expire" if isinstance(command, ExpireQuestion) else "escalate"
+    question = command.question_id
+    if time is None or not command.command_id.startswith(f"{name}-{question}-"):
+        return False
+    return command.command_id != timer_id(name, question, time)
+
+
+def expire(command: ExpireQuestion, state: ChatState, workflow: Workflow | None) -> list[Event]:
     """The default answer to a question that expires, or the failure of the chat without one."""
+    question = command.question_id
     asked = _open_question(question, state)
+    if asked is None or _was_set_anew(command, asked.expires_at):
+        return []
     match asked:
-        case None:
-            return []
         case HumanAsked(default=str(text), approval=approval):
             return [
                 HumanAnswered(
@@ -100,10 +122,13 @@ def expire(question: QuestionId, state: ChatState, workflow: Workflow | None) ->
             return [QuestionExpired(question_id=question), *fail(QUESTION_EXPIRED, state)]
 
 
-def escalate(question: QuestionId, state: ChatState) -> list[Event]:
+def escalate(command: EscalateQuestion, state: ChatState) -> list[Event]:
     """The question's escalation; none if it is not open, has none, or was escalated already."""
+    question = command.question_id
     asked = _open_question(question, state)
     if asked is None or asked.escalation is None or state.open_turn is None:
+        return []
+    if _was_set_anew(command, asked.escalation.at):
         return []
     if question in state.open_turn.escalated:
         return []

@@ -17,7 +17,8 @@ from contracts.events.chat import (
     CommandGivenUp,
 )
 from contracts.events.run import RunClaimed
-from contracts.ids import DeliveryId, delivery_of
+from contracts.ids import DeliveryId, QuestionId, delivery_of
+from contracts.subjects import turn_of_question
 from services.orchestrator.domain.chat_failures import GIVEN_UP, fail_without_tools
 from services.orchestrator.domain.decisions import start_chat
 from services.orchestrator.domain.question_decisions import open_questions
@@ -104,14 +105,26 @@ def reason_to_retry(command: Command, state: ChatState) -> str | None:
     replica that is behind.
     """
     match command:
-        case StartChat() | ForkChat() | ResumeChat() | ExpireQuestion() | EscalateQuestion():
+        case StartChat() | ForkChat() | ResumeChat():
             return None
+        case ExpireQuestion(question_id=question) | EscalateQuestion(question_id=question):
+            if question in state.asked_questions or not _may_be_asked(question, state):
+                return None
+            return f"question {question} has not been asked, and its time is over already"
         case AnswerQuestion(question_id=question) | AnswerUiTool(question_id=question):
             if state.ended or question in state.asked_questions:
                 return None
             return f"question {question} has not been asked"
         case _:
             return None if state.started else "the chat has not started"
+
+
+def _may_be_asked(question: QuestionId, state: ChatState) -> bool:
+    """Whether the turn that sets a question's timers, before it asks it, is open or yet to come."""
+    if state.ended or state.is_deleted or state.is_erased:
+        return False
+    turn, newest = turn_of_question(question), state.turn_number
+    return turn > newest or (turn == newest and state.open_turn is not None)
 
 
 def _is_applied(command: Command, state: ChatState) -> bool:

@@ -10,7 +10,7 @@ from contracts.commands import Command, EscalateQuestion, ExpireQuestion
 from contracts.deltas import Delta, TextStreamed
 from contracts.events import Event
 from contracts.events.turn import InterruptionReason, TextInterrupted
-from contracts.ids import ChatKey, CommandId, QuestionId, RunnerId
+from contracts.ids import ChatKey, QuestionId, RunnerId
 from contracts.large_values import LargeValue
 from contracts.streamed_text import CallId, call_id
 from services.chassis.consumers.slots import Slot
@@ -23,6 +23,7 @@ from services.orchestrator.domain.external_variables import (
     resolved_value,
     unresolved,
 )
+from services.orchestrator.domain.question_decisions import timer_id
 from services.orchestrator.domain.shown_text import chunks_of_call, interruptions
 from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Question
@@ -191,16 +192,19 @@ class ChatJournal:
     async def expire(self, question: QuestionId, seconds: float) -> datetime:
         """Schedule the expiry of a question; returns its time.
 
-        Called before the question is asked: a timer of a question that does not exist has no effect.
+        Called before the question is asked, so that none is open without its timer: a timer that
+        fires in between is retried until the question is asked, or its turn is over.
         """
+        time = self._clock() + timedelta(seconds=seconds)
         command = ExpireQuestion(
-            command_id=CommandId(f"expire-{question}"),
+            command_id=timer_id("expire", question, time),
             app_id=self.key.app,
             chat_id=self.key.chat,
             user_id=self.state.user,
             question_id=question,
         )
-        return await self._schedule(command, question, seconds, "")
+        await self._schedule(command, question, time, "")
+        return time
 
     async def announce(self, question: Question) -> None:
         """Record a business event with links that answer a question that is about to be asked."""
@@ -209,22 +213,22 @@ class ChatJournal:
 
     async def escalate(self, question: QuestionId, seconds: float) -> datetime:
         """Schedule the escalation of a question, as `expire` does its expiry; returns its time."""
+        time = self._clock() + timedelta(seconds=seconds)
         command = EscalateQuestion(
-            command_id=CommandId(f"escalate-{question}"),
+            command_id=timer_id("escalate", question, time),
             app_id=self.key.app,
             chat_id=self.key.chat,
             user_id=self.state.user,
             question_id=question,
         )
-        return await self._schedule(command, question, seconds, "-escalate")
+        await self._schedule(command, question, time, "-escalate")
+        return time
 
     async def _schedule(
-        self, command: Command, question: QuestionId, seconds: float, suffix: str
-    ) -> datetime:
-        time = self._clock() + timedelta(seconds=seconds)
+        self, command: Command, question: QuestionId, time: datetime, suffix: str
+    ) -> None:
         timer = f"{self.state.turn_number}-{sha256(question.encode()).hexdigest()[:16]}{suffix}"
         await self._gateway.commands.schedule(time, timer, command)
-        return time
 
     async def look_up(
         self, reference: DataReference, variables: Mapping[str, Any], occasion: str

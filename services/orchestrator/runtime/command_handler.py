@@ -65,7 +65,7 @@ class CommandHandler:
         async with self._open(command, delivery, trace) as chat:
             if isinstance(command, EscalateQuestion):
                 await chat.refresh()
-                await self._runner.announce_escalation(chat, command.question_id)
+                await self._runner.announce_escalation(chat, command)
             appended = await self._append(command, chat, delivery)
             if not appended and (reason := reason_to_retry(command, chat.state)) is not None:
                 raise CommandTooEarlyError(reason)

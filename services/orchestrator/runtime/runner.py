@@ -9,9 +9,10 @@ from itertools import count
 from typing import Any, Protocol
 
 from contracts import subjects
+from contracts.commands import EscalateQuestion
 from contracts.events import Event
 from contracts.events.turn import TextInterrupted
-from contracts.ids import ChatKey, CommandId, DeliveryId, QuestionId, WorkflowName
+from contracts.ids import ChatKey, CommandId, DeliveryId, WorkflowName
 from services.chassis.budgets.storage import StorageUsedUpError
 from services.chassis.consumers.slots import NO_SLOT, Slot
 from services.chassis.jetstream.errors import NatsRejectedError
@@ -25,6 +26,7 @@ from services.orchestrator.domain.chat_failures import (
     skip_lifecycle_tools,
 )
 from services.orchestrator.domain.decisions import conclude, tool_code_changed
+from services.orchestrator.domain.question_decisions import escalate
 from services.orchestrator.domain.shown_text import reason_of_end
 from services.orchestrator.domain.state import (
     ChatState,
@@ -170,10 +172,16 @@ class Runner:
             slot,
         )
 
-    async def announce_escalation(self, chat: ChatLog, question: QuestionId) -> None:
+    async def announce_escalation(self, chat: ChatLog, command: EscalateQuestion) -> None:
         """Record the links of a question that is about to be escalated, if any are to be sent."""
-        now = self._clock()
-        await chat.append(lambda state: self._notices.escalated(question, chat.key, state, now))
+        question, now = command.question_id, self._clock()
+        await chat.append(
+            lambda state: (
+                self._notices.escalated(question, chat.key, state, now)
+                if escalate(command, state)
+                else []
+            )
+        )
 
     async def find(
         self, state: ChatState, requested: WorkflowName | None = None

@@ -1,6 +1,7 @@
 """The events that a command appends, and commands that append nothing."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from contracts.events.human import (
 from contracts.events.turn import SpeakerSelected, VariablesChanged
 from contracts.ids import QuestionId, UserId
 from services.orchestrator.domain.decisions import tool_code_changed
+from services.orchestrator.domain.question_decisions import timer_id
 from services.orchestrator.workflows.spec import USER, AnswerTrigger, Version
 from tests.story import (
     ANA,
@@ -325,6 +327,25 @@ def test_a_question_that_expires_without_a_default_ends_its_turn_and_the_chat() 
 def test_a_timer_of_an_answered_question_or_of_one_that_was_never_asked_changes_nothing() -> None:
     assert PICKING.then(ASKED_WITH_DEFAULT, answered()).when(expire()) == []
     assert PICKING.then(ASKED_WITH_DEFAULT).when(expire(2)) == []
+
+
+def test_a_timer_that_was_set_anew_before_its_question_was_asked_changes_nothing() -> None:
+    question, later = asked().question_id, NOON + timedelta(hours=1)
+    expiring = PICKING.then(ASKED_WITH_DEFAULT.model_copy(update={"expires_at": later}))
+    old, new = (
+        expire().model_copy(update={"command_id": timer_id("expire", question, time)})
+        for time in (NOON, later)
+    )
+    assert expiring.when(old) == []
+    assert [one.type for one in expiring.when(new)] == ["human.answered"]
+    escalating = PICKING.then(ESCALATING)
+    assert ESCALATING.escalation is not None
+    earlier, newest = (
+        escalate().model_copy(update={"command_id": timer_id("escalate", question, time)})
+        for time in (later, ESCALATING.escalation.at)
+    )
+    assert escalating.when(earlier) == []
+    assert [one.type for one in escalating.when(newest)] == ["human.question_escalated"]
 
 
 BOB, ZOE = UserId("bob"), UserId("zoe")

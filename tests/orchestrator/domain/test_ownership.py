@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from contracts.codec import Fact, Origin, seal
-from contracts.commands import Command, ResumeChat, SetVariables
+from contracts.commands import Command, EscalateQuestion, ExpireQuestion, ResumeChat, SetVariables
 from contracts.events import Event
 from contracts.events.chat import ChatFailed
 from contracts.events.run import RunClaimed
@@ -200,6 +200,25 @@ def test_a_command_is_dropped_only_if_it_can_never_have_an_effect() -> None:
     for command, state in ((say("Hi"), started()), (reply("red"), answered_), (reply("red"), over)):
         assert reason_to_retry(command, state) is None
     assert reason_to_retry(start(), started()) is None
+
+
+@pytest.mark.parametrize("timer", [ExpireQuestion, EscalateQuestion])
+def test_a_timer_is_retried_while_its_question_may_still_be_asked(
+    timer: type[ExpireQuestion | EscalateQuestion],
+) -> None:
+    command = timer(**order("timer"), question_id=asked().question_id)
+    asking = after_events(started(), [calls("tool")], "start", by(1))
+    for may_ask in (ChatState(), started(), asking):  # a log may be read from a node that is behind
+        assert reason_to_retry(command, may_ask)
+    known = after_events(asking, [asked()], "start", by(1))
+    over = after_events(asking, decide(CANCEL, asking, TALKS), "cancel")
+    deleted = replace(asking, is_deleted=True)
+    erased = replace(asking, is_erased=True)
+    another_turn = after_events(
+        asking, conclude(Completed("Hi", None), asking, TALKS), "start", by(1)
+    )
+    for never in (known, over, deleted, erased, another_turn):
+        assert reason_to_retry(command, never) is None
 
 
 def test_a_variable_that_was_set_is_not_set_again_by_a_late_delivery() -> None:

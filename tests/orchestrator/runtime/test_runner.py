@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatFailed
 from contracts.events.human import HumanAnswered, HumanAsked
 from contracts.events.run import RunClaimed
-from contracts.ids import ChatKey, DeliveryId, WorkflowName, new_command_id
+from contracts.ids import ChatKey, DeliveryId, QuestionId, WorkflowName, new_command_id
 from infra.servers import NatsServer
 from services.chassis.consumers.errors import OwnershipLostError
 from services.chassis.consumers.queue_consumer import QueueConsumer
@@ -44,7 +45,7 @@ from services.orchestrator.domain.state import Effect, replay
 from services.orchestrator.domain.turn_steps import Completed, Outcome, Suspended
 from services.orchestrator.runtime.chat_journal import ChatJournal
 from services.orchestrator.runtime.chat_log import ChatLog
-from services.orchestrator.runtime.command_handler import CommandHandler
+from services.orchestrator.runtime.command_handler import CommandHandler, CommandTooEarlyError
 from services.orchestrator.runtime.runner import Runner
 from services.orchestrator.workflows.demo import DemoScripts
 from services.orchestrator.workflows.loading import LoadedWorkflow
@@ -60,7 +61,7 @@ from tests.orchestrator.chat_harness import (
     shipped_catalogue,
 )
 from tests.patience import PATIENCE_SECONDS
-from tests.story import EDITOR, NEWSROOM, NOON, WRITER, calls
+from tests.story import EDITOR, NEWSROOM, NOON, WRITER, asked, calls
 
 pytestmark = pytest.mark.broker
 
@@ -696,6 +697,51 @@ async def test_an_app_that_may_open_no_more_chats_still_answers_and_cancels_thos
     log = await read(queue, waiting.key)
     assert contiguous(log)
     assert [one.type for one in log].count("human.answered") == 1
+
+
+class AskingLate:
+    """A turn whose question expires before it is in the log."""
+
+    def __init__(self) -> None:
+        self.timer_set, self.may_ask = asyncio.Event(), asyncio.Event()
+        self.timer: tuple[QuestionId, datetime] | None = None
+
+    async def __call__(self, effect: Effect, workflow: Workflow, chat: ChatJournal) -> Outcome:
+        del effect, workflow
+        assert chat.state.open_turn is not None
+        if chat.state.open_turn.answers:
+            return Completed("Done.", None)
+        question = subjects.question(chat.key, 1, "call-1", 0)
+        ends = await chat.expire(question, 0)
+        self.timer = question, ends
+        self.timer_set.set()
+        await self.may_ask.wait()
+        asked_ = asked().model_copy(
+            update={"question_id": question, "expires_at": ends, "default": "too late"}
+        )
+        await chat.record(calls("hurry"), asked_)
+        return Suspended()
+
+
+async def test_a_question_that_expires_before_it_is_asked_is_answered_once_it_is(
+    queue: JetStreamGateway,
+) -> None:
+    asking, user = AskingLate(), ChatUser(workflow=ALONE.name)
+    worker = runner(queue, asking, {ALONE.name: ALONE})
+    async with time_limit():
+        running = asyncio.create_task(deliver(worker, user.start_chat()))
+        await asking.timer_set.wait()
+        assert asking.timer is not None
+        timer = user.expire_question(*asking.timer)
+        with pytest.raises(CommandTooEarlyError):
+            await deliver(apart(queue, asking), timer)
+        asking.may_ask.set()
+        await running
+        await deliver(apart(queue, asking), timer, attempt=2)
+    facts = await history(queue, user.key)
+    [answer] = [fact.event for fact in facts if isinstance(fact.event, HumanAnswered)]
+    assert (answer.text, answer.by_default) == ("too late", True)
+    assert event_types(facts)[-1] == "chat.completed"
 
 
 # -- a log that is not the one that was read ------------------------------------------------------
