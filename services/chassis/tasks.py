@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
-from typing import Any
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn
 
 REPEAT_SECONDS = 0.5
 
@@ -20,6 +21,19 @@ async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> list[BaseException | Non
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=REPEAT_SECONDS)
     return [None if task.cancelled() else task.exception() for task in tasks]
+
+
+async def repeat(
+    work: Callable[[], Awaitable[object]], pause_seconds: float, log: logging.Logger
+) -> NoReturn:
+    """Do the work, and again after each pause. An error that nobody expected is logged and ends nothing."""
+    task = asyncio.current_task()
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("%s: failed, and is tried again", task and task.get_name())
+        await asyncio.sleep(pause_seconds)
 
 
 async def run_until_first_ends(*coroutines: Coroutine[Any, Any, None]) -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from nats.aio.client import Client
@@ -15,7 +16,7 @@ from prometheus_client.registry import Collector
 from pydantic import BaseModel, Field, ValidationError
 
 from contracts import subjects
-from services.chassis.tasks import cancel_and_wait
+from services.chassis.tasks import cancel_and_wait, repeat
 from services.metrics.metrics_state import MetricsState
 from services.metrics.nats_permissions import CONSUMED, STREAMS
 
@@ -125,17 +126,17 @@ class StreamStates(Collector):
         self._loop: asyncio.Task[None] | None = None
 
     def start(self, nc: Client) -> None:
-        self._loop = asyncio.create_task(self._run(nc), name="poll streams")
+        self._loop = asyncio.create_task(
+            repeat(partial(self._poll_connected, nc), POLL_SECONDS, log), name="poll streams"
+        )
 
     async def stop(self) -> None:
         if self._loop is not None:
             await cancel_and_wait(self._loop)
 
-    async def _run(self, nc: Client) -> None:
-        while True:
-            if nc.is_connected:
-                await self.poll(nc)
-            await asyncio.sleep(POLL_SECONDS)
+    async def _poll_connected(self, nc: Client) -> None:
+        if nc.is_connected:
+            await self.poll(nc)
 
     async def poll(self, nc: Client) -> None:
         """Ask once; what does not answer is not available."""

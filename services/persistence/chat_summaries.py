@@ -195,6 +195,8 @@ class SummaryPublisher:
         except NatsUnavailableError as unavailable:
             self._deferred[key] = newest(self._deferred.get(key), summary)
             self._log.warning("chat lists are not updated", why=str(unavailable))
+        except Exception:  # its next change is published again
+            log.exception("the row of a chat is not updated", extra={"chat": key.chat})
 
     async def _publish_now(self, key: ChatKey, summary: ChatSummary) -> None:
         await self._publish(summary)

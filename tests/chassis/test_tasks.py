@@ -1,9 +1,15 @@
 import asyncio
 import gc
+import logging
 
 import pytest
 
-from services.chassis.tasks import SingleWaiterEvent, cancel_and_wait, run_until_first_ends
+from services.chassis.tasks import (
+    SingleWaiterEvent,
+    cancel_and_wait,
+    repeat,
+    run_until_first_ends,
+)
 
 
 async def test_a_task_that_loses_one_cancellation_still_ends() -> None:
@@ -31,6 +37,26 @@ async def test_the_errors_of_cancelled_tasks_are_returned() -> None:
     (trouble,) = await cancel_and_wait(task)
     with pytest.raises(ValueError, match="broken"):
         raise trouble or AssertionError
+
+
+async def test_work_that_is_repeated_goes_on_after_an_error_that_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done, again = list[int](), asyncio.Event()
+
+    async def work() -> None:
+        done.append(len(done))
+        if len(done) == 1:
+            raise ValueError("odd")
+        again.set()
+
+    task = asyncio.create_task(repeat(work, 0, logging.getLogger("test")), name="the work")
+    await again.wait()
+    await cancel_and_wait(task)
+    assert done[:2] == [0, 1]
+    (record,) = caplog.records
+    assert record.getMessage() == "the work: failed, and is tried again"
+    assert record.exc_info is not None
 
 
 async def test_an_error_of_one_coroutine_keeps_no_reference_to_what_the_others_hold() -> None:

@@ -9,6 +9,7 @@ from contracts.catalogue import ChatStatus, ChatSummary
 from contracts.ids import AppId, ChatId, Seq, UserId, WorkflowName
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.persistence.chat_summaries import SummaryPublisher, is_progress, newest
+from tests.patience import PATIENCE_SECONDS
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -90,6 +91,31 @@ async def test_progress_is_published_at_intervals(monkeypatch: pytest.MonkeyPatc
     await publisher.publish(row(2))
     await rows.called.wait()
     assert rows.published == [1, 2]
+    await publisher.stop()
+
+
+async def test_a_row_that_cannot_be_published_keeps_no_later_one_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.persistence.chat_summaries.PROGRESS_SECONDS", 0)
+    rows, refused = Rows(), asyncio.Event()
+
+    async def publish(summary: ChatSummary) -> None:
+        if summary.last_seq == 2:
+            refused.set()
+            raise ValueError("odd")
+        await rows.publish(summary)
+
+    publisher = SummaryPublisher(publish)
+    publisher.start()
+    await publisher.publish(row(1))
+    await publisher.publish(row(2))
+    await refused.wait()
+    rows.called.clear()
+    await publisher.publish(row(3))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await rows.called.wait()
+    assert rows.published == [1, 3]
     await publisher.stop()
 
 

@@ -17,7 +17,7 @@ from services.chassis.jetstream.errors import NatsUnavailableError, WrongLastSeq
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.publish import publish
 from services.chassis.settings import Settings
-from services.chassis.tasks import cancel_and_wait
+from services.chassis.tasks import cancel_and_wait, repeat
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ class BudgetLimits:
     async def start(self) -> None:
         """Returns once the limits are known. Raises NatsUnavailableError."""
         await self.refresh()
-        self._task = asyncio.create_task(self._follow(), name="follow the limits of budgets")
+        self._task = asyncio.create_task(
+            repeat(self._try_refresh, POLL_SECONDS, log), name="follow the limits of budgets"
+        )
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -107,13 +109,11 @@ class BudgetLimits:
                 await self.refresh()
                 return budget
 
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                await self.refresh()
-            except NatsUnavailableError as error:
-                log.debug("the limits of budgets cannot be read", extra={"why": str(error)})
+    async def _try_refresh(self) -> None:
+        try:
+            await self.refresh()
+        except NatsUnavailableError as error:
+            log.debug("the limits of budgets cannot be read", extra={"why": str(error)})
 
 
 _STREAM = subjects.bucket_stream(subjects.BUDGET_LIMITS)

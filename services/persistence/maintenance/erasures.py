@@ -15,11 +15,12 @@ from contracts.ids import ChatId, ChatKey
 from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.logs.repeats import RateLimitedLog
-from services.chassis.tasks import cancel_and_wait
+from services.chassis.tasks import cancel_and_wait, repeat
 from services.persistence.maintenance.eraser import Clock, Eraser, NotErasedError
 from services.persistence.store.interface import Store, StoreUnavailableError
 
 log = logging.getLogger(__name__)
+_UNAVAILABLE = (NatsUnavailableError, StoreUnavailableError)
 
 LOOK_SECONDS = 1.0
 """Between two looks for erasures that are asked for."""
@@ -181,23 +182,32 @@ class ErasureWorker:
         self._log = RateLimitedLog(log)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="carry out erasures")
+        self._task = asyncio.create_task(
+            repeat(self.round, LOOK_SECONDS, log), name="carry out erasures"
+        )
 
     async def stop(self) -> None:
         """What is not finished is carried out by the next process."""
         if self._task is not None:
             await cancel_and_wait(self._task)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                for erasure in await self._erasures.open():
-                    await self._erasures.carry_out(erasure)
-                while await self._erasures.erase_deleted():
-                    pass
-            except (NatsUnavailableError, StoreUnavailableError) as unavailable:
-                self._log.warning("erasures wait for a server", why=str(unavailable))
-            await asyncio.sleep(LOOK_SECONDS)
+    async def round(self) -> None:
+        """Carry out what is asked for now, and erase the deleted chats that are due."""
+        try:
+            for erasure in await self._erasures.open():
+                await self._carry_out_or_log(erasure)
+            while await self._erasures.erase_deleted():
+                pass
+        except _UNAVAILABLE as unavailable:
+            self._log.warning("erasures wait for a server", why=str(unavailable))
+
+    async def _carry_out_or_log(self, erasure: Erasure) -> None:
+        try:
+            await self._erasures.carry_out(erasure)
+        except _UNAVAILABLE:
+            raise
+        except Exception:  # it is tried again, and keeps no other from being carried out
+            log.exception("an erasure is not carried out yet", extra={"app": erasure.app_id})
 
 
 def _with(erasure: Erasure, **changes: object) -> Erasure:

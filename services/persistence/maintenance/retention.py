@@ -9,7 +9,7 @@ from contracts.ids import ChatKey
 from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.logs.repeats import RateLimitedLog
-from services.chassis.tasks import cancel_and_wait
+from services.chassis.tasks import cancel_and_wait, repeat
 from services.persistence.domain.archive import read_chain
 from services.persistence.maintenance.sources import ChatSources
 from services.persistence.settings import EVERY_APP
@@ -17,6 +17,7 @@ from services.persistence.store.interface import Session, Store, StoreUnavailabl
 
 log = logging.getLogger(__name__)
 
+_UNAVAILABLE = (NatsUnavailableError, NatsRejectedError, StoreUnavailableError)
 LOOK_SECONDS = 3600.0
 """Between two rounds through all chats."""
 
@@ -41,27 +42,37 @@ class Retention:
         self._log = RateLimitedLog(log)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="remove the events of old chats")
+        self._task = asyncio.create_task(
+            repeat(self._try, LOOK_SECONDS, log), name="remove the events of old chats"
+        )
 
     async def stop(self) -> None:
         if self._task is not None:
             await cancel_and_wait(self._task)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.round()
-            except (NatsUnavailableError, NatsRejectedError, StoreUnavailableError) as error:
-                self._log.warning("the events of old chats stay in NATS", why=str(error))
-            await asyncio.sleep(LOOK_SECONDS)
+    async def _try(self) -> None:
+        try:
+            await self.round()
+        except _UNAVAILABLE as error:
+            self._log.warning("the events of old chats stay in NATS", why=str(error))
 
     async def round(self) -> int:
         """Remove the events of all chats that are old enough; how many messages were removed."""
         removed = 0
         async for session in self._store.all_sessions():
             if self._is_due(session):
-                removed += await self.chat(session)
+                removed += await self._chat_or_log(session)
         return removed
+
+    async def _chat_or_log(self, session: Session) -> int:
+        try:
+            return await self.chat(session)
+        except _UNAVAILABLE:
+            raise
+        except Exception:  # what is wrong with one chat keeps no other in NATS
+            fields = {"app": session.key.app, "chat": session.key.chat}
+            log.exception("the events of an old chat stay in NATS", extra=fields)
+            return 0
 
     def _is_due(self, session: Session) -> bool:
         age = self._ages.get(session.app_id, self._ages.get(EVERY_APP))
