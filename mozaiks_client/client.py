@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -20,6 +21,7 @@ from mozaiks_client.http import Requests, Token, quoted
 from mozaiks_client.inbox import AnswerLink, InboxQuestion, questions_of
 
 REQUEST_SECONDS = 30.0
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows has it
 
 
 class Client:
@@ -120,11 +122,13 @@ class Client:
     ) -> list[ExportedChat]:
         """Write the chats of the app, of a user, or one chat, to a .tar file, and verify it.
 
+        It has all that was said: a new file is readable by its own user only.
         Needs a token of an operator or of the app's back end. Raises ApiError,
         ServiceUnavailableError, DamagedExportError, OSError.
         """
         query = {name: value for name, value in (("user_id", user), ("chat_id", chat_id)) if value}
-        with path.open("wb") as file:
+        private = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o600)
+        with os.fdopen(private, "wb") as file:
             await self._requests.save(f"/api/exports/{quoted(self.app)}", query, file)
         return await asyncio.to_thread(verified, path)
 

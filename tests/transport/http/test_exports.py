@@ -113,6 +113,7 @@ async def test_an_export_of_a_chat_has_all_of_it_and_the_chain_ends_as_the_chat_
 ) -> None:
     chat = await rich_chat(gateway, app)
     (exported,) = await client.export(tmp_path / "chat.tar", chat_id=chat.key.chat)
+    assert (tmp_path / "chat.tar").stat().st_mode & 0o077 == 0, "it has all that was said"
     async with httpx.AsyncClient(base_url=f"http://{transport}", timeout=20) as http:
         meta = await http.get(f"/api/chats/meta/{app}/{WORKFLOW}/{chat.key.chat}")
     assert (exported.last_seq, exported.last_digest) == (
