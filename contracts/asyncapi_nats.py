@@ -6,7 +6,14 @@ from pydantic import BaseModel
 
 from contracts import commands, subjects
 from contracts.business_events import Milestone, RuntimeBusinessEvent
-from contracts.chat_pages import ChatIdsFound, ChatIdsRequested, ChatsFound, ChatsRequested
+from contracts.chat_pages import (
+    ChatIdsFound,
+    ChatIdsRequested,
+    ChatsFound,
+    ChatsRequested,
+    StartedChatsFound,
+    StartedChatsRequested,
+)
 from contracts.deltas import Delta
 from contracts.events import EVENT_TYPES, Event
 from contracts.explanation import ExplanationFound, ExplanationRequested
@@ -129,6 +136,14 @@ _CHANNELS: dict[str, tuple[str, str]] = {
     "chat_id_answers": (
         "mozaiks.found.chat_ids.{app}.{request}",
         "Ids of chats, in stream LOOKUPS, for a minute.",
+    ),
+    "started_chat_queries": (
+        "mozaiks.query.started_chats.{app}.{request}",
+        "Requests for a user's chats in the order of their starts, in stream LOOKUPS, for a minute.",
+    ),
+    "started_chat_answers": (
+        "mozaiks.found.started_chats.{app}.{request}",
+        "Pages of chats in the order of their starts, in stream LOOKUPS, for a minute.",
     ),
     "model_call_queries": (
         "mozaiks.query.model_calls.{app}.{request}",
@@ -262,6 +277,8 @@ LOOKUPS: dict[str, type[BaseModel]] = {
     "forks_answers": ForksFound,
     "chat_id_queries": ChatIdsRequested,
     "chat_id_answers": ChatIdsFound,
+    "started_chat_queries": StartedChatsRequested,
+    "started_chat_answers": StartedChatsFound,
     "restore_queries": RestoreRequested,
     "restore_answers": RestoreFound,
 }

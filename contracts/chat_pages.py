@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts import subjects
 from contracts.catalogue import ChatStatus, ChatSummary
+from contracts.envelope import Instant
 from contracts.ids import AgentName, AppId, ChatId, UserId, WorkflowName
 from contracts.lookup_base import EPOCH, LookupAnswer, LookupRequest
 
@@ -117,3 +118,40 @@ class ChatIdsFound(LookupAnswer):
     """As many ids as were asked for, where there are more."""
 
     chat_ids: list[ChatId] = []
+
+
+class ChatStart(BaseModel):
+    """A place among a user's chats in the order of their starts: when a chat started, and the chat."""
+
+    model_config = ConfigDict(frozen=True)
+
+    created_at: Instant
+    chat_id: ChatId
+
+
+class StartedChatsRequested(LookupRequest):
+    """A user's chats of one workflow that started before a place, the last one first.
+
+    Archived and deleted ones are among them, so that each can be numbered.
+    """
+
+    app_id: AppId
+    user_id: UserId
+    workflow_name: WorkflowName
+    before: ChatStart | None = None
+    limit: int = Field(default=50, ge=1, le=MAX_CHATS)
+
+    @property
+    def subject(self) -> str:
+        return subjects.started_chats_query(self.app_id, self.request_id)
+
+    @property
+    def answer_subject(self) -> str:
+        return subjects.query_answer(self.subject)
+
+
+class StartedChatsFound(LookupAnswer):
+    """As many chats as were asked for, where there are more; `count` is how many there are in all."""
+
+    chats: list[ChatSummary] = []
+    count: int = 0

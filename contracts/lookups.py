@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts import subjects
 from contracts.catalogue import ChatStatus
-from contracts.chat_pages import ChatIdsRequested, ChatsRequested
+from contracts.chat_pages import ChatIdsRequested, ChatsRequested, StartedChatsRequested
 from contracts.chat_snapshot import ChatSnapshot, OpenQuestion
 from contracts.effects import CallEffect
 from contracts.envelope import Instant
@@ -357,6 +357,7 @@ Query = (
     | ChatsRequested
     | ForksRequested
     | ChatIdsRequested
+    | StartedChatsRequested
     | ModelCallsRequested
     | RestoreRequested
 )

@@ -270,6 +270,11 @@ def chat_ids_query(app: AppId, request: str) -> str:
     return f"mozaiks.query.chat_ids.{token(app, 'app_id')}.{request}"
 
 
+def started_chats_query(app: AppId, request: str) -> str:
+    """Subject of a request for chats of a user of an app in the order of their starts."""
+    return f"mozaiks.query.started_chats.{token(app, 'app_id')}.{request}"
+
+
 def restore_query(key: ChatKey, request: str) -> str:
     """Subject of a request to restore a chat's events from the archive."""
     return f"mozaiks.query.restore.{chat_tokens(key)}.{request}"

@@ -3,9 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 
-from contracts.chat_pages import ChatCursor, ChatsFound, ChatsRequested, ListedChat
+from contracts.chat_pages import (
+    ChatCursor,
+    ChatsFound,
+    ChatsRequested,
+    ListedChat,
+    StartedChatsFound,
+    StartedChatsRequested,
+)
 from services.persistence.domain.projection import summary_of
-from services.persistence.store.interface import ChatFilter, Session, Store
+from services.persistence.store.interface import ChatFilter, Session, StartedChats, Store
 from services.persistence.store.word_search import excerpt_of, has_words
 
 SEARCHED_CHATS = 200
@@ -29,6 +36,16 @@ async def list_chats(store: Store, query: ChatsRequested) -> ChatsFound:
         rows = [_row(session) for session in sessions[:most]]
         return _answer(query, rows, sessions[:most], has_more=len(sessions) > most)
     return await _search(store, query, sessions, most)
+
+
+async def list_started(store: Store, query: StartedChatsRequested) -> StartedChatsFound:
+    """The answer to a request. Raises StoreUnavailableError."""
+    wanted = StartedChats(query.app_id, query.user_id, query.workflow_name, query.before)
+    sessions, count = await asyncio.gather(
+        store.started(wanted, query.limit), store.count_started(wanted)
+    )
+    chats = [_row(session).summary for session in sessions]
+    return StartedChatsFound(request_id=query.request_id, chats=chats, count=count)
 
 
 async def _search(

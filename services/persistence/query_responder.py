@@ -9,7 +9,12 @@ from faststream import StreamMessage
 from nats.aio.msg import Msg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from contracts.chat_pages import ChatIdsFound, ChatIdsRequested, ChatsRequested
+from contracts.chat_pages import (
+    ChatIdsFound,
+    ChatIdsRequested,
+    ChatsRequested,
+    StartedChatsRequested,
+)
 from contracts.chat_snapshot import ChatSnapshot
 from contracts.codec import describe
 from contracts.effects import CallEffect, effects_of, marked
@@ -44,7 +49,7 @@ from contracts.subjects import InvalidSubjectError
 from services.chassis.consumers.errors import UnprocessableMessageError
 from services.chassis.jetstream.lookups import opened_request
 from services.chassis.nats.unavailable import ServerUnavailableError
-from services.persistence.chat_lists import list_chats
+from services.persistence.chat_lists import list_chats, list_started
 from services.persistence.domain.effect_page import cursor_of, place_of, turns_by_chat
 from services.persistence.domain.transcript_page import PageLimits, counting, cut_page, read_window
 from services.persistence.maintenance.sources import IncompleteChatError
@@ -134,6 +139,8 @@ class QueryResponder:
             case ChatIdsRequested(app_id=app, user_id=user, after=after, limit=limit):
                 ids = await self._store.chat_ids(app, user, after, limit)
                 return ChatIdsFound(request_id=query.request_id, chat_ids=ids)
+            case StartedChatsRequested():
+                return await list_started(self._store, query)
             case ModelCallsRequested():
                 return await self._model_calls(query)
             case _:
@@ -344,6 +351,7 @@ _KINDS: dict[str, type[Query]] = {
     "chats": ChatsRequested,
     "forks": ForksRequested,
     "chat_ids": ChatIdsRequested,
+    "started_chats": StartedChatsRequested,
     "model_calls": ModelCallsRequested,
 }
 

@@ -23,6 +23,7 @@ from services.transport.chats.general import GeneralChats
 from services.transport.chats.read_models import ReadModels
 from services.transport.chats.rewinds import RewindService
 from services.transport.chats.service import ChatService
+from services.transport.chats.user_chats import UserChats
 from services.transport.connection_limit import ConnectionLimiter
 from services.transport.delivery.broadcast import ChannelHub
 from services.transport.delivery.projection_cache import ProjectionCache
@@ -98,6 +99,10 @@ class RequestContext:
         return ReadModels(self.services.gateway.lookups)
 
     @property
+    def user_chats(self) -> UserChats:
+        return UserChats(self.services.gateway.key_values, self.read_models, self.identity)
+
+    @property
     def chat_list(self) -> ChatListService:
         return ChatListService(
             self.chats, self.read_models, self.services.settings.deleted_chat_grace_days
@@ -114,4 +119,4 @@ class RequestContext:
     @property
     def general_chats(self) -> GeneralChats:
         """The general chats among the chats of this context."""
-        return GeneralChats(self.chats, self.services.workflows)
+        return GeneralChats(self.chats, self.user_chats, self.services.workflows)

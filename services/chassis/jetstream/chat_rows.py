@@ -1,5 +1,7 @@
 """The rows of chat lists as bucket `chats` has them: their titles are sealed, if this process seals."""
 
+from pydantic import ValidationError
+
 from contracts import encryption
 from contracts.catalogue import ChatSummary
 from contracts.ids import ChatKey
@@ -24,3 +26,11 @@ async def read_summary(value: bytes) -> ChatSummary:
     key = ChatKey(stored.app_id, stored.chat_id)
     await encryption.load(key)
     return stored.model_copy(update={"title": encryption.open_text(key, PLACE, stored.title)})
+
+
+async def readable_summary(value: bytes) -> ChatSummary | None:
+    """The row of a value; None where it is damaged. Raises NatsUnavailableError."""
+    try:
+        return await read_summary(value)
+    except ValidationError:
+        return None

@@ -19,6 +19,14 @@ class KeyValueBuckets:
         """Raises nats errors, BucketNotFoundError without the bucket."""
         return await self._js.key_value(name)
 
+    async def count(self, bucket: str, prefix: str) -> int:
+        """How many values `list_values` would return at most, at a small cost; as one replica has them.
+
+        Raises NatsUnavailableError.
+        """
+        subject = subjects.bucket_subject(bucket, f"{prefix}.>" if prefix else ">")
+        return await self._reader.count(subjects.bucket_stream(bucket), subject)
+
     async def list_values(self, bucket: str, prefix: str) -> list[bytes]:
         """The value of each key below a prefix (empty: of all), the one written last at the end.
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from contracts.catalogue import ChatStatus
-from contracts.chat_pages import ChatCursor, ChatPlace
+from contracts.chat_pages import ChatCursor, ChatPlace, ChatStart
 from contracts.chat_snapshot import NO_TOTALS, ChatSnapshot, ChatTotals
 from contracts.effects import EffectRecord
 from contracts.envelope import Envelope
@@ -219,6 +219,16 @@ class ChatFilter:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class StartedChats:
+    """A user's chats of one workflow, archived and deleted ones, too; those that started before a place."""
+
+    app: AppId
+    user: UserId
+    workflow: WorkflowName
+    before: ChatStart | None = None
+
+
 class Store(Protocol):
     """Every method raises StoreUnavailableError where the database does not answer."""
 
@@ -317,6 +327,12 @@ class Store(Protocol):
         self, wanted: ChatFilter, after: ChatCursor | None, limit: int
     ) -> list[Session]:
         """A user's chats, the one that changed last first, from the one after a cursor on."""
+
+    async def started(self, wanted: StartedChats, limit: int) -> list[Session]:
+        """A user's chats, the one that started last first."""
+
+    async def count_started(self, wanted: StartedChats) -> int:
+        """How many they are."""
 
     async def chat_ids(
         self, app: AppId, user: UserId | None, after: ChatId | None, limit: int

@@ -28,6 +28,7 @@ from services.persistence.store.interface import (
     Message,
     ProjectionUpdate,
     Session,
+    StartedChats,
     TimeSpan,
     WorkflowTotals,
     is_newer,
@@ -221,6 +222,24 @@ class MemoryStore:
         return [session for _, session in sorted(rest, key=lambda one: one[0], reverse=True)][
             :limit
         ]
+
+    async def started(self, wanted: StartedChats, limit: int) -> list[Session]:
+        return self._started(wanted)[:limit]
+
+    async def count_started(self, wanted: StartedChats) -> int:
+        return len(self._started(wanted))
+
+    def _started(self, wanted: StartedChats) -> list[Session]:
+        found = [
+            ((session.created_at, token(session.chat_id)), session)
+            for session in self._sessions.values()
+            if (session.app_id, session.user_id) == (wanted.app, wanted.user)
+            and session.workflow_name == wanted.workflow
+        ]
+        before = wanted.before
+        place = None if before is None else (before.created_at, token(before.chat_id))
+        rest = [one for one in found if place is None or one[0] < place]
+        return [session for _, session in sorted(rest, key=lambda one: one[0], reverse=True)]
 
     async def chat_ids(
         self, app: AppId, user: UserId | None, after: ChatId | None, limit: int

@@ -1,17 +1,23 @@
 """General chats: chats without a chosen workflow, numbered per user in the order of their start."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from contracts.catalogue import ChatSummary
+from contracts.catalogue import ChatStatus, ChatSummary
+from contracts.chat_pages import ChatStart
 from contracts.ids import AppId, ChatKey, UserId
 from services.transport.chats.catalogue import WorkflowCatalogue
-from services.transport.chats.service import ChatService, is_listed
+from services.transport.chats.service import ChatService
+from services.transport.chats.user_chats import UserChats, is_listed
 from services.transport.errors import ApiError, limit_exceeded
 from services.transport.protocol.chat_projection import ChatView
 
 MAX_UNLISTED = 100
 """How many new general chats may be missing from the list of a user, which is eventually consistent."""
-OPEN_STATUSES = ("running", "waiting")
+MAX_CLOSED = 100
+"""Of the newest general chats that are looked at for an open one."""
+OPEN_STATUSES: tuple[ChatStatus, ...] = ("running", "waiting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,59 +38,65 @@ NumberedSummary = tuple[GeneralChat, ChatSummary]
 class GeneralChats:
     """Starts, finds and lists the general chats of a user."""
 
-    def __init__(self, chats: ChatService, workflows: WorkflowCatalogue) -> None:
+    def __init__(
+        self, chats: ChatService, user_chats: UserChats, workflows: WorkflowCatalogue
+    ) -> None:
         self._chats = chats
+        self._user_chats = user_chats
         self._workflows = workflows
 
-    async def list_for_user(self, app: AppId, user: UserId) -> list[NumberedSummary]:
-        """A user's general chats, the newest first. Raises InvalidIdError, NatsUnavailableError."""
-        return [one for one in await self._numbered(app, user) if is_listed(one[1])]
-
-    async def _numbered(self, app: AppId, user: UserId) -> list[NumberedSummary]:
-        """All general chats of a user: one that is not listed any more keeps its number."""
-        name = await self._workflows.general_name()
-        general = [
-            summary
-            for summary in await self._chats.list_every(app, user)
-            if summary.workflow_name == name
-        ]
-        oldest_first = sorted(general, key=lambda summary: (summary.created_at, summary.chat_id))
-        numbered = [
-            (GeneralChat(ChatKey(app, summary.chat_id), number), summary)
-            for number, summary in enumerate(oldest_first, 1)
-        ]
-        return numbered[::-1]
-
-    async def find(self, key: ChatKey, user: str | None = None) -> tuple[GeneralChat, ChatView]:
-        """A general chat and its view. Raises ApiError, InvalidIdError, NatsUnavailableError."""
-        view = await self._chats.find(key, await self._workflows.general_name(), user)
-        listed = await self._numbered(key.app, view.user)
-        found = (general for general, _ in listed if general.key == key)
-        return next(found, GeneralChat(key, len(listed) + 1)), view
-
-    async def latest_open(self, app: AppId, user: UserId) -> tuple[GeneralChat, ChatView]:
-        """The newest general chat that has not ended, else a new one.
+    async def list_for_user(self, app: AppId, user: UserId, limit: int) -> list[NumberedSummary]:
+        """So many of a user's general chats at most, the newest first.
 
         Raises ApiError, InvalidIdError, NatsUnavailableError.
         """
-        listed = await self._numbered(app, user)
-        newest = next(
-            (
-                general
-                for general, summary in listed
-                if summary.status in OPEN_STATUSES and is_listed(summary)
-            ),
-            None,
-        )
-        if newest is not None:
-            return newest, await self._chats.find(newest.key, user=user)
-        return await self._start_next(app, user, len(listed), must_be_new=False)
+        found: list[NumberedSummary] = []
+        async with aclosing(await self._numbered(app, user)) as chats:
+            async for number, summary in chats:
+                if is_listed(summary):
+                    found.append((_general(summary, number), summary))
+                if len(found) == limit:
+                    break
+        return found
+
+    async def _numbered(
+        self, app: AppId, user: UserId
+    ) -> AsyncGenerator[tuple[int, ChatSummary], None]:
+        """All general chats of a user: one that is not listed any more keeps its number."""
+        return self._user_chats.numbered(app, user, await self._workflows.general_name())
+
+    async def find(self, key: ChatKey, user: str | None = None) -> tuple[GeneralChat, ChatView]:
+        """A general chat and its view. Raises ApiError, InvalidIdError, NatsUnavailableError."""
+        name = await self._workflows.general_name()
+        view = await self._chats.find(key, name, user)
+        start = ChatStart(created_at=view.created_at, chat_id=key.chat)
+        earlier = await self._user_chats.count_started(key.app, view.user, name, start)
+        return GeneralChat(key, earlier + 1), view
+
+    async def latest_open(self, app: AppId, user: UserId) -> tuple[GeneralChat, ChatView]:
+        """The newest general chat that has not ended, if it is among the newest, else a new one.
+
+        Raises ApiError, InvalidIdError, NatsUnavailableError.
+        """
+        count = 0
+        async with aclosing(await self._numbered(app, user)) as chats:
+            async for number, summary in chats:
+                count = max(count, number)
+                if number <= count - MAX_CLOSED:
+                    break
+                if summary.status in OPEN_STATUSES and is_listed(summary):
+                    general = _general(summary, number)
+                    return general, await self._chats.find(general.key, user=user)
+        return await self._start_next(app, user, count, must_be_new=False)
 
     async def create(self, app: AppId, user: UserId) -> tuple[GeneralChat, ChatView]:
         """A new general chat. Raises ApiError, InvalidIdError, NatsUnavailableError."""
-        return await self._start_next(
-            app, user, len(await self._numbered(app, user)), must_be_new=True
-        )
+        count = 0
+        async with aclosing(await self._numbered(app, user)) as chats:
+            async for number, _ in chats:
+                count = number
+                break
+        return await self._start_next(app, user, count, must_be_new=True)
 
     async def _start_next(
         self, app: AppId, user: UserId, listed_count: int, *, must_be_new: bool
@@ -108,3 +120,7 @@ class GeneralChats:
         raise limit_exceeded(
             "general_chat_id", f"too many new general chats ({MAX_UNLISTED}), try again shortly"
         )
+
+
+def _general(summary: ChatSummary, number: int) -> GeneralChat:
+    return GeneralChat(ChatKey(summary.app_id, summary.chat_id), number)

@@ -6,7 +6,14 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TypeVar
 
-from contracts.chat_pages import ChatIdsFound, ChatIdsRequested, ChatsFound, ChatsRequested
+from contracts.chat_pages import (
+    ChatIdsFound,
+    ChatIdsRequested,
+    ChatsFound,
+    ChatsRequested,
+    StartedChatsFound,
+    StartedChatsRequested,
+)
 from contracts.ids import (
     AgentName,
     AppId,
@@ -158,6 +165,10 @@ class ReadModels:
     async def chats(self, query: ChatsRequested) -> ChatsFound:
         """A page of a user's chats."""
         return await self._ask(query, ChatsFound)
+
+    async def started_chats(self, query: StartedChatsRequested) -> StartedChatsFound:
+        """A page of a user's chats of a workflow, in the order of their starts."""
+        return await self._ask(query, StartedChatsFound)
 
     async def chat_ids(self, app: AppId, user: UserId | None, after: ChatId | None) -> list[ChatId]:
         """Ids of an app's chats after one of them; none at the end."""

@@ -1,4 +1,4 @@
-"""Chat service: starts, finds and lists chats, and sends commands to them, for one identity."""
+"""Chat service: starts and finds chats, and sends commands to them, for one identity."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
-
 from contracts import subjects
-from contracts.catalogue import ChatSummary
 from contracts.chat_snapshot import OpenQuestion, QuestionKind
 from contracts.commands import (
     AnswerQuestion,
@@ -42,7 +39,7 @@ from contracts.settable_variables import why_not_settable
 from contracts.subjects import token
 from contracts.wire.client_messages import ui_variables
 from services.chassis.answer_links import AnswerLinks, IssuedLink
-from services.chassis.jetstream.chat_rows import read_summary
+from services.chassis.jetstream.chat_rows import readable_summary
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.tasks import wait_for_event
 from services.transport.auth.principal import Identity, require_owner, require_scope
@@ -241,13 +238,13 @@ class ChatService:
             raise _not_found()
         if user is not None and user != owner:
             raise ApiError("NOT_ALLOWED", "user_id", "no such chat of this user")
-        listed = await self._gateway.key_values.list_values(
-            subjects.CHATS, subjects.chat_summary_key(key.app, owner, key.chat)
+        place = subjects.chat_summary_key(key.app, owner, key.chat)
+        stored = await self._gateway.reader.last(
+            subjects.bucket_stream(subjects.CHATS), subjects.bucket_subject(subjects.CHATS, place)
         )
-        for value in listed:
-            row = await _summary(value)
-            if row is not None and row.deleted:
-                raise _deleted()
+        row = None if stored is None else await readable_summary(stored.data)
+        if row is not None and row.deleted:
+            raise _deleted()
 
     def _checked(
         self, view: ChatView | None, key: ChatKey, workflow: str | None, user: str | None
@@ -283,25 +280,6 @@ class ChatService:
             if started:  # a chat of another user takes as long as one that does not exist
                 await asyncio.sleep(self._start_wait_seconds)
             raise
-
-    async def list_for_user(self, app: AppId, user: UserId) -> list[ChatSummary]:
-        """The chats of a user that are neither archived nor deleted, the one that changed last first.
-
-        Raises ApiError, InvalidIdError, NatsUnavailableError.
-        """
-        every = await self.list_every(app, user)
-        return [chat for chat in every if is_listed(chat)]
-
-    async def list_every(self, app: AppId, user: UserId) -> list[ChatSummary]:
-        """All chats of a user, the one that changed last first.
-
-        Raises ApiError, InvalidIdError, NatsUnavailableError.
-        """
-        require_owner(self._identity, app, user)
-        prefix = subjects.user_summaries_prefix(app, user)
-        values = await self._gateway.key_values.list_values(subjects.CHATS, prefix)
-        summaries = [chat for value in values if (chat := await _summary(value)) is not None]
-        return sorted(summaries, key=lambda chat: (chat.updated_at, chat.chat_id), reverse=True)
 
     async def send_start(self, command: StartChat) -> bool:
         """Send a start command; whether the chat has started. Raises ApiError, which names the first
@@ -694,15 +672,3 @@ def _require_open(view: ChatView) -> None:
 def _answer_runs(view: ChatView) -> bool:
     """Whether the open turn is an agent's, also while it waits for an answer of the user."""
     return view.ended_at is None and view.speaker is not None and view.speaker != USER
-
-
-def is_listed(summary: ChatSummary) -> bool:
-    """Whether the lists of the chat's user have it."""
-    return not summary.archived and not summary.deleted
-
-
-async def _summary(value: bytes) -> ChatSummary | None:
-    try:
-        return await read_summary(value)
-    except ValidationError:
-        return None

@@ -6,12 +6,13 @@ from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from contracts.cache_seed import cache_seed
-from contracts.catalogue import ChatSummary
+from contracts.catalogue import ChatStatus, ChatSummary
 from contracts.ids import AppId, Seq, UserId, WorkflowName
 from contracts.subjects import token
 from services.transport.auth.principal import require_scope
 from services.transport.chats.general import OPEN_STATUSES
 from services.transport.chats.service import StartedChat
+from services.transport.chats.user_chats import ListedChats
 from services.transport.context import RequestContext
 from services.transport.errors import ApiError, bad_request
 from services.transport.http.api_document import EventStreamOperation, answer, documented
@@ -231,9 +232,9 @@ async def chats_of_workflow(
 ) -> ChatIds:
     workflow = decode_segment(workflow_name, "workflow_name")
     app = AppId(decode_segment(app_id, "app_id"))
-    chats = await context.chats.list_for_user(app, UserId(user_id))
-    found = [chat.chat_id for chat in chats if chat.workflow_name == workflow]
-    return ChatIds(chat_ids=found[:limit])
+    wanted = ListedChats(workflow=WorkflowName(workflow))
+    found = await context.user_chats.newest(app, UserId(user_id), wanted, limit)
+    return ChatIds(chat_ids=[chat.chat_id for chat in found])
 
 
 @get(
@@ -246,7 +247,7 @@ async def list_sessions(
     user_id: UserIdPath,
     limit: ChatLimitQuery = 200,
 ) -> ChatSessions:
-    chats = (await _workflow_chats(context, app_id, user_id))[:limit]
+    chats = await _workflow_chats(context, app_id, user_id, limit)
     sessions = [ChatSession.of(chat) for chat in chats]
     return ChatSessions(sessions=sessions, count=len(sessions))
 
@@ -258,9 +259,8 @@ async def list_sessions(
 async def most_recent_session(
     context: NamedDependency[RequestContext], app_id: AppIdPath, user_id: UserIdPath
 ) -> RecentChat | NoRecentChat:
-    chats = await _workflow_chats(context, app_id, user_id)
-    newest = next((chat for chat in chats if chat.status in OPEN_STATUSES), None)
-    return NoRecentChat() if newest is None else RecentChat.of(newest)
+    found = await _workflow_chats(context, app_id, user_id, 1, OPEN_STATUSES)
+    return RecentChat.of(found[0]) if found else NoRecentChat()
 
 
 async def _find_or_none(
@@ -310,12 +310,18 @@ def _meta(view: ChatView) -> ChatMeta:
     )
 
 
-async def _workflow_chats(context: RequestContext, app_id: str, user_id: str) -> list[ChatSummary]:
+async def _workflow_chats(
+    context: RequestContext,
+    app_id: str,
+    user_id: str,
+    limit: int,
+    statuses: tuple[ChatStatus, ...] = (),
+) -> list[ChatSummary]:
     """A user's chats without the general ones, which have a list of their own."""
     app, user = AppId(decode_segment(app_id, "app_id")), UserId(decode_segment(user_id, "user_id"))
     general = await context.services.workflows.general_name()
-    chats = await context.chats.list_for_user(app, user)
-    return [chat for chat in chats if chat.workflow_name != general]
+    wanted = ListedChats(other_than=general, statuses=statuses)
+    return await context.user_chats.newest(app, user, wanted, limit)
 
 
 HANDLERS = [

@@ -43,7 +43,7 @@ async def general_chats(
     limit: GeneralLimitQuery = 50,
 ) -> GeneralChatSessions:
     app, user = AppId(decode_segment(app_id, "app_id")), UserId(decode_segment(user_id, "user_id"))
-    found = (await context.general_chats.list_for_user(app, user))[:limit]
+    found = await context.general_chats.list_for_user(app, user, limit)
     sessions = [_session(general, summary) for general, summary in found]
     return GeneralChatSessions(sessions=sessions, count=len(sessions))
 

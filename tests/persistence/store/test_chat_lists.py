@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.chat_pages import ChatsFound, ChatsRequested
+from contracts.chat_pages import ChatsFound, ChatsRequested, ChatStart
 from contracts.events import Event
 from contracts.events.chat import ChatCompleted, ChatStarted, UserMessageReceived
 from contracts.events.chat_list import (
@@ -17,15 +17,16 @@ from contracts.events.chat_list import (
     ChatUndeleted,
 )
 from contracts.events.turn import ModelResponded, SpeakerSelected
-from contracts.ids import AgentName, AppId, ChatId, ChatKey, UserId, WorkflowName
+from contracts.ids import AgentName, AppId, ChatId, ChatKey, Seq, UserId, WorkflowName
 from services.persistence.chat_lists import list_chats
 from services.persistence.domain.projection import advance
-from services.persistence.store.interface import Session, Store
+from services.persistence.store.interface import Session, StartedChats, Store
 from services.persistence.store.word_search import EXCERPT_CHARS, excerpt_of
 from tests.persistence.story import ANN, PLANNER, archived_events, decisions_of
 
 ACME, OTHER = AppId("acme.corp"), AppId("other")
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+CREATED = ChatStarted(user_id=ANN, seed=7)
 ARCHIVED, DELETED = ChatArchived(user_id=ANN), ChatDeleted(user_id=ANN, grace_seconds=60)
 
 
@@ -230,3 +231,29 @@ async def test_the_ids_of_an_apps_chats_are_listed_page_by_page(store: Store) ->
     assert sorted(found) == ["a", "b ü", "c", "d", "of bob"]
     assert await store.chat_ids(ACME, UserId("bob"), None, 10) == ["of bob"]
     assert await store.chat_ids(AppId("acme"), None, None, 10) == []
+
+
+async def test_chats_are_listed_and_counted_in_the_order_of_their_starts(store: Store) -> None:
+    """Those of one user and workflow, hidden ones, too; of two that started at once the ids decide."""
+    for number in range(4):
+        session = await keep(store, f"c{number}", *([DELETED] if number == 1 else []))
+        update = advance(None, archived_events(decisions_of([CREATED], session.key)))
+        assert update is not None
+        moved = replace(session, created_at=NOON + timedelta(minutes=number // 2), last_seq=Seq(9))
+        await store.save([replace(update, session=moved)])
+    await keep(store, "of bob", user=UserId("bob"))
+    await keep(store, "of another workflow", workflow="Other")
+    mine = StartedChats(ACME, ANN, WorkflowName("Planning"))
+
+    async def started(wanted: StartedChats, limit: int) -> list[str]:
+        return [one.chat_id for one in await store.started(wanted, limit)]
+
+    assert await started(mine, 10) == ["c3", "c2", "c1", "c0"]
+    assert await started(mine, 3) == ["c3", "c2", "c1"]
+    assert await store.count_started(mine) == 4
+    before = replace(mine, before=ChatStart(created_at=NOON, chat_id=ChatId("c1")))
+    assert (await started(before, 10), await store.count_started(before)) == (["c0"], 1)
+    later = replace(
+        mine, before=ChatStart(created_at=NOON + timedelta(minutes=1), chat_id=ChatId("c2"))
+    )
+    assert (await started(later, 1), await store.count_started(later)) == (["c1"], 2)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from contracts import subjects
+from contracts.catalogue import ChatSummary
 from contracts.commands import AnswerQuestion, ForkChat
 from contracts.events.chat import AttachmentUploaded, ChatForked
 from contracts.events.turn import VariablesChanged
@@ -18,6 +19,7 @@ from tests.transport.persistence import answering
 from tests.transport.story import (
     ANA,
     COMPLETED,
+    NOON,
     RESPONDED,
     SELECTED,
     STARTED,
@@ -52,6 +54,28 @@ def coloured(colour: str) -> VariablesChanged:
 async def http(transport: str) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=f"http://{transport}", timeout=20) as http:
         yield http
+
+
+async def test_a_deleted_chat_that_this_process_does_not_know_is_not_forked(
+    http: httpx.AsyncClient, gateway: JetStreamGateway, chat: Chat
+) -> None:
+    await chat.append(STARTED, SELECTED, YOUR_TURN)
+    row = ChatSummary(
+        app_id=chat.key.app,
+        chat_id=chat.key.chat,
+        user_id=ANA,
+        workflow_name=chat.workflow,
+        status="waiting",
+        deleted=True,
+        created_at=NOON,
+        updated_at=NOON,
+        last_seq=Seq(3),
+    )
+    bucket = await gateway.key_values.bucket(subjects.CHATS)
+    place = subjects.chat_summary_key(chat.key.app, ANA, chat.key.chat)
+    await bucket.put(place, row.model_dump_json().encode())
+    refused = await http.post(path(chat, "fork"), json={"user_id": ANA})
+    assert refused.status_code == 410
 
 
 def path(chat: Chat, rest: str) -> str:

@@ -8,8 +8,9 @@ from contracts.events.turn import USER
 from contracts.ids import AgentName
 from contracts.lookups import EPOCH
 from contracts.rewinds import DroppedRange
-from services.persistence.store.interface import ChatFilter
+from services.persistence.store.interface import ChatFilter, StartedChats
 from services.persistence.store.mongo.client import Record
+from services.persistence.store.mongo.documents import chat_record_id
 
 # As ranges: an index cannot tell null from what is missing, and each document would be fetched.
 _DELETED: Record = {"deleted_at": {"$gt": EPOCH}}
@@ -29,6 +30,20 @@ def chats_filter(wanted: ChatFilter) -> Record:
     if wanted.workflows:
         query["workflow_name"] = {"$in": list(wanted.workflows)}
     return query
+
+
+def started_filters(wanted: StartedChats) -> list[Record]:
+    """The sessions of `wanted`, in as many parts as index `app_user_created` can tell without documents."""
+    query: Record = {
+        "app_id": wanted.app,
+        "user_id": wanted.user,
+        "workflow_name": wanted.workflow,
+    }
+    if (before := wanted.before) is None:
+        return [query]
+    place = chat_record_id(wanted.app, before.chat_id)
+    at_once = {"created_at": before.created_at, "_id": {"$lt": place}}
+    return [{**query, "created_at": {"$lt": before.created_at}}, {**query, **at_once}]
 
 
 def shown_with_words(

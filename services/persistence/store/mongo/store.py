@@ -37,6 +37,7 @@ from services.persistence.store.interface import (
     Message,
     ProjectionUpdate,
     Session,
+    StartedChats,
     StoreIncompatibleError,
     TimeSpan,
     WorkflowTotals,
@@ -48,7 +49,11 @@ from services.persistence.store.mongo.bulk_writes import (
     supersede,
     write,
 )
-from services.persistence.store.mongo.chat_filters import chats_filter, shown_with_words
+from services.persistence.store.mongo.chat_filters import (
+    chats_filter,
+    shown_with_words,
+    started_filters,
+)
 from services.persistence.store.mongo.client import Client, Record, translated_errors
 from services.persistence.store.mongo.collections import create_collections
 from services.persistence.store.mongo.compatibility import (
@@ -354,6 +359,20 @@ class MongoStore:
             ]
         chats = self._sessions.find(query).sort("-last_updated_at", "-_id").limit(limit)
         return [opened_session(document) async for document in with_keys(readable(chats))]
+
+    async def started(self, wanted: StartedChats, limit: int) -> list[Session]:
+        found: list[Session] = []
+        for query in reversed(started_filters(wanted)):  # those that started at once come first
+            chats = self._sessions.find(query).sort("-created_at", "-_id").limit(limit - len(found))
+            found += [opened_session(document) async for document in with_keys(readable(chats))]
+            if len(found) == limit:
+                break
+        return found
+
+    async def count_started(self, wanted: StartedChats) -> int:
+        with translated_errors():
+            counts = [await self._sessions.find(one).count() for one in started_filters(wanted)]
+        return sum(counts)
 
     async def chat_ids(
         self, app: AppId, user: UserId | None, after: ChatId | None, limit: int
