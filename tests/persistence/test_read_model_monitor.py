@@ -183,18 +183,31 @@ async def test_what_mongodb_loses_is_filled_again_while_new_events_are_kept(
     mongo: MongoServer,
     mongo_store: MongoStore,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    client = build_client(mongo.uri)
+    client, inspecting = build_client(mongo.uri), asyncio.Lock()
+    inspect = ReadModelMonitor._inspect_database
+
+    async def inspect_in_turn(monitor: ReadModelMonitor) -> None:
+        async with inspecting:
+            await inspect(monitor)
+
+    async def is_noticed() -> bool:
+        return "MongoDB lacks data" in caplog.text
+
+    monkeypatch.setattr(ReadModelMonitor, "_inspect_database", inspect_in_turn)
     async with running(settings):
         place = await append(gateway, decisions_of(interview())[:9])
         await append(gateway, decisions_of(hello(), NEW))
         await until(lambda: is_published(gateway, KEY, 9))
         await until(lambda: _is_noted(mongo_store))
-        await LOSSES[kind](client, settings.mongodb_database)
+        # What is emptied is not missed once new events have filled it: the loss comes at one moment.
+        async with inspecting:
+            await LOSSES[kind](client, settings.mongodb_database)
+        await until(is_noticed)
         await append(gateway, decisions_of(interview())[9:], place)
         await until(lambda: is_whole(settings))
         await until(lambda: _marked(client, settings))
-    assert "MongoDB lacks data" in caplog.text
     indexes = await client[settings.mongodb_database]["chat_sessions"].index_information()
     assert "app_user_changed" in indexes
     await client.drop_database(settings.mongodb_database)
