@@ -94,12 +94,22 @@ async def filled(
             text="plants",
         )
         await gateway.commands.send(message)
+        await gateway.js.publish(key_subject(key), b"k1:d3JhcHBlZA==")  # another process encrypts
         letter = subjects.dead_letter("orchestrator", subjects.command(key, "send_message"))
         await gateway.js.publish(letter, message.model_dump_json().encode())
         await gateway.js.publish(
             subjects.bucket_subject(subjects.ANSWERS, subjects.answer_key(key.app, "d0")), b"plants"
         )
     return mongo_store
+
+
+def key_subject(key: ChatKey) -> str:
+    return subjects.bucket_subject(subjects.CHAT_KEYS, subjects.key_of_scope(key))
+
+
+async def wrapped_key(gateway: JetStreamGateway, key: ChatKey) -> bytes:
+    stored = await gateway.reader.last(subjects.bucket_stream(subjects.CHAT_KEYS), key_subject(key))
+    return b"" if stored is None else stored.data
 
 
 async def places(gateway: JetStreamGateway, client: Client, settings: Settings) -> list[str]:
@@ -154,6 +164,8 @@ async def test_of_an_erased_app_only_the_numbers_are_left_and_others_are_as_befo
     ]
     assert sum(one.startswith("$O.") for one in left) == 2
     assert await numbers(client, settings) == counted
+    keys = [await wrapped_key(gateway, key) for key in (KEY, SECOND, OTHER)]
+    assert keys == [b"", b"", b"k1:d3JhcHBlZA=="]
     assert await verify(None, None, settings) == 0
     (event,) = [one async for commit in gateway.events.read(KEY) for one in commit.events]
     assert isinstance(event.event, ChatErased)

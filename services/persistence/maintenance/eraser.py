@@ -23,6 +23,7 @@ from contracts.ids import AppId, ChatKey, Seq, StreamSeq, WorkflowName
 from services.chassis.jetstream.direct_get import BEFORE_FIRST, RawMessage
 from services.chassis.jetstream.event_log import PositionConflictError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.publish import publish
 from services.persistence.domain.projection import advance
 from services.persistence.maintenance.rebuilder import Rebuilder
 from services.persistence.maintenance.sources import IncompleteChatError
@@ -37,6 +38,9 @@ PAUSE_SECONDS = 0.25
 Clock = Callable[[], datetime]
 CAUSE = "erasure"
 """The cause in the envelope of a `chat.erased`: no command of the chat's user."""
+
+PURGE = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
+"""The headers of a message that replaces all values of a key in a bucket."""
 
 
 class NotErasedError(Exception):
@@ -77,7 +81,7 @@ class Eraser:
         whole = advance(None, [tombstone])
         if whole is None:
             raise ValueError(f"{tombstone.envelope.event_id} is no event of a chat")
-        await encryption.destroy(key)  # first: nothing that is left is readable from here on
+        await self._destroy_key(key)  # first: nothing that is left is readable from here on
         removed = await self._clean_nats(key, tombstone.position)
         # Last: until then the chat is listed, and an erasure that is killed does all of it again.
         documents = await self._store.erase(tombstone, whole)
@@ -88,7 +92,7 @@ class Eraser:
         """Remove what an app has that belongs to no chat: its recorded model answers and, of the
         `whole` app, its own key."""
         if whole:
-            await encryption.destroy(app_scope(app))
+            await self._destroy_key(app_scope(app))
         answers = subjects.bucket_stream(subjects.ANSWERS)
         removed = await self._gateway.purger.purge(answers, subjects.answers_of(app))
         return ErasedCounts(messages=removed)
@@ -136,13 +140,23 @@ class Eraser:
 
     # -- what is removed ---------------------------------------------------------------------------
 
+    async def _destroy_key(self, scope: ChatKey) -> None:
+        """Also where this process has no ENCRYPTION_KEYS, as a command may not: the others may have."""
+        await encryption.destroy(scope)
+        subject = subjects.bucket_subject(subjects.CHAT_KEYS, subjects.key_of_scope(scope))
+        stored = await self._gateway.reader.last(
+            subjects.bucket_stream(subjects.CHAT_KEYS), subject
+        )
+        if stored is not None and stored.data:
+            gateway = self._gateway
+            await publish(gateway.nc, gateway.storage, subject, b"", PURGE)
+
     async def _clean_nats(self, key: ChatKey, tombstone: StreamSeq | None) -> ErasedCounts:
         purge = self._gateway.purger.purge
         messages = 0
         for filter_ in subjects.commands_and_timers_of(key):
             messages += await purge(subjects.COMMANDS, filter_)
         messages += await purge(subjects.DELTAS, subjects.delta(key))
-        messages += await purge(subjects.BUSINESS, subjects.business_events_of_chat(key))
         for filter_ in subjects.lookups_of(key):
             messages += await purge(subjects.LOOKUPS, filter_)
         for filter_ in subjects.dead_letters_of(key):
