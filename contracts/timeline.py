@@ -1,8 +1,8 @@
 """A chat as a timeline: turns, model calls, tools, questions and takeovers, without anything of what was said."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +34,7 @@ from contracts.events.turn import (
     ModelCallFailed,
     ModelRequested,
     ModelResponded,
+    ModelWait,
     SpeakerSelected,
     ToolDispatched,
     ToolInvoked,
@@ -53,6 +54,7 @@ EntryKind = Literal[
     "turn",
     "wait",
     "model_call",
+    "provider_wait",
     "tool_call",
     "question",
     "takeover",
@@ -62,7 +64,7 @@ EntryKind = Literal[
     "rewind",
     "end",
 ]
-"""`wait`: it is the user's turn. `takeover`: another process went on with the run."""
+"""`wait`: it is the user's turn. `provider_wait`: between attempts of a model call. `takeover`: another process went on with the run."""
 
 _Number = Field(ge=0, le=MAX_SAFE_INTEGER)
 
@@ -70,8 +72,9 @@ _Number = Field(ge=0, le=MAX_SAFE_INTEGER)
 class TimelineEntry(BaseModel):
     """Something of a chat that took time, or happened at once: then `ended_at` is `started_at`.
 
-    `seq` is the event that begins it; `ended_at` is None while it is not over. `name` is the agent, the
-    model, the tool, the user or what happened. `trace_id` is that of the OpenTelemetry trace, in hex.
+    `seq` is the event that begins it, of a `provider_wait` that of its model call; `ended_at` is None
+    while it is not over. `name` is the agent, the model, the tool, the user, the code of the failure
+    that is waited after, or what happened. `trace_id` is that of the OpenTelemetry trace, in hex.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -136,6 +139,7 @@ class Timeline:
             case ModelCallFailed(code=code):
                 self._end("model", time, code, failed=True)
             case UsageRecorded():
+                self._note_waits(event.waits, event, fact)
                 self._note_usage(event, time)
             case ToolInvoked(tool_call_id=call_id, name=name, agent=agent, turn=turn):
                 self._begin(
@@ -168,6 +172,7 @@ class Timeline:
             case TurnCompleted():
                 self._end("turn", time, "completed")
             case TurnFailed(code=code):
+                self._note_waits(event.waits, event, fact)
                 self._end("model", time, code, failed=True)
                 self._end("turn", time, code, failed=True)
             case TurnStopped(by=by):
@@ -278,6 +283,31 @@ class Timeline:
             turn=turn,
             tool_call_id=call_id,
         )
+
+    def _note_waits(
+        self, waits: Sequence[ModelWait], event: UsageRecorded | TurnFailed, fact: Fact
+    ) -> None:
+        """Below the model call that they belong to, of which they have the `seq`."""
+        call = self._open.get("model")
+        seq = fact.envelope.seq if call is None else self.entries[call].seq
+        place = len(self.entries) if call is None else call + 1
+        entries = [
+            TimelineEntry(
+                kind="provider_wait",
+                name=wait.code,
+                seq=seq,
+                started_at=wait.until - timedelta(seconds=wait.seconds),
+                ended_at=wait.until,
+                turn=event.turn,
+                agent=event.agent,
+                attempt=wait.attempt,
+            )
+            for wait in waits
+        ]
+        self.entries[place:place] = entries
+        for key, other in self._open.items():
+            if other >= place:
+                self._open[key] = other + len(entries)
 
     def _note_usage(self, event: UsageRecorded, time: datetime) -> None:
         tokens = event.tokens

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from contracts.envelope import Instant
 from contracts.events.body import EventBody
 from contracts.events.human import Display
 from contracts.events.parts import BinaryPart, NativeAnswer, Part, Tokens, ToolCall
@@ -61,6 +62,10 @@ RUNTIME = AgentName("runtime")
 
 def _is_none(value: object) -> bool:
     return value is None
+
+
+def _is_empty(values: list[Any]) -> bool:
+    return not values
 
 
 class SpeakerSelected(EventBody):
@@ -341,10 +346,25 @@ class TurnCompleted(EventBody):
     handoff: AgentName | None = None
 
 
+class ModelWait(BaseModel):
+    """A pause of `seconds`, to `until`, before a model was requested the `attempt`th time, from 1.
+
+    `code` is that of the failure before.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    code: str
+    seconds: float
+    until: Instant
+    attempt: int
+
+
 class TurnFailed(EventBody):
     """A turn that cannot be finished: `code` for programs, `message` for the user.
 
-    `detail` is for operators only: what the provider itself said.
+    `detail` is for operators only: what the provider itself said. `waits` are the pauses between the
+    attempts of the model call that failed.
     """
 
     type: ClassVar[str] = "turn.failed"
@@ -353,6 +373,7 @@ class TurnFailed(EventBody):
     code: str
     message: str
     detail: str | None = Field(default=None, exclude_if=_is_none)
+    waits: list[ModelWait] = Field(default=[], exclude_if=_is_empty)
 
 
 class VariablesChanged(EventBody):
@@ -372,8 +393,8 @@ class UsageRecorded(EventBody):
     `cached` answer was recorded earlier and cost nothing. `estimated`: the call was stopped, and
     what it used is estimated, from the characters of its prompt and of the text that came.
     `time_to_first_chunk` are the seconds until the first part of the last attempt's answer came,
-    `request_digest` is the SHA-256 of what the model was given, as in `turn.model_requested`. Version 1
-    had three counts instead of `tokens`.
+    `request_digest` is the SHA-256 of what the model was given, as in `turn.model_requested`. `waits` are
+    the pauses between its attempts. Version 1 had three counts instead of `tokens`.
     """
 
     type: ClassVar[str] = "turn.usage_recorded"
@@ -390,6 +411,7 @@ class UsageRecorded(EventBody):
     estimated: bool = Field(default=False, exclude_if=lambda value: not value)
     time_to_first_chunk: float | None = Field(default=None, exclude_if=_is_none)
     request_digest: str | None = Field(default=None, exclude_if=_is_none)
+    waits: list[ModelWait] = Field(default=[], exclude_if=_is_empty)
 
 
 class OutputStructured(EventBody):

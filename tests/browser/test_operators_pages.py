@@ -14,13 +14,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from contracts import subjects
+from contracts.events.turn import ModelWait
 from contracts.ids import AppId, ChatId, ChatKey
 from infra.console import PACKAGES
 from services.chassis.dead_letters.letter import Original, to_headers
+from tests.browser.chats import append_events
 from tests.browser.test_console import FLAGS, PATIENCE
 from tests.gateway import connected_gateway
 from tests.patience import PATIENCE_SECONDS
 from tests.system.product import Product, running
+from tests.transport.story import NOON, REQUESTED, RESPONDED, SELECTED, USED
 
 pytestmark = [
     pytest.mark.system,
@@ -176,6 +179,24 @@ def test_events_are_searched_and_two_chats_compared(page: Page, stage: Stage) ->
     expect(differing.first).to_contain_text("thanks")
     page.get_by_test_id("tab-why").click()
     expect(page.get_by_test_id("why")).to_contain_text("It has ended")
+
+
+def test_waits_for_a_provider_are_part_of_the_timeline(page: Page, stage: Stage) -> None:
+    waits = [
+        ModelWait(code=code, seconds=2, until=NOON, attempt=attempt)
+        for attempt, code in ((2, "MODEL_RATE_LIMITED"), (3, "MODEL_FAILED"))
+    ]
+    used = USED.model_copy(update={"waits": waits})
+    key = append_events(stage.product.settings, [[SELECTED, REQUESTED], [RESPONDED, used]])
+    go(page, stage, f"#trace/{APP}/{key.chat}")
+    rows = page.locator('[data-testid="span"][data-kind="provider_wait"]')
+    expect(rows).to_contain_text(["MODEL_RATE_LIMITED", "MODEL_FAILED"])
+    rows.last.click()
+    details = page.locator(".trace-details")
+    expect(details).to_contain_text("Pause: MODEL_FAILED")
+    expect(details).to_contain_text("2 sec")
+    expect(rows.first).to_have_attribute("aria-pressed", "false")
+    assert faults_of(page) == []
 
 
 def test_the_menu_of_a_chat_leads_to_its_trace(page: Page, stage: Stage) -> None:

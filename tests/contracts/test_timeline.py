@@ -1,5 +1,6 @@
 """A chat as a timeline, and two chats side by side: of the golden logs of the first release."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,21 @@ import pytest
 from contracts.chat_comparison import compare, turns_of
 from contracts.codec import Fact
 from contracts.event_log import read_event
-from contracts.events.turn import ToolReturned
+from contracts.events import Event
+from contracts.events.turn import ModelWait, ToolReturned, TurnFailed
 from contracts.timeline import TimelineEntry, timeline_of
+from tests.logs import BEGAN, decisions, stored
+from tests.transport.story import (
+    DONE,
+    KEY,
+    PLANNER,
+    REQUESTED,
+    RESPONDED,
+    SELECTED,
+    STARTED,
+    USED,
+    user_message,
+)
 
 CHATS = Path("tests/golden_logs/releases/0.1/chats")
 NAMES = sorted(one.name for one in CHATS.iterdir())
@@ -52,6 +66,29 @@ def test_tools_and_questions_say_how_they_ended_and_nothing_that_was_said() -> N
     ]
     assert {one.outcome for one in questions} == {"answered by ana"}
     assert "shelf" not in str(entries)
+
+
+def test_waits_for_a_provider_are_below_their_model_call_whether_it_was_answered_or_not() -> None:
+    waits = [
+        ModelWait(
+            code="MODEL_RATE_LIMITED", seconds=2, until=BEGAN + timedelta(seconds=5), attempt=2
+        ),
+        ModelWait(code="MODEL_FAILED", seconds=4, until=BEGAN + timedelta(seconds=9), attempt=3),
+    ]
+    failed = TurnFailed(turn=1, agent=PLANNER, code="MODEL_FAILED", message="no", waits=waits)
+    chat: list[Event] = [STARTED, SELECTED, REQUESTED, user_message("Are you there?")]
+    answered: list[Event] = [RESPONDED, USED.model_copy(update={"waits": waits}), DONE]
+    for ending in (answered, [failed]):
+        entries = timeline_of(
+            one.fact for one in stored(decisions([*chat, ending], KEY)) if one.fact is not None
+        )
+        kinds = [one.kind for one in entries]
+        assert kinds == ["start", "turn", "model_call", *["provider_wait"] * 2, "message"]
+        assert {one.seq for one in entries[2:5]} == {3}
+        shown = [(one.name, one.attempt, one.ended_at) for one in of_kind(entries, "provider_wait")]
+        assert shown == [(one.code, one.attempt, one.until) for one in waits]
+        assert of_kind(entries, "provider_wait")[0].started_at == BEGAN + timedelta(seconds=3)
+        assert all(one.ended_at for one in entries)
 
 
 def test_a_stopped_turn_ends_with_its_model_call() -> None:

@@ -59,6 +59,7 @@ def fail(failure: Failed, state: ChatState) -> list[Event]:
             code=failure.code,
             message=failure.message,
             detail=failure.detail,
+            waits=[*failure.waits],
         )
         unfinished = [] if state.ends_on_failure else results_of_unfinished(turn, CALL_NOT_RETURNED)
         failed = [*unfinished, turn_failed, *failed]

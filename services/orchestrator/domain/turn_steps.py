@@ -1,7 +1,7 @@
 """Decide the next step of an agent's turn from the events of the turn so far."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.cache_seed import turn_key
@@ -13,6 +13,7 @@ from contracts.events.turn import (
     ConversationProcessed,
     ModelCallFailed,
     ModelResponded,
+    ModelWait,
     Occasion,
     OutputStructured,
     ToolInvoked,
@@ -39,11 +40,15 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The turn cannot be finished, and the chat fails; `detail` is what only operators read."""
+    """The turn cannot be finished, and the chat fails; `detail` is what only operators read.
+
+    `waits` are those of the model call that failed.
+    """
 
     code: str
     message: str
     detail: str | None = None
+    waits: tuple[ModelWait, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

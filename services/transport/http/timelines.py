@@ -1,14 +1,14 @@
 """HTTP routes that show a chat as a timeline, and two chats side by side."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from litestar import get
 from litestar.di import NamedDependency
 
 from contracts.chat_comparison import compare
 from contracts.codec import Fact
-from contracts.timeline import Timeline
+from contracts.timeline import Timeline, TimelineEntry
 from services.transport.context import RequestContext
 from services.transport.http.api_document import documented
 from services.transport.http.models.base import ForkOrigin
@@ -45,11 +45,11 @@ async def timeline(
     async for fact in _facts(context, view):
         folded.add(fact)
     entries = [one for one in folded.entries if before is None or one.seq < before]
-    shown = entries[-limit:]
+    first = _start_of_page(entries, limit)
     return TimelinePage(
         chat=head_of(view),
-        entries=shown,
-        earlier=shown[0].seq if len(shown) < len(entries) else None,
+        entries=entries[first:],
+        earlier=entries[first].seq if first > 0 else None,
         trace_url=context.services.settings.trace_url,
     )
 
@@ -72,6 +72,14 @@ async def comparison(
     facts = [[fact async for fact in _facts(context, view)] for view in (left, right)]
     found = await asyncio.to_thread(compare, *facts)  # two long chats take a second
     return ComparisonPage.of(head_of(left), head_of(right), found)
+
+
+def _start_of_page(entries: Sequence[TimelineEntry], limit: int) -> int:
+    """The place of the first of the newest entries; those of the same event are on one page."""
+    first = max(len(entries) - limit, 0)
+    while first > 0 and entries[first - 1].seq == entries[first].seq:
+        first -= 1
+    return first
 
 
 def head_of(view: ChatView) -> ChatHead:

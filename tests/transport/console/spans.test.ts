@@ -1,6 +1,6 @@
 /** The timeline of a chat: places on the bar, waits of the user, filters. */
 
-import { filtered, secondsOf, spansOf, traceAddress } from "../../../services/transport/console/src/pages/trace/spans";
+import { filtered, keyOf, openCall, secondsOf, spansOf, traceAddress, withWait } from "../../../services/transport/console/src/pages/trace/spans";
 
 const NOON = Date.parse("2026-01-01T12:00:00Z");
 const at = (second) => new Date(NOON + second * 1000).toISOString();
@@ -66,4 +66,20 @@ test("a trace has an address where the server says how it is made", () => {
   assert.equal(traceAddress("https://jaeger.example.com/trace/{trace_id}", "4bf9"), "https://jaeger.example.com/trace/4bf9");
   assert.equal(traceAddress(null, "4bf9"), null);
   assert.equal(traceAddress("https://jaeger.example.com/trace/{trace_id}", null), null);
+});
+
+test("the wait of a call that goes on is below it, and no call that is over waits", () => {
+  const wait = { code: "MODEL_RATE_LIMITED", seconds: 20, attempt: 2, attempts: 4, next_attempt_at: at(30) };
+  const over = [entry("turn", 0, null), entry("model_call", 1, 3)];
+  assert.deepEqual([withWait(over, wait), openCall(over)], [over, null]);
+  const going = [...over, entry("model_call", 5, null, { turn: 1, agent: "Clerk" }), entry("message", 6, 6)];
+  assert.equal(withWait(going, null), going);
+  const shown = withWait(going, wait);
+  assert.deepEqual(shown.map(({ kind }) => kind), ["turn", "model_call", "model_call", "provider_wait", "message"]);
+  assert.deepEqual([shown[3].name, shown[3].seq, shown[3].started_at, shown[3].agent], ["MODEL_RATE_LIMITED", 5, at(10), "Clerk"]);
+});
+
+test("several waits of one call have keys of their own", () => {
+  const waits = [2, 3].map((attempt) => entry("provider_wait", 5, 6, { attempt }));
+  assert.equal(new Set([entry("model_call", 5, 9), ...waits].map(keyOf)).size, 3);
 });

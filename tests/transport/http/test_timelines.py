@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from contracts.events.turn import ModelWait
 from contracts.ids import new_chat_id
 from services.chassis.jetstream.gateway import JetStreamGateway
 from tests.transport.conftest import Open
-from tests.transport.story import DONE, REQUESTED, RESPONDED, SELECTED, STARTED, USED, Chat
+from tests.transport.story import DONE, NOON, REQUESTED, RESPONDED, SELECTED, STARTED, USED, Chat
 
 pytestmark = pytest.mark.broker
 
@@ -33,6 +34,20 @@ async def test_a_timeline_has_the_newest_entries_and_says_where_earlier_ones_are
     assert [one["seq"] for one in newest["entries"]] == [3]
     earlier = (await http.get(path, params={"before": newest["earlier"]})).json()
     assert [one["seq"] for one in earlier["entries"]] == [1, 2]
+
+
+async def test_a_model_call_and_the_waits_of_it_are_on_one_page(
+    http: httpx.AsyncClient, chat: Chat
+) -> None:
+    wait = ModelWait(code="MODEL_RATE_LIMITED", seconds=2, until=NOON, attempt=2)
+    used = USED.model_copy(update={"waits": [wait]})
+    await chat.append(STARTED, SELECTED, REQUESTED, RESPONDED, used, DONE)
+    path = f"/api/chats/{chat.key.app}/{chat.key.chat}/timeline"
+    page = (await http.get(path, params={"limit": 1})).json()
+    assert [one["kind"] for one in page["entries"]] == ["model_call", "provider_wait"]
+    assert page["entries"][1]["attempt"] == 2
+    earlier = (await http.get(path, params={"before": page["earlier"]})).json()
+    assert [one["kind"] for one in earlier["entries"]] == ["start", "turn"]
 
 
 async def test_two_chats_of_a_user_are_compared(

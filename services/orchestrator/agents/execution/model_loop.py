@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ag2 import Agent
@@ -89,7 +89,7 @@ async def run_model_loop(
         log.warning("turn failed", exc_info=error, extra={"agent": recorder.turn.agent})
         failed = requests.failed_call(error, recorder.call)
         if failed is None:
-            return failed_outcome(error)
+            return replace(failed_outcome(error), waits=tuple(recorder.meter.waits))
         requests.note_refusal(error.failure)
         await recorder.record_failed_call(failed, error.response)
     except Exception as error:

@@ -101,7 +101,7 @@ class RetryingClient(LLMClient):
             log.info(
                 "waiting for the model provider", extra={"model": self._model, **wait._asdict()}
             )
-            await call_meter_of(context).show_wait(wait)
+            await call_meter_of(context).wait(wait)
             await asyncio.sleep(delay)
             await call_meter_of(context).restart_answer()
             attempt += 1

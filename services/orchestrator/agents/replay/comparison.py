@@ -5,7 +5,7 @@ Compared are type and body. Not compared is what is different in every run, or n
 * times, the runner, the trace and the chain of digests, which are of the envelope;
 * of `chat.started` the versions of the workflow; `chat.tool_code_changed`;
 * of a model's answer what the provider says of it (tokens, model, ids, native form); `turn.usage_recorded`;
-* of a model's failure all but its code; texts that were interrupted; summaries of a conversation;
+* of a model's failure all but its code; the waits between its attempts; texts that were interrupted; summaries of a conversation;
 * of a question the moment at which it expires or is escalated, but whether it does;
 * of a model request the options, which are of a provider, and the digest where the prompt differs;
 * of a tool's result where its large values are kept.
@@ -28,6 +28,7 @@ from contracts.events.turn import (
     ModelRequested,
     ModelResponded,
     ToolReturned,
+    TurnFailed,
 )
 from services.orchestrator.agents.replay.differences import differences, shown
 
@@ -37,6 +38,7 @@ _RESPONDED = frozenset(
     {"metadata", "files", "tokens", "model", "provider", "finish_reason", "response_id", "native"}
 )
 _CALL_FAILED = frozenset({"message", "text", "reasoning", "max_tokens", "context_window", "final"})
+_TURN_FAILED = frozenset({"waits"})
 _PROMPT_PARTS = (("Context variables:", "context variables"), ("The user's files:", "files"))
 
 
@@ -80,6 +82,8 @@ def _excluded(event: Event) -> frozenset[str]:
             return _RESPONDED
         case ModelCallFailed():
             return _CALL_FAILED
+        case TurnFailed():
+            return _TURN_FAILED
         case _:
             return frozenset()
 

@@ -4,13 +4,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
 from ag2.context import ConversationContext
 
-from contracts.events.turn import ModelResponded, UsageRecorded
+from contracts.events.turn import ModelResponded, ModelWait, UsageRecorded
 from contracts.ids import ChatKey
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class CallMeter:
     """How often the model was requested for this call so far."""
     first_chunk: float | None = None
     """Seconds until the first part of the newest attempt's answer came, if one came."""
+    waits: list[ModelWait] = field(default_factory=list)
+    """Between the attempts of this call so far."""
     _attempt_began: float = 0.0
 
     def start_call(self) -> None:
@@ -68,11 +70,16 @@ class CallMeter:
     def timing(self) -> Iterator[None]:
         """Measure the duration of the call that is made inside."""
         started = self._attempt_began = time.perf_counter()
-        self.first_chunk, self.attempts = None, 0
+        self.first_chunk, self.attempts, self.waits = None, 0, []
         try:
             yield
         finally:
             self.duration = time.perf_counter() - started
+
+    async def wait(self, wait: Wait) -> None:
+        """The call waits from now on."""
+        self.waits.append(ModelWait(**wait._asdict()))
+        await self.show_wait(wait)
 
     def begin_attempt(self) -> None:
         """A request to the model begins."""
@@ -105,6 +112,7 @@ class CallMeter:
             cached=self.cached,
             time_to_first_chunk=self.first_chunk,
             request_digest=self.request_digest or None,
+            waits=self.waits,
         )
 
     def log_usage(self, usage: UsageRecorded) -> None:

@@ -27,6 +27,8 @@ async def test_a_retryable_failure_is_retried() -> None:
     assert len(journal.of(ModelRequested)) == 1
     codes = [(code, attempt, attempts) for code, _, attempt, attempts in journal.waits]
     assert codes == [("MODEL_RATE_LIMITED", 2, 3), ("MODEL_FAILED", 3, 3)]
+    (used,) = journal.of(UsageRecorded)
+    assert [(one.code, one.attempt) for one in used.waits] == [(code, to) for code, to, _ in codes]
 
 
 async def test_each_request_of_a_call_that_is_retried_is_measured() -> None:
@@ -89,6 +91,7 @@ async def test_a_persistent_failure_fails_the_turn_with_its_code(
     outcome, journal, requests = await run_turn_with(reply)
     assert isinstance(outcome, Failed)
     assert (outcome.code, requests) == (code, calls)
+    assert [one.attempt for one in outcome.waits] == list(range(2, calls + 1))
     assert not journal.of(ModelResponded)
 
 

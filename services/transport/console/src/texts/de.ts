@@ -108,7 +108,7 @@ export const de: Texts = {
     tabs: { timeline: "Zeitverlauf", events: "Ereignisse", compare: "Vergleich", why: "Warum" },
     totals: (tokens, cost) => `${tokens} Token, ${cost}`,
     kinds: {
-      start: "Beginn", message: "Nachricht", turn: "Zug", wait: "Sie sind dran", model_call: "Modellaufruf", tool_call: "Werkzeug",
+      start: "Beginn", message: "Nachricht", turn: "Zug", wait: "Sie sind dran", model_call: "Modellaufruf", provider_wait: "Pause", tool_call: "Werkzeug",
       question: "Frage", takeover: "Übernahme", compaction: "Zusammenfassung", budget: "Budget", stop: "Halt", rewind: "Zurück", end: "Ende",
     },
     filter: "Anzeigen",

@@ -106,7 +106,7 @@ export const en = {
     tabs: { timeline: "Timeline", events: "Events", compare: "Compare", why: "Why" },
     totals: (tokens: string, cost: string) => `${tokens} tokens, ${cost}`,
     kinds: {
-      start: "Start", message: "Message", turn: "Turn", wait: "Your turn", model_call: "Model call", tool_call: "Tool", question: "Question",
+      start: "Start", message: "Message", turn: "Turn", wait: "Your turn", model_call: "Model call", provider_wait: "Pause", tool_call: "Tool", question: "Question",
       takeover: "Takeover", compaction: "Summary", budget: "Budget", stop: "Stop", rewind: "Back", end: "End",
     },
     filter: "Show",

@@ -1095,9 +1095,9 @@ export type Theme = {
   shadows: Shadows;
 };
 
-/** Something of a chat that took time, or happened at once: then `ended_at` is `started_at`. `seq` is the event that begins it; `ended_at` is None while it is not over. `name` is the agent, the model, the tool, the user or what happened. `trace_id` is that of the OpenTelemetry trace, in hex. */
+/** Something of a chat that took time, or happened at once: then `ended_at` is `started_at`. `seq` is the event that begins it, of a `provider_wait` that of its model call; `ended_at` is None while it is not over. `name` is the agent, the model, the tool, the user, the code of the failure that is waited after, or what happened. `trace_id` is that of the OpenTelemetry trace, in hex. */
 export type TimelineEntry = {
-  kind: "start" | "message" | "turn" | "wait" | "model_call" | "tool_call" | "question" | "takeover" | "compaction" | "budget" | "stop" | "rewind" | "end";
+  kind: "start" | "message" | "turn" | "wait" | "model_call" | "provider_wait" | "tool_call" | "question" | "takeover" | "compaction" | "budget" | "stop" | "rewind" | "end";
   name: string;
   seq: number;
   started_at: string;

@@ -1,27 +1,31 @@
 /** The timeline of a chat, and the details of the entry that is chosen. */
 
 import { useState } from "react";
+import { explain } from "../../net/api";
 import { timeline } from "../../net/operators";
+import { useFetched } from "../../parts/fetched";
 import { clock, count, dollars, moment, seconds } from "../../parts/figures";
-import { sentenceOf } from "../../session/session";
+import { sentenceOf, user } from "../../session/session";
 import { useTexts } from "../../texts";
-import type { TimelineEntry, TimelinePage } from "../../wire/http";
+import type { ChatHead, ProviderWait, TimelineEntry, TimelinePage } from "../../wire/http";
 import { ModelCall } from "./ModelCall";
-import { filtered, spansOf, traceAddress, type Filter, type Span } from "./spans";
+import { filtered, keyOf, openCall, spansOf, traceAddress, withWait, type Filter, type Span } from "./spans";
 
+const EXPLAINED_EVERY = 5_000;
 const FILTERS: Filter[] = ["all", "calls", "slow", "failures"];
 
 export function TimelineView({ page }: { page: TimelinePage }) {
   const t = useTexts();
   const words = t.tracePages;
   const [filter, setFilter] = useState<Filter>("all");
-  const [chosen, setChosen] = useState<number | null>(null);
+  const [chosen, setChosen] = useState<string | null>(null);
   const [before, setBefore] = useState<TimelinePage[]>([]);
   const [fault, setFault] = useState("");
-  const entries = [...before.flatMap((one) => one.entries), ...page.entries];
+  const told = [...before.flatMap((one) => one.entries), ...page.entries];
+  const entries = withWait(told, useWait(page.chat, openCall(told) !== null));
   const spans = filtered(spansOf(entries, Date.now()), filter);
   const earliest = (before[0] ?? page).earlier;
-  const entry = entries.find((one) => one.seq === chosen) ?? null;
+  const entry = entries.find((one) => keyOf(one) === chosen) ?? null;
 
   const readEarlier = async () => {
     try {
@@ -43,14 +47,20 @@ export function TimelineView({ page }: { page: TimelinePage }) {
         </p>
         <p className="fault" role="alert">{fault}</p>
         <ol className="spans" data-testid="spans">
-          {spans.map((span) => <Row key={`${span.entry.seq} ${span.entry.kind} ${span.entry.tool_call_id ?? ""}`} span={span} isChosen={span.entry === entry} onChoose={() => setChosen(span.entry.seq)} />)}
+          {spans.map((span) => <Row key={keyOf(span.entry)} span={span} isChosen={span.entry === entry} onChoose={() => setChosen(keyOf(span.entry))} />)}
         </ol>
       </section>
       <section className="panel trace-details" aria-label={words.details} aria-live="polite">
-        {entry ? <Details key={entry.seq} entry={entry} page={page} /> : <p className="note">{words.chooseEntry}</p>}
+        {entry ? <Details key={chosen} entry={entry} page={page} /> : <p className="note">{words.chooseEntry}</p>}
       </section>
     </div>
   );
+}
+
+/** What the model call that goes on waits for, as the orchestrator knows it. */
+function useWait({ app_id, chat_id }: ChatHead, goesOn: boolean): ProviderWait | null | undefined {
+  const asked = useFetched(goesOn ? `${app_id} ${chat_id}` : null, () => explain({ app: app_id, chat: chat_id }, user.get()), EXPLAINED_EVERY);
+  return asked.value?.account.provider_wait;
 }
 
 function Row({ span, isChosen, onChoose }: { span: Span; isChosen: boolean; onChoose: () => void }) {

@@ -1,12 +1,12 @@
 /** Entries of a timeline as they are drawn: how long, how deep, where on the bar. Pure. */
 
-import type { TimelineEntry } from "../../wire/http";
+import type { ProviderWait, TimelineEntry } from "../../wire/http";
 
 export type Filter = "all" | "calls" | "slow" | "failures";
 
 export type Span = { entry: TimelineEntry; left: number; width: number; seconds: number; depth: number };
 
-const WITHIN_TURNS = new Set(["model_call", "tool_call", "question", "takeover", "compaction", "budget", "stop"]);
+const WITHIN_TURNS = new Set(["model_call", "provider_wait", "tool_call", "question", "takeover", "compaction", "budget", "stop"]);
 
 export function secondsOf(entry: TimelineEntry, now: number): number {
   const end = entry.ended_at ? Date.parse(entry.ended_at) : now;
@@ -46,6 +46,29 @@ function scaleOf(entries: TimelineEntry[], now: number): (time: number) => numbe
   }, 0);
   const whole = Math.max(last - first - cut(last), 1);
   return (time) => (time - first - cut(time)) / whole;
+}
+
+/** What names an entry of a timeline: several may be of one event. */
+export function keyOf({ seq, kind, tool_call_id, attempt }: TimelineEntry): string {
+  return `${seq} ${kind} ${tool_call_id ?? ""} ${kind === "provider_wait" ? attempt : ""}`;
+}
+
+/** The model call that goes on, if one does. */
+export function openCall(entries: TimelineEntry[]): TimelineEntry | null {
+  return entries.findLast((entry) => entry.kind === "model_call" && !entry.ended_at) ?? null;
+}
+
+/** With the wait of the call that goes on, of which the log has nothing yet. */
+export function withWait(entries: TimelineEntry[], wait: ProviderWait | null | undefined): TimelineEntry[] {
+  const call = openCall(entries);
+  if (!call || !wait) return entries;
+  const began = new Date(Date.parse(wait.next_attempt_at) - wait.seconds * 1000).toISOString();
+  const { seq, turn, agent } = call;
+  const shown: TimelineEntry = {
+    kind: "provider_wait", name: wait.code, seq, started_at: began, ended_at: null, attempt: wait.attempt,
+    ...(turn === undefined ? {} : { turn }), ...(agent === undefined ? {} : { agent }),
+  };
+  return entries.toSpliced(entries.indexOf(call) + 1, 0, shown);
 }
 
 export function filtered(spans: Span[], filter: Filter): Span[] {
