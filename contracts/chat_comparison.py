@@ -1,6 +1,6 @@
 """Two chats side by side, turn by turn: a fork and its origin, or two runs of one workflow."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +19,7 @@ from contracts.events.turn import (
     UsageRecorded,
 )
 from contracts.ids import AgentName, Seq
+from contracts.rewinds import DroppedRange, is_dropped, with_rewind
 from contracts.wire.json_values import MAX_SAFE_INTEGER
 
 Difference = Literal["agent", "messages", "tools", "text", "outcome"]
@@ -121,13 +122,17 @@ def compare(left: Sequence[Fact], right: Sequence[Fact]) -> ChatComparison:
     )
 
 
-def turns_of(facts: Iterable[Fact]) -> list[ComparedTurn]:
-    """The turns that count: those after the position of a rewind are gone."""
+def turns_of(facts: Sequence[Fact]) -> list[ComparedTurn]:
+    """The turns as they count: what was rewound, of a turn that is left, too, is gone."""
+    dropped: tuple[DroppedRange, ...] = ()
+    for fact in facts:
+        if isinstance(fact.event, ChatRewound):
+            dropped = with_rewind(dropped, fact.event.to_seq, fact.envelope.seq)
     turns: list[_Turn] = []
     for fact in facts:
         event = fact.event
-        if isinstance(event, ChatRewound):
-            turns = [one for one in turns if one.first.envelope.seq <= event.to_seq]
+        if is_dropped(dropped, fact.envelope.seq):
+            continue
         if isinstance(event, SpeakerSelected):
             turns.append(_Turn(event.turn, fact, fact, event.agent))
         elif not turns:

@@ -140,6 +140,11 @@ def test_turns_that_one_chat_does_not_have_differ() -> None:
     assert found.first_difference is not None
 
 
-def test_a_rewound_turn_does_not_count() -> None:
-    turns = [one.turn for one in turns_of(facts("retried"))]
-    assert turns == sorted(set(turns))
+def test_what_was_rewound_does_not_count_also_of_a_turn_that_is_left() -> None:
+    chat = facts("retried")
+    turns = turns_of(chat)
+    assert [one.turn for one in turns] == [0, 1, 2, 3]
+    assert turns[1].outcome is None, "the failure of the turn was rewound"
+    assert turns[3].messages == [], "the messages that were sent at this place were rewound"
+    edited = turns_of(chat[:-1])
+    assert [one.messages for one in edited[3:]] == [["and a lamp"], [], []]
