@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from contextlib import aclosing
 
 from nats.errors import Error as NatsError
+from pydantic import ValidationError
 
 from contracts import subjects
 from contracts.catalogue import WorkflowCard, is_general
+from contracts.codec import describe
 from contracts.ids import WorkflowName
 from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.key_values import KeyValueBuckets
@@ -31,11 +33,8 @@ async def publish(
     and the errors of nats.
     """
     bucket = await buckets.bucket(subjects.WORKFLOWS)
-    cards = [
-        WorkflowCard.model_validate_json(value)
-        for value in await buckets.list_values(subjects.WORKFLOWS, "")
-    ]
-    published = {card.name: card for card in cards}
+    found = map(_card, await buckets.list_values(subjects.WORKFLOWS, ""))
+    published = {card.name: card for card in found if card is not None}
     before = {} if previous is None else {card.name: card for card in previous.cards}
     for card in sorted(catalogue.cards, key=lambda card: is_general(card.name)):  # general is last
         if published.get(card.name) != card:
@@ -46,6 +45,15 @@ async def publish(
     removable = published.keys() if previous is None else published.keys() & before.keys()
     for name in removable - {card.name for card in catalogue.cards}:
         await bucket.delete(subjects.workflow_key(name))
+
+
+def _card(value: bytes) -> WorkflowCard | None:
+    """None of what another release may have written: a workflow of ours replaces it."""
+    try:
+        return WorkflowCard.model_validate_json(value)
+    except ValidationError as unreadable:
+        log.warning("unreadable workflow card", extra={"why": describe(unreadable)})
+        return None
 
 
 async def publish_draft(

@@ -128,6 +128,21 @@ async def test_a_card_that_is_published_already_is_not_published_again(
 
 
 @pytest.mark.broker
+async def test_a_card_that_cannot_be_read_is_replaced_and_stops_no_process(
+    cards: JetStreamGateway, tmp_path: Path
+) -> None:
+    create_workflow_folder(tmp_path)
+    bucket = await cards.key_values.bucket(subjects.WORKFLOWS)
+    for name in (SHOP, WorkflowName("Later")):
+        await bucket.put(subjects.workflow_key(name), b'{"startup_mode":"of a later release"}')
+    registry = version_registry(cards, tmp_path)
+    await publish(cards.key_values, await registry.load())
+    card = await published(cards, SHOP)
+    assert card is not None
+    assert card.on_offer
+
+
+@pytest.mark.broker
 async def test_the_general_workflow_is_published_after_all_others(
     cards: JetStreamGateway,
 ) -> None:
