@@ -29,7 +29,7 @@ METRICS_ROUTES = {
     "/metrics/prometheus",
 }
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_OF_MAKE = {"PYTHON", "TESTS", "CHAOS", "BENCH", "UPGRADE", "BASE", "RELEASE", "IMAGES"}
+_OF_MAKE = {"PYTHON", "TESTS", "THOROUGH", "CHAOS", "BENCH", "UPGRADE", "BASE", "RELEASE", "IMAGES"}
 """Variables of targets, which no service reads."""
 _CURL_FLAGS = {"-N", "-s"}
 _CURL_OPTIONS = {"-X", "-H", "-d"}
