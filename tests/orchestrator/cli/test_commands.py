@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -357,25 +359,21 @@ def test_every_command_has_help_and_names_the_exit_codes() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_completes_commands_options_and_names_of_workflows(
-    shell: str, tmp_path: Path
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "Bakery")
     write(tmp_path / "Mill")
+    monkeypatch.setattr(workflow_folders, "ROOT", tmp_path)
 
     def completed(line: str) -> str:
         environment = {
-            "PYTHONPATH": str(ROOT),
-            "WORKFLOWS_PATH": str(tmp_path),
             "_MOZAIKS_COMPLETE": f"complete_{shell}",
             "COMP_WORDS": line,
             "COMP_CWORD": str(len(line.split(" ")) - 1),
             "_TYPER_COMPLETE_ARGS": line,
             "_TYPER_COMPLETE_FISH_ACTION": "get-args",
         }
-        command = [sys.executable, "-m", "services.orchestrator.cli"]
-        ran = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        ran = CliRunner().invoke(app, prog_name="mozaiks", env=environment)
         assert ran.stderr == ""
         return ran.stdout
 
@@ -387,35 +385,40 @@ def test_a_shell_completes_commands_options_and_names_of_workflows(
     assert "redrive" in completed("mozaiks dead-letters re")
 
 
-def test_a_command_of_a_service_has_the_options_of_its_program() -> None:
+DEAD_LETTERS = "services.chassis.dead_letters.__main__"
+PROGRAMS: list[tuple[str, str, list[str]]] = [
+    ("audit", "services.orchestrator.audit", []),
+    ("verify", "services.persistence.verify", []),
+    ("import-chats", "services.persistence.import_chats", []),
+    ("runtime-log export", "services.persistence.runtime_log", []),
+    *(
+        (f"dead-letters {name}", DEAD_LETTERS, [name])
+        for name in ("list", "redrive", "drop", "show")
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "module", "arguments"), PROGRAMS)
+def test_a_command_of_a_service_has_the_options_of_its_program(
+    words: str,
+    module: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """`mozaiks` checks and completes them; the program executes them."""
-    group = typer.main.get_command(app)
-    for words, module in PROGRAMS.items():
-        command: Any = group
-        for word in words.split():
-            command = command.commands[word]
-        ours = {name for one in command.params for name in one.opts if name.startswith("--")}
-        program = subprocess.run(
-            [sys.executable, "-m", *module.split(), "--help"],
-            env={"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        theirs = set(re.findall(r"--[a-z]+", program.stdout)) - {"--help"}
-        assert (words, ours) == (words, theirs)
-
-
-PROGRAMS = {
-    "audit": "services.orchestrator.audit",
-    "verify": "services.persistence.verify",
-    "import-chats": "services.persistence.import_chats",
-    "runtime-log export": "services.persistence.runtime_log",
-    "dead-letters list": "services.chassis.dead_letters list",
-    "dead-letters redrive": "services.chassis.dead_letters redrive",
-    "dead-letters drop": "services.chassis.dead_letters drop",
-    "dead-letters show": "services.chassis.dead_letters show",
-}
+    command: Any = typer.main.get_command(app)
+    for word in words.split():
+        command = command.commands[word]
+    ours = {name for one in command.params for name in one.opts if name.startswith("--")}
+    program = find_spec(module)
+    assert program is not None
+    assert program.origin is not None
+    monkeypatch.setattr(sys, "argv", [module, *arguments, "--help"])
+    with pytest.raises(SystemExit):
+        run_path(program.origin, run_name="__main__")
+    theirs = set(re.findall(r"--[a-z]+", capsys.readouterr().out)) - {"--help"}
+    assert theirs == ours
 
 
 def test_a_command_of_a_service_ends_with_the_code_of_its_program() -> None:
