@@ -1,4 +1,4 @@
-"""Every pattern, interrupted after every append: the rest has the same events as without it.
+"""Every pattern, interrupted after any append: the rest has the same events as without it.
 
 Events that are appended together are stored all or none, so there is no interruption between them.
 """
@@ -30,6 +30,7 @@ from tests.orchestrator.agent_sets import (
 )
 from tests.orchestrator.agents.turn_harness import MemoryJournal
 from tests.story import KEY, Story, given, say, start
+from tests.thorough import some
 
 PATTERNS = ["DefaultPattern", "RoundRobinPattern", "RandomPattern", "AutoPattern"]
 
@@ -85,7 +86,7 @@ async def test_a_chat_resumed_after_any_append_has_the_same_events(
     uninterrupted = await run_to_end(loaded, started_chat(loaded))
     events = lasting(uninterrupted.events)
     assert uninterrupted.of(ChatCompleted)
-    for cut in range(len(uninterrupted.batches)):
+    for cut in some(len(uninterrupted.batches)):
         recorded = [event for batch in uninterrupted.batches[:cut] for event in batch]
         resumed = await run_to_end(loaded, started_chat(loaded).then(*recorded))
         assert lasting([*recorded, *resumed.events]) == events, cut
@@ -96,7 +97,7 @@ async def test_a_chat_ends_wherever_a_user_message_arrives(
     loaded: LoadedWorkflow,
 ) -> None:
     uninterrupted = await run_to_end(loaded, started_chat(loaded))
-    for cut in range(len(uninterrupted.batches) - 1):
+    for cut in some(len(uninterrupted.batches) - 1):
         recorded: list[Event] = [event for batch in uninterrupted.batches[:cut] for event in batch]
         story = started_chat(loaded).then(*recorded).then(say("Wait!", name="interruption"))
         interrupted = await run_to_end(loaded, story)
