@@ -314,6 +314,35 @@ async def test_the_objects_of_a_store_are_listed_in_pages_while_they_are_removed
     assert filled is not None
 
 
+async def test_erasures_that_have_ended_are_read_once_by_a_process(
+    gateway: JetStreamGateway, mongo_store: MongoStore, settings: Settings
+) -> None:
+    async with command_services(settings, "erase", creates_streams=True) as services:
+        bucket = await gateway.key_values.bucket(subjects.ERASURES)
+        eraser = Eraser(mongo_store, gateway, services.rebuilder, now)
+        erasures = Erasures(bucket, eraser, mongo_store, gateway, now)
+        users = [
+            Erasure(app_id=KEY.app, user_id=UserId(f"u{number}"), requested_at=now())
+            for number in range(4)
+        ]
+        for one in users:
+            await erasures.request(one)
+        for one in (users[0], users[1], users[3]):
+            await erasures.carry_out(one)
+        assert await erasures.open() == [users[2]]
+        await bucket.purge(users[0].key)
+        await erasures.carry_out(users[2])
+        assert await erasures.open() == []
+        last = await gateway.reader.last(
+            subjects.bucket_stream(subjects.ERASURES),
+            subjects.bucket_subject(subjects.ERASURES, ">"),
+        )
+        assert last
+        assert erasures._ended == last.position
+        await erasures.request(users[0])
+        assert await erasures.open() == [users[0]]
+
+
 async def test_a_deleted_chat_is_erased_once_its_grace_time_is_over_and_no_sooner(
     gateway: JetStreamGateway, filled: MongoStore, settings: Settings
 ) -> None:

@@ -343,5 +343,9 @@ class Takeover:
         stream = subjects.bucket_stream(subjects.ATTEMPTS)
         keys = subjects.bucket_subject(subjects.ATTEMPTS, f"{self._queue.durable}.>")
         stored = self._gateway.reader.pages(stream, keys, BEFORE_FIRST)
-        names = [message.subject.split(".") async for message in stored if not message.is_deleted]
-        return Counter(name[3] for name in names)
+        counts: Counter[str] = Counter()
+        async for message in stored:
+            match message.subject.split("."):
+                case [_, _, _, position, _, _] if not message.is_deleted:
+                    counts[position] += 1
+        return counts

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from contracts import subjects
 from contracts.erasure import MAX_NAMED_FORKS, Erasure, why_not_erased
 from contracts.ids import ChatId, ChatKey
+from services.chassis.jetstream.direct_get import BEFORE_FIRST
 from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.logs.repeats import RateLimitedLog
@@ -46,6 +47,8 @@ class Erasures:
         self._store = store
         self._gateway = gateway
         self._clock = clock
+        self._ended = BEFORE_FIRST
+        """Up to this position of the bucket all erasures have ended."""
 
     async def request(self, erasure: Erasure) -> None:
         """Store what is to be erased: from now on it is carried out, whoever began it."""
@@ -65,15 +68,25 @@ class Erasures:
             raise NatsUnavailableError(f"bucket erasures: {error!r}") from error
 
     async def open(self) -> list[Erasure]:
-        """The erasures that are not carried out yet."""
-        values = await self._gateway.key_values.list_values(subjects.ERASURES, "")
+        """The erasures that are not carried out yet. What comes before the first is not read again."""
+        stream, keys = (
+            subjects.bucket_stream(subjects.ERASURES),
+            subjects.bucket_subject(subjects.ERASURES, ">"),
+        )
+        newest = await self._gateway.reader.last(stream, keys)
+        if newest is None or newest.position < self._ended:  # the bucket was made anew
+            self._ended = BEFORE_FIRST
+        if newest is None:
+            return []
         found: list[Erasure] = []
-        for value in values:
-            try:
-                found.append(Erasure.model_validate_json(value))
-            except ValidationError:
-                continue
-        return [one for one in found if one.state == "requested"]
+        async for message in self._gateway.reader.pages(
+            stream, keys, self._ended, goal=newest.position
+        ):
+            if (erasure := _requested(message.data)) is not None:
+                found.append(erasure)
+            elif not found:
+                self._ended = message.position
+        return found
 
     async def erase_deleted(self) -> int:
         """Erase the next chats that users have deleted and can undelete no more; how many."""
@@ -208,6 +221,15 @@ class ErasureWorker:
             raise
         except Exception:  # it is tried again, and keeps no other from being carried out
             log.exception("an erasure is not carried out yet", extra={"app": erasure.app_id})
+
+
+def _requested(value: bytes) -> Erasure | None:
+    """The erasure, if it is not carried out yet, nor damaged."""
+    try:
+        erasure = Erasure.model_validate_json(value)
+    except ValidationError:
+        return None
+    return erasure if erasure.state == "requested" else None
 
 
 def _with(erasure: Erasure, **changes: object) -> Erasure:

@@ -1,5 +1,7 @@
 """What a user does with the chats of their list: rename, archive, delete, and take back."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TypedDict
 
 from contracts.commands import (
@@ -42,26 +44,29 @@ class ChatListService:
         """Raises ApiError (CHAT_HAS_FORKS) too, where forks read events of the chat and are to stay."""
         if view.deleted_at is not None:
             return
-        forks = await self._living_forks(view)
-        if forks and not with_forks:
-            problem = f"forks go on from this chat ({forks[0].key.chat}, ...): delete them, too, by `with_forks`"
-            raise ApiError("CHAT_HAS_FORKS", "chat_id", problem)
-        for one in (*forks, view):
-            command = DeleteChat(**_of(one), grace_seconds=self._grace_seconds)
-            await self._chats.send_command(command)
+        async with aclosing(self._living_forks(view)) as forks:
+            async for fork in forks:
+                if not with_forks:
+                    problem = f"forks go on from this chat ({fork.key.chat}, ...): delete them, too, by `with_forks`"
+                    raise ApiError("CHAT_HAS_FORKS", "chat_id", problem)
+                await self._send_delete(fork)
+        await self._send_delete(view)
 
-    async def _living_forks(self, view: ChatView) -> list[ChatView]:
+    async def _send_delete(self, view: ChatView) -> None:
+        await self._chats.send_command(DeleteChat(**_of(view), grace_seconds=self._grace_seconds))
+
+    async def _living_forks(self, view: ChatView) -> AsyncGenerator[ChatView, None]:
         """The forks that are not deleted, as far as persistence knows them."""
-        found: list[ChatView] = []
         cursor: ChatId | None = None
         while True:
             page = await self._read_models.forks(view.key, cursor, MAX_FORKS)
             for fork in page.forks:
                 key = ChatKey(view.key.app, fork.chat_id)
                 one = await self._chats.find(key, deleted=True, tail=1)
-                found += [one] if one.deleted_at is None else []
+                if one.deleted_at is None:
+                    yield one
             if page.next is None:
-                return found
+                return
             cursor = page.next
 
     async def undelete(self, view: ChatView) -> None:
