@@ -26,7 +26,6 @@ from contracts.ids import (
 )
 from contracts.large_values import LargeValue
 from infra.servers import MongoServer
-from services.chassis.jetstream import direct_get
 from services.chassis.jetstream.event_log import PositionConflictError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.persistence.app import now
@@ -293,25 +292,6 @@ async def test_an_erasure_of_a_user_lists_a_page_of_chats_at_a_time_and_goes_on_
     left = await places(gateway, client, settings)
     assert [one for one in left if f"{token}." in one] == []
     assert await filled.not_erased(KEY.app, None, None, 10) == []
-
-
-async def test_the_objects_of_a_store_are_listed_in_pages_while_they_are_removed(
-    gateway: JetStreamGateway, filled: MongoStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(direct_get, "PAGE", 2)
-    files = await gateway.js.object_store(subjects.ATTACHMENTS)
-    names = [subjects.attachment_key(SECOND, f"att_{number}") for number in range(5)]
-    for name in names:
-        await files.put(name, b"a file")
-    removed = []
-    async for name in gateway.purger.object_names(subjects.ATTACHMENTS):
-        if name in names:
-            await gateway.purger.remove_object(subjects.ATTACHMENTS, name)
-            removed.append(name)
-    assert removed == names
-    left = [one async for one in gateway.purger.object_names(subjects.ATTACHMENTS)]
-    assert left == [subjects.attachment_key(key, "att_1") for key in (KEY, OTHER)]
-    assert filled is not None
 
 
 async def test_erasures_that_have_ended_are_read_once_by_a_process(

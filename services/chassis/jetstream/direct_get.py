@@ -31,6 +31,8 @@ PAGE = 500
 REQUEST_SECONDS = 2.0
 READ_SECONDS = 10.0
 """How long a page of a direct get may take, and a replica to catch up with the leader."""
+LISTING_SECONDS = 60.0
+"""How long the leader may take to list 100,000 subjects: it looks through all that a stream has."""
 SILENT_SECONDS = 0.5
 """How long a replica may take before another is asked; doubled with each attempt."""
 FIRST_BEHIND_SECONDS = 0.002
@@ -93,22 +95,47 @@ class DirectReader:
             return None
         return await self._ask_leader(stream, {"seq": int(position)})
 
-    async def subjects_of(self, stream: str, subject: str) -> list[str]:
-        """Every subject that matches a filter and has a message."""
-        return list(await self.counts_of(stream, subject))
-
     async def counts_of(self, stream: str, subject: str) -> dict[str, int]:
         """The number of messages of every subject that matches a filter, as the leader has them."""
         found: dict[str, int] = {}
+        async for page in self._counted(stream, subject):
+            found |= page
+        return found
+
+    async def subject_pages(self, stream: str, subject: str) -> AsyncIterator[list[str]]:
+        """The subjects that match a filter and have a message, in their order, page by page.
+
+        A page has what the leader answers at once, 100,000 at the most. One that is there all the time
+        is in a page, whatever is removed or added meanwhile.
+        """
+        last = ""
+        async for counts in self._counted(stream, subject):
+            page = sorted(one for one in counts if one > last)
+            last = page[-1] if page else last
+            yield page
+
+    async def _counted(self, stream: str, subject: str) -> AsyncIterator[dict[str, int]]:
+        """Pages of subjects and their numbers of messages. The server has them in the order of subjects.
+
+        Each page begins with the last subject of the one before: where that is missing, subjects were
+        removed, others have moved to their places, and are looked for further ahead.
+        """
+        offset, last, step = 0, "", 1
         while True:
-            query = {"subjects_filter": subject, "offset": len(found)}
-            answer = await self._ask(f"$JS.API.STREAM.INFO.{stream}", query)
+            query = {"subjects_filter": subject, "offset": offset}
+            answer = await self._ask(f"$JS.API.STREAM.INFO.{stream}", query, LISTING_SECONDS)
             if (error := answer.get("error")) is not None:
                 raise NatsUnavailableError(f"{stream}: {error.get('description')}")
-            page = answer["state"].get("subjects") or {}
-            found |= page
-            if not page or len(found) >= answer.get("total", 0):
-                return found
+            page: dict[str, int] = answer["state"].get("subjects") or {}
+            if offset and (not page or min(page) > last):
+                offset, step = max(0, offset - step), step * 2
+                continue
+            if page:
+                yield page
+                last = max(last, *page)
+            if offset + len(page) >= answer.get("total", 0):
+                return
+            offset, step = offset + max(len(page) - 1, 1), 1
 
     async def config(self, stream: str) -> dict[str, Any] | None:
         """The configuration of a stream, from its leader; None where there is no such stream."""
@@ -130,14 +157,16 @@ class DirectReader:
         data = b64decode(message.get("data", ""))
         return RawMessage(StreamSeq(message["seq"]), message["subject"], data)
 
-    async def _ask(self, api: str, query: Mapping[str, object]) -> dict[str, Any]:
+    async def _ask(
+        self, api: str, query: Mapping[str, object], request_seconds: float = REQUEST_SECONDS
+    ) -> dict[str, Any]:
         """Repeat until a leader answers: a new one is elected within seconds."""
         body = json.dumps(query).encode()
         clock = asyncio.get_running_loop().time
         deadline = clock() + READ_SECONDS
         while True:
             try:
-                reply = await self._nc.request(api, body, timeout=REQUEST_SECONDS)
+                reply = await self._nc.request(api, body, timeout=request_seconds)
             except NATS_UNAVAILABLE as error:
                 if not self._nc.is_connected or clock() > deadline:
                     raise NatsUnavailableError(f"{api}: NATS does not answer") from error

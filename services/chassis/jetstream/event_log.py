@@ -549,13 +549,16 @@ class EventLog:
     async def chats(self, app: AppId | None = None) -> AsyncIterator[ChatKey]:
         """Every chat of one app or of all that has a message, slot after slot.
 
-        For command line tools, not for requests: the server lists all subjects of a slot at once. Raises
+        For maintenance, not for requests: the server looks through all subjects of a slot. Raises
         NatsUnavailableError.
         """
         for slot in subjects.ALL_SLOTS:
-            found = await self._reader.subjects_of_slot(slot, app)
-            for key in sorted({key for one in found if (key := _key(one)) is not None}):
-                yield key
+            last: ChatKey | None = None
+            async for subject in self._reader.subjects_of_slot(slot, app):
+                key = _key(subject)  # those of a chat follow one another
+                if key is not None and key != last:
+                    last = key
+                    yield key
 
     async def first(self, key: ChatKey) -> Commit | None:
         """The first valid message of a chat, of a fork its own first one; None where there is no such

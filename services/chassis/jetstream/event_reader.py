@@ -46,7 +46,9 @@ class EventReader:
         ):
             yield message
 
-    async def subjects_of_slot(self, slot: str, app: AppId | None = None) -> list[str]:
-        """Every subject of a slot's events that has a message, of one app or of all."""
+    async def subjects_of_slot(self, slot: str, app: AppId | None = None) -> AsyncIterator[str]:
+        """Every subject of a slot's events that has a message, of one app or of all, in their order."""
         stream = (await self._streams.streams()).holder(slot)
-        return await self._reader.subjects_of(stream, subjects.events_of_slot(slot, app))
+        async for page in self._reader.subject_pages(stream, subjects.events_of_slot(slot, app)):
+            for subject in page:
+                yield subject

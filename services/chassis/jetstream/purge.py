@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from contracts import subjects
 from contracts.ids import ChatKey, StreamSeq
 from contracts.subjects import InvalidSubjectError
-from services.chassis.jetstream.direct_get import BEFORE_FIRST, DirectReader
+from services.chassis.jetstream.direct_get import DirectReader
 from services.chassis.jetstream.errors import NatsRejectedError, NatsUnavailableError, is_temporary
 from services.chassis.jetstream.event_streams import EventStreamLocator
 from services.chassis.nats.unavailable import NATS_UNAVAILABLE
@@ -52,19 +52,12 @@ class Purger:
         return await purge(self._nc, stream, query)
 
     async def object_names(self, store: str) -> AsyncIterator[str]:
-        """The name of every object of a store, in the order in which they were put, page by page.
-
-        Objects may be removed meanwhile.
-        """
-        stream, descriptions = subjects.object_stream(store), f"$O.{store}.M.>"
-        newest = await self._reader.last(stream, descriptions)
-        if newest is None:
-            return
-        async for message in self._reader.pages(
-            stream, descriptions, BEFORE_FIRST, goal=newest.position
-        ):
-            with contextlib.suppress(InvalidSubjectError):
-                yield subjects.object_name(message.subject)
+        """The name of every object of a store, page by page; objects may be removed meanwhile."""
+        descriptions = f"$O.{store}.M.>"
+        async for page in self._reader.subject_pages(subjects.object_stream(store), descriptions):
+            for one in page:
+                with contextlib.suppress(InvalidSubjectError):
+                    yield subjects.object_name(one)
 
     async def remove_object(self, store: str, name: str) -> bool:
         """Remove an object, its chunks first; whether there was one."""

@@ -120,7 +120,7 @@ async def holders(gateway: JetStreamGateway) -> dict[str, set[str]]:
     for info in await gateway.js.streams_info():
         name = str(info.config.name)
         if name.startswith(subjects.EVENTS):
-            stored = await gateway.reader.subjects_of(name, subjects.ALL_EVENTS)
+            stored = await gateway.reader.counts_of(name, subjects.ALL_EVENTS)
             found[name] = {slot_of(one) for one in stored}
     return found
 
