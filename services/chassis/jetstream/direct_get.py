@@ -28,6 +28,8 @@ from services.chassis.nats.unavailable import NATS_UNAVAILABLE
 
 PAGE = 500
 """Messages of one direct get: limits what a reader holds in memory."""
+YIELD_EVERY = 16
+"""Messages of a page after which other tasks run."""
 REQUEST_SECONDS = 2.0
 READ_SECONDS = 10.0
 """How long a page of a direct get may take, and a replica to catch up with the leader."""
@@ -201,9 +203,11 @@ class DirectReader:
             page, more = await self._direct_get(
                 stream, {"batch": size or PAGE, "seq": after + 1, "next_by_subj": subject}
             )
-            for message in page:
+            for number, message in enumerate(page, 1):
                 after = message.position
                 yield message
+                if number % YIELD_EVERY == 0:  # whoever reads folds them: others get a turn
+                    await asyncio.sleep(0)
             if page:
                 pauses = _pauses()
             if more:
