@@ -207,6 +207,20 @@ def test_the_menu_of_a_chat_leads_to_its_trace(page: Page, stage: Stage) -> None
     assert page.url.endswith(f"#trace/{APP}/{stage.chat}")
 
 
+def test_a_fork_leads_to_its_origin_where_a_filter_leaves_that_out(
+    page: Page, stage: Stage
+) -> None:
+    go(page, stage, "#/")
+    fork = page.locator(f'[data-testid="chat-item"][data-chat="{stage.fork}"]')
+    expect(fork).to_be_visible()
+    expect(page.get_by_test_id("origin-item")).to_have_count(0)
+    page.get_by_test_id("filter-status").select_option("completed")
+    page.get_by_test_id("origin-item").click()
+    page.wait_for_url(re.compile(rf"#/{APP}/Helpdesk/{stage.chat}$"))
+    expect(fork).to_be_visible()
+    expect(page.get_by_test_id("origin-item")).to_have_attribute("aria-current", "page")
+
+
 def test_an_edited_copy_of_a_workflow_is_tried_out(page: Page, stage: Stage) -> None:
     go(page, stage, "#workflows/HelloWorld")
     page.get_by_test_id("tab-playground").click()
