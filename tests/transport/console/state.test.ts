@@ -287,6 +287,16 @@ test("a tail and the page before it are the whole chat, wherever the tail begins
   }
 });
 
+test("a page leaves the entries that are here as they are, so that only its own are rendered", () => {
+  const [before, tail] = split(5);
+  const opened = told([meta, history(tail), boundary(10)]);
+  const all = withEarlier(opened, page(before));
+  const whole = new Set(told([meta, ...sequenced]).entries.map((entry) => JSON.stringify(entry)));
+  const same = opened.entries.filter((entry) => whole.has(JSON.stringify(entry)));
+  assert.ok(same.length > 0 && same.every((entry) => all.entries.includes(entry)));
+  assert.ok(all.entries.length > opened.entries.length);
+});
+
 test("several pages are put before one another", () => {
   const whole = told([meta, ...sequenced]);
   let state = told([meta, history(sequenced.filter(({ seq }) => seq >= 9))]);

@@ -33,6 +33,11 @@ export function useStore<T>(store: Store<T>): T {
   return useSyncExternalStore(store.subscribe, store.get);
 }
 
+/** What a component needs of a store: it is rendered again when that changes. */
+export function useSelected<T, S extends string | number | boolean>(store: Store<T>, select: (value: T) => S): S {
+  return useSyncExternalStore(store.subscribe, () => select(store.get()));
+}
+
 /** A text that is kept in this browser. */
 export function keptStore<T extends string>(name: string, usual: T, isKnown: (text: string) => boolean = Boolean): Store<T> {
   const key = `mozaiks.${name}`;

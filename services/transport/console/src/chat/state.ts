@@ -5,6 +5,7 @@ import type {
   RewoundData, SpeakerData, StructuredOutputData, TextData, ToolCalledData, ToolProgressData, ToolReturnedData, TurnLimitData, UsageData, WaitData,
 } from "../wire/frames";
 import type { EndEntry, Entry, QuestionEntry, TextEntry, ToolEntry, Usage } from "./entries";
+import { reused } from "./reused";
 import { grow, isLater, type CallNumber, type Stream } from "./streams";
 
 export const ENTRIES_KEPT = 2000;
@@ -145,10 +146,11 @@ export function withEarlier(state: State, { frames, first_sequence }: { frames: 
   const { entries, entriesDropped, events, eventCount } =
     all.reduce(again, { ...beginningAt(EMPTY, first_sequence), frames: null });
   const progress = new Map(state.entries.map((entry) => [entry.id, entry.kind === "tool" ? entry.progress : null]));
+  const told = entries.map((entry) =>
+    entry.kind === "tool" && progress.get(entry.id) ? { ...entry, progress: progress.get(entry.id) ?? null } : entry);
   return {
     ...state, first: first_sequence, frames: kept(all), entriesDropped, events, eventCount,
-    entries: entries.map((entry) =>
-      entry.kind === "tool" && progress.get(entry.id) ? { ...entry, progress: progress.get(entry.id) ?? null } : entry),
+    entries: reused(state.entries, told, ({ id }) => id),
   };
 }
 

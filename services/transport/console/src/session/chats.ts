@@ -2,8 +2,9 @@
 
 import { chatHash, navigate } from "../app/router";
 import { Store } from "../app/store";
+import { reused } from "../chat/reused";
 import * as api from "../net/api";
-import type { UserChat } from "../wire/http";
+import type { UserChat, UserChats } from "../wire/http";
 import { app, newName, repeat, sentenceOf, user } from "./session";
 
 const EVERY = 5_000;
@@ -14,9 +15,10 @@ export type Filter = { search: string; place: "active" | "archived" | "deleted";
 
 export const NO_FILTER: Filter = { search: "", place: "active", status: "", workflow: "" };
 
-export type Chats = { list: UserChat[]; next: string | null; fault: string; loaded: boolean };
+/** `by` is the filter that the list was asked for with. */
+export type Chats = { list: UserChat[]; next: string | null; by: Filter; fault: string; loaded: boolean };
 
-const NONE: Chats = { list: [], next: null, fault: "", loaded: false };
+const NONE: Chats = { list: [], next: null, by: NO_FILTER, fault: "", loaded: false };
 
 export const filter = new Store<Filter>(NO_FILTER);
 export const chats = new Store<Chats>(NONE);
@@ -39,18 +41,26 @@ export function followChats(): () => void {
   return () => ends.forEach((end) => end());
 }
 
-/** The pages that are shown, read anew. */
+/** The pages that are shown, read anew: up to one that is as it was, as chats that change move to the top. */
 export async function refreshChats(): Promise<void> {
   const asked = askedNow();
   try {
-    const shown = Math.max(1, Math.ceil(chats.get().list.length / PAGE));
-    let page = await asked.read(null);
-    const list = [...page.chats];
-    for (let read = 1; read < shown && page.next; read += 1) {
-      page = await asked.read(page.next);
+    const known = chats.get();
+    const isSameList = known.loaded && known.by === asked.by;
+    const list: UserChat[] = [];
+    let next: string | null = null;
+    do {
+      const page: UserChats = await asked.read(next);
+      const before = known.list.slice(list.length, list.length + page.chats.length);
       list.push(...page.chats);
-    }
-    if (asked.isCurrent()) setList({ list, next: page.next, fault: "", loaded: true });
+      next = page.next;
+      if (isSameList && known.list.length > list.length && JSON.stringify(before) === JSON.stringify(page.chats)) {
+        list.push(...known.list.slice(list.length));
+        next = known.next;
+        break;
+      }
+    } while (next && list.length < known.list.length);
+    if (asked.isCurrent()) setList({ list, next, by: asked.by, fault: "", loaded: true });
   } catch (error) {
     if (asked.isCurrent()) chats.update((known) => ({ ...known, fault: sentenceOf(error) }));
   }
@@ -62,7 +72,7 @@ export async function moreChats(): Promise<void> {
   const asked = askedNow();
   try {
     const page = await asked.read(next);
-    if (asked.isCurrent()) setList({ list: [...list, ...page.chats], next: page.next, fault: "", loaded: true });
+    if (asked.isCurrent()) setList({ list: [...list, ...page.chats], next: page.next, by: asked.by, fault: "", loaded: true });
   } catch (error) {
     chats.update((known) => ({ ...known, fault: sentenceOf(error) }));
   }
@@ -79,16 +89,19 @@ export async function renameChat(chat: string, title: string): Promise<void> {
   chats.update((known) => ({ ...known, list: known.list.map((one) => (one.chat_id === chat ? { ...one, title } : one)) }));
 }
 
-/** The same list is left as it is, so that nothing is rendered. */
+/** What is the same is left as it is, so that it is not rendered again. */
 function setList(next: Chats): void {
   const known = chats.get();
-  if (known.loaded && !known.fault && JSON.stringify(known) === JSON.stringify(next)) return;
-  chats.set(next);
+  const list = reused(known.list, next.list, ({ chat_id }) => chat_id);
+  const isSame = list.length === known.list.length && list.every((chat, place) => chat === known.list[place]);
+  if (isSame && known.loaded && !known.fault && known.next === next.next && known.by === next.by) return;
+  chats.set({ ...next, list: isSame ? known.list : list });
 }
 
 function askedNow() {
   const [forApp, forUser, by] = [app.get(), user.get(), filter.get()];
   return {
+    by,
     read: (cursor: string | null) => api.chats(forApp, forUser, {
       search: by.search, place: by.place, status: by.status ? [by.status] : [], workflow: by.workflow ? [by.workflow] : [], cursor, limit: PAGE,
     }),

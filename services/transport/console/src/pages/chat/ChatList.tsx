@@ -3,13 +3,13 @@
 import { memo, useEffect, useMemo, useState } from "react";
 import { drawer } from "../../app/Layout";
 import { chatHash, navigate } from "../../app/router";
-import { useStore } from "../../app/store";
+import { useSelected, useStore } from "../../app/store";
 import { askForLine, askToConfirm } from "../../parts/Confirm";
 import { when } from "../../parts/format";
 import { Icon } from "../../parts/Icon";
 import { Menu, type MenuItem } from "../../parts/Menu";
 import { changeChat, chats, filter, followChats, moreChats, renameChat, type Filter } from "../../session/chats";
-import { forkTree, type ChatRow as Listed, type OriginRow } from "../../session/fork_tree";
+import { forkTree, type OriginRow } from "../../session/fork_tree";
 import { isUnread, seen } from "../../session/seen";
 import { app, sentenceOf, workflows } from "../../session/session";
 import { useTexts } from "../../texts";
@@ -35,7 +35,7 @@ export function ChatList({ current }: { current: string | null }) {
       <nav className="chats" id="chats" aria-label={t.pages.chat}>
         {rows.map((row) => (row.kind === "origin"
           ? <Origin key={row.chat_id} row={row} isCurrent={row.chat_id === current} />
-          : <ChatRow key={row.chat.chat_id} row={row} isCurrent={row.chat.chat_id === current} place={by.place} onFault={setProblem} />))}
+          : <ChatRow key={row.chat.chat_id} chat={row.chat} depth={row.depth} isCurrent={row.chat.chat_id === current} place={by.place} onFault={setProblem} />))}
         {next && <button type="button" className="plain more" onClick={() => void moreChats()}>{t.more}</button>}
         <p className="note" id="chats-note" role="status">{fault || (loaded && list.length === 0 ? (isFiltered ? t.chat.noneFound : t.chat.noneYet) : "")}</p>
         <p className="fault" role="alert">{problem}</p>
@@ -89,11 +89,11 @@ function Origin({ row: { chat_id, workflow_name }, isCurrent }: { row: OriginRow
   );
 }
 
-const ChatRow = memo(function ChatRow({ row: { chat, depth }, isCurrent, place, onFault }: {
-  row: Listed; isCurrent: boolean; place: Filter["place"]; onFault: (fault: string) => void;
+const ChatRow = memo(function ChatRow({ chat, depth, isCurrent, place, onFault }: {
+  chat: UserChat; depth: number; isCurrent: boolean; place: Filter["place"]; onFault: (fault: string) => void;
 }) {
   const t = useTexts();
-  const unread = isUnread(useStore(seen), app.get(), chat) && !isCurrent;
+  const unread = useSelected(seen, (known) => isUnread(known, app.get(), chat)) && !isCurrent;
   const title = chat.title || chat.workflow_name;
   const status = t.chat.listStatus[chat.status];
   const marks = [status, unread ? t.chat.unread : "", depth > 0 ? t.chat.isFork : ""].filter(Boolean).join(", ");

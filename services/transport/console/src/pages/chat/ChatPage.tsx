@@ -84,10 +84,7 @@ function OpenChat({ place }: { place: Place }) {
     document.title = `${title || place.workflow} · MozaiksAI`;
     return () => { document.title = "MozaiksAI console"; };
   }, [title, place.workflow]);
-  const isEnded = state.end !== null;
-  useEffect(() => {
-    if (state.ready && isEnded) void refreshChats();
-  }, [state.ready, isEnded]);
+  useListUpToDate(state, listed?.last_sequence ?? 0);
   const toggle = useCallback(
     () => (wide ? eventsChoice.update((now) => (now === "open" ? "closed" : "open")) : setOver((now) => !now)), [wide],
   );
@@ -113,6 +110,18 @@ function OpenChat({ place }: { place: Place }) {
       {showsEvents && !refused && <EventsPanel state={settled} onClose={toggle} />}
     </ActionsContext>
   );
+}
+
+const QUIET = 500; // milliseconds without an event
+
+/** The list knows of what was seen here as soon as persistence does, not only when it is read the next time. */
+function useListUpToDate({ ready, seq }: State, listed: number): void {
+  const isBehind = ready && listed < seq;
+  useEffect(() => {
+    if (!isBehind) return undefined;
+    const timer = setTimeout(() => void refreshChats(), QUIET);
+    return () => clearTimeout(timer);
+  }, [isBehind, seq]);
 }
 
 /** The state but for the text that streams: what does not show it is not rendered at every chunk. */
@@ -162,7 +171,7 @@ const Head = memo(function Head({ place, title, state, connection, onEvents, sho
   const exported = (kind: "md" | "json") => async () => {
     try {
       const frames = await framesOf(place);
-      const name = (title || place.workflow).replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60);
+      const name = (title || place.workflow).replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60).replace(/^-|-$/g, "") || "chat";
       const text = kind === "md" ? markdownOf(title || place.workflow, entriesOf(frames)) : JSON.stringify({ ...place, title, exported_at: new Date().toISOString(), frames }, null, 2);
       saveBlob(new Blob([text], { type: kind === "md" ? "text/markdown" : "application/json" }), `${name}.${kind}`);
     } catch (error) {
