@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from contracts import subjects
+from contracts import encryption, subjects
 from contracts.erasure import Erasure
 from contracts.ids import AppId, ChatId, ChatKey, UserId
 from services.persistence.app import now
@@ -17,6 +17,7 @@ from services.persistence.maintenance.erasures import Erasures
 from services.persistence.maintenance.scanner import Scanned, Scanner, needles, said_in
 from services.persistence.operator_commands import CommandServices, command_services, run
 from services.persistence.settings import Settings
+from services.persistence.store.interface import ArchivedEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ async def erase(
             app_id=app, user_id=user, chat_id=chat, with_forks=with_forks, requested_at=now()
         )
         keys = {key async for key in erasures.chats(asked)} if proof else set()
+        if not encryption.is_on() and await _is_any_sealed(services, keys):
+            print("nothing is erased: without ENCRYPTION_KEYS what was said cannot be looked for")
+            return 1
         texts = [text for key in keys async for text in _said_in(services, key)]
         await erasures.request(asked)  # a persistence service goes on with it if this process ends
         made = await erasures.carry_out(asked)
@@ -61,11 +65,25 @@ async def erase(
     return 0 if made.state == "done" and (scanned is None or _report(scanned)) else 1
 
 
-async def _said_in(services: CommandServices, key: ChatKey) -> AsyncIterator[str]:
-    """What users, agents and tools said in a chat, as its log and its archive have it."""
+async def _events_of(services: CommandServices, key: ChatKey) -> AsyncIterator[ArchivedEvent]:
+    """The events of a chat, as its log and its archive have them."""
     logged = (await services.sources.logged(key)).events
     archived = read_chain(key, await services.sources.records(key)).events
     for one in (*logged, *archived):
+        yield one
+
+
+async def _is_any_sealed(services: CommandServices, keys: Iterable[ChatKey]) -> bool:
+    for key in keys:
+        async for one in _events_of(services, key):
+            if one.envelope.sealed is not None:
+                return True
+    return False
+
+
+async def _said_in(services: CommandServices, key: ChatKey) -> AsyncIterator[str]:
+    """What users, agents and tools said in a chat."""
+    async for one in _events_of(services, key):
         for text in said_in(one.envelope.body):
             yield text
 

@@ -1,6 +1,7 @@
 """What is left of chats that are erased: their numbers, and nothing that was said in them."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contracts import event_log, subjects
+from contracts import encryption, event_log, subjects
 from contracts.codec import Origin
 from contracts.commands import SendMessage
 from contracts.deltas import TextStreamed
@@ -28,6 +29,7 @@ from contracts.large_values import LargeValue
 from infra.servers import MongoServer
 from services.chassis.jetstream.event_log import PositionConflictError
 from services.chassis.jetstream.gateway import JetStreamGateway
+from services.chassis.jetstream.key_ring import open_key_ring
 from services.persistence.app import now
 from services.persistence.erase import Proof, erase
 from services.persistence.maintenance import erasures as erasures_module
@@ -406,3 +408,27 @@ async def test_a_proof_names_the_places_in_which_something_is_left(
     assert "mozaiks.dlq.other.nobody" in found
     assert str(kept) in found
     assert filled is not None
+
+
+async def test_what_cannot_be_read_here_is_not_erased_with_a_proof(
+    gateway: JetStreamGateway,
+    mongo_store: MongoStore,
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The services encrypt, and the command has no ENCRYPTION_KEYS: it would look for nothing."""
+    assert mongo_store is not None
+    monkeypatch.setenv("KEYS_OF_SERVICES", f"k1 {b64encode(bytes(32)).decode()}")
+    encryption.use(open_key_ring(gateway.nc, "env:KEYS_OF_SERVICES"))
+    try:
+        await encryption.ensure(KEY)
+        sealed = decisions_of(interview())
+    finally:
+        encryption.use(None)
+    await append(gateway, sealed)
+    assert await erase(KEY.app, None, KEY.chat, settings, Proof()) == 1
+    assert "without ENCRYPTION_KEYS" in capsys.readouterr().out
+    stored = [one.data async for commit in gateway.events.read(KEY) for one in commit.events]
+    assert stored == [one.data for decision in sealed for one in decision.events]
+    assert await erase(KEY.app, None, KEY.chat, settings) == 0
