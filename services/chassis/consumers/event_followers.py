@@ -77,6 +77,7 @@ class EventFollowers:
         async with self._changing:
             for stream in active:
                 if stream not in self._subscribers:
-                    self._subscribers[stream] = subscriber = await self._subscribe(stream)
+                    subscriber = await self._subscribe(stream)
                     await subscriber.start()
+                    self._subscribers[stream] = subscriber  # last: what fails is tried again
                     log.info("another stream of events is followed", extra={"stream": stream})

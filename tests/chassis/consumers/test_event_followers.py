@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from nats.errors import Error as NatsError
 
 from contracts.event_streams import spread_over
 from contracts.subjects import EVENTS
@@ -29,11 +30,14 @@ class Streams:
 class Subscriber:
     """What a subscriber of FastStream does when it is started and stopped."""
 
-    def __init__(self, stops: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, stops: Callable[[], None] = lambda: None, *, fails: bool = False) -> None:
         self.running = False
         self._stops = stops
+        self._fails = fails
 
     async def start(self) -> None:
+        if self._fails:
+            raise NatsError("no answer")
         self.running = True
 
     async def stop(self) -> None:
@@ -84,7 +88,7 @@ async def test_a_stream_that_cannot_be_followed_at_first_is_followed_later(
     async def subscribe(stream: str) -> EventSubscriber:
         if stream == NEW and next(refusals, None) is not None:
             raise ValueError("a consumer with another configuration")
-        subscribers[stream] = Subscriber()
+        subscribers[stream] = Subscriber(fails=stream == NEW and NEW not in subscribers)
         return cast("EventSubscriber", subscribers[stream])
 
     followers = EventFollowers(cast("EventStreamLocator", streams), subscribe)
