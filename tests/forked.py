@@ -12,8 +12,13 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from collections.abc import Mapping, Sequence
+from multiprocessing.context import (
+    ForkContext,
+    ForkProcess,
+    ForkServerContext,
+    ForkServerProcess,
+)
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +26,7 @@ from infra.child_process import Child, StartError
 
 _PRELOADED = [
     *(f"services.{name}.app" for name in ("metrics", "orchestrator", "persistence", "transport")),
-    "tests.system.orchestrators",
+    *("tests.system.orchestrators", "tests.system.forking_infra"),
     # What they import only while they run:
     "services.orchestrator.agents.models.demo",
     *("anyio._backends._asyncio", "httpcore2", "websockets"),
@@ -37,17 +42,26 @@ CONTEXT.set_forkserver_preload(_PRELOADED)
 class ForkedChild(Child):
     """`python -m module` with no import to wait for; otherwise a Child."""
 
-    def __init__(self, name: str, module: str, log: Path, environment: Mapping[str, str]) -> None:
-        super().__init__(name, [sys.executable, "-m", module], log, environment=environment)
-        self._module = module
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        log: Path,
+        environment: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        context: ForkServerContext | ForkContext = CONTEXT,
+    ) -> None:
+        command = [sys.executable, "-m", module, *arguments]
+        super().__init__(name, command, log, environment=environment)
+        self._context = context
 
     def start(self) -> None:
         if self.running:
             raise StartError(self.name, f"runs already (pid {self.pid})")
         with self._open_log() as log:
             self._log_start = log.tell()
-        arguments = (self._module, str(self.log), self._environment)
-        started = CONTEXT.Process(target=_run, args=arguments, daemon=True)
+        arguments = (self.command[2:], str(self.log), self._environment)
+        started = self._context.Process(target=_run, args=arguments, daemon=True)
         started.start()
         self._process = _Started(started)  # type: ignore[assignment]
 
@@ -60,7 +74,7 @@ class ForkedChild(Child):
 class _Started:
     """As much of subprocess.Popen as Child uses."""
 
-    def __init__(self, process: ForkServerProcess) -> None:
+    def __init__(self, process: ForkServerProcess | ForkProcess) -> None:
         self._process = process
         self.pid = process.pid or 0
 
@@ -83,7 +97,13 @@ class _Started:
                 os.kill(self.pid, number)
 
 
-def _run(module: str, log: str, environment: dict[str, Any]) -> None:
+def _run(arguments: list[str], log: str, environment: dict[str, Any]) -> None:
+    """As `python -m`, and /proc/PID/comm has the first letters of the module's name."""
+    module = arguments[0]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    Path("/proc/self/comm").write_text(module)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
     written = os.open(log, os.O_WRONLY | os.O_APPEND)
@@ -91,4 +111,5 @@ def _run(module: str, log: str, environment: dict[str, Any]) -> None:
         os.dup2(written, stream)
     os.environ.clear()
     os.environ.update(environment)
+    sys.argv = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -13,6 +13,7 @@ from infra.credentials.embedded import Credentials
 from infra.ports import free_port
 from infra.stack import waiting_for
 from services.chassis.settings import Settings
+from tests.forked import ForkedChild
 from tests.secured_nats import violations
 from tests.system.demo_provider import demo_provider
 from tests.system.stage import ROOT
@@ -20,8 +21,16 @@ from tests.system.stage import ROOT
 SERVICES = ("transport", "metrics", "orchestrator", "persistence")
 
 
+READY_SECONDS = 180.0
+MAX_COMM = 15
+"""Characters of a process's name that Linux keeps."""
+
+
 class Product:
-    """`python -m infra` as a process of ours."""
+    """`python -m infra` as a process of ours.
+
+    Its services are forked from it: to start them, as StartedProduct does, takes four times as long.
+    """
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.ports = {name: free_port() for name in SERVICES}
@@ -29,19 +38,17 @@ class Product:
         self.data = folder / "data"
         given = {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "PYTHONPATH")}
-        self._run = Child(
-            "make run",
-            [sys.executable, "-m", "infra"],
-            folder / "run.log",
-            environment={
-                **kept,
-                **given,
-                "NATS_PORT": str(self.nats_port),
-                "DATA_DIR": str(self.data),
-                **environment,
-            },
-            folder=ROOT,
-        )
+        variables = {
+            **kept,
+            **given,
+            "NATS_PORT": str(self.nats_port),
+            "DATA_DIR": str(self.data),
+            **environment,
+        }
+        self._run = self._child(folder / "run.log", variables)
+
+    def _child(self, log: Path, variables: dict[str, str]) -> Child:
+        return ForkedChild("make run", "tests.system.forking_infra", log, variables)
 
     @property
     def settings(self) -> Settings:
@@ -76,7 +83,7 @@ class Product:
 
     def wait_until_whole(self) -> None:
         """Raises StartError, with the end of its log, when it takes too long."""
-        self._run.wait_until(self.is_whole, 90)
+        self._run.wait_until(self.is_whole, READY_SECONDS)
 
     def stop(self) -> bool:
         """Whether it ended by itself, as Ctrl-C would have it."""
@@ -108,10 +115,19 @@ class Product:
         wanted = f"services.{name}" if name in SERVICES else name
         for pid in _children(self._run.pid):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if wanted in command:
+            forked = Path(f"/proc/{pid}/comm").read_text().strip()
+            if wanted in command or forked == wanted[:MAX_COMM]:
                 os.kill(pid, number)
                 return
         raise LookupError(f"{name} does not run: {self.said[-2000:]}")
+
+
+class StartedProduct(Product):
+    """As `make run` starts it, with each service a program."""
+
+    def _child(self, log: Path, variables: dict[str, str]) -> Child:
+        command = [sys.executable, "-m", "infra"]
+        return Child("make run", command, log, environment=variables, folder=ROOT)
 
 
 def _children(pid: int) -> list[int]:
@@ -119,10 +135,12 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def running(folder: Path, **environment: str) -> Iterator[Product]:
+def running(
+    folder: Path, kind: type[Product] = Product, /, **environment: str
+) -> Iterator[Product]:
     """With a model that answers by the lines of `demo.json`, where the environment names no other."""
     with _provider(environment) as named:
-        product = Product(folder, **named, **environment)
+        product = kind(folder, **named, **environment)
         product.start()
         try:
             yield product

@@ -22,7 +22,7 @@ from infra.nats_cluster import NoAnswerError, request
 from mozaiks_client import ApiError, Client
 from tests.patience import PATIENCE_SECONDS
 from tests.system.model_stub import ModelStub, one_tool_at_a_time
-from tests.system.product import Product, running
+from tests.system.product import Product, StartedProduct, running
 from tests.system.stage import (
     bus_at,
     chat_key,
@@ -72,7 +72,7 @@ def started_product(
         "SECURE": "true",  # the other products of the tests have no TLS
         "MODEL_PRICING_JSON": '{"stub-model": {"prompt": 1, "completion": 2}}',
     }
-    with running(folder, **given) as started:
+    with running(folder, StartedProduct, **given) as started:
         yield started
 
 
