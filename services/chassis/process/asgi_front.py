@@ -56,10 +56,8 @@ class AsgiFront:
             await self._measured(scope, receive, send)
         elif page is None and self.started:
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1013})
         else:
-            await _respond(send, *(page or _STARTING))
+            await _respond(scope, send, *(page or _STARTING))
 
     async def _page(self, path: str) -> tuple[int, str, bytes] | None:
         return await self._probes.metrics_page() if path == "/metrics" else self._probes.page(path)
@@ -110,7 +108,13 @@ class AsgiFront:
 _STARTING = (503, "application/json", b'{"detail":"the service is still starting"}')
 
 
-async def _respond(send: Send, status: int, content_type: str, body: bytes) -> None:
+async def _respond(scope: Scope, send: Send, status: int, content_type: str, body: bytes) -> None:
+    """Answer an HTTP request, or one to open a WebSocket, which is refused so.
+
+    A WebSocket that is closed before it is accepted would be answered with 403: its client would not
+    come back.
+    """
+    kind = "websocket.http" if scope["type"] == "websocket" else "http"
     headers = [(b"content-type", content_type.encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.response.start", "status": status, "headers": headers})
+    await send({"type": f"{kind}.response.body", "body": body})

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import nats as nats_client
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from infra.child_process import Child, StartError
 from infra.nats_cluster import request
@@ -151,6 +153,9 @@ def test_a_service_that_waits_for_nats_is_alive_but_not_ready(
             "nats": f"NATS is unavailable: NATS_URL {own_nats.url}: connection refused",
         }
         assert tiny.get("/anything").status_code == 503
+        with pytest.raises(InvalidStatus) as refused:  # a client comes back after a 503 only
+            connect(f"ws://127.0.0.1:{tiny.port}/anything")
+        assert refused.value.response.status_code == 503
         own_nats.start()
         tiny.until_ready()
 
