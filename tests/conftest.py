@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TypeVar
 
 import certifi
+import httpx
 import hypothesis
 import pytest
 
@@ -21,6 +22,7 @@ from infra.nats_cluster import NatsCluster
 from infra.prometheus import Prometheus, find_prometheus
 from infra.servers import MissingServerError, MongoServer, NatsServer
 from tests.distribution import ByGroupOrFile, slowest_first
+from tests.patience import PATIENCE_SECONDS
 from tests.thorough import tries
 
 hypothesis.settings.register_profile(  # machines are shared
@@ -140,6 +142,15 @@ def one_certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Itera
     file.write_text(first[0] + first[1], encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(file))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_requests() -> Iterator[None]:
+    """httpx waits five seconds where nothing else is said: a busy machine takes longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        for step in ("connect", "read", "write", "pool"):
+            patch.setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, step, PATIENCE_SECONDS)
         yield
 
 

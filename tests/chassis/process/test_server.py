@@ -47,7 +47,7 @@ class Tiny:
         )
 
     def get(self, page: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{page}", timeout=5)
+        return httpx.get(f"http://127.0.0.1:{self.port}{page}")
 
     def until(self, holds: Callable[[], bool]) -> None:
         self.child.wait_until(holds, SECONDS)
