@@ -84,7 +84,7 @@ def test_passwords_that_mongodb_may_have_are_not_replaced_by_the_next_rotation(
     credentials.ensure()
     credentials.mongo.make_next()
     coming = Path(f"{credentials.mongo.password_file(ADMIN)}.next").read_text()
-    provision(credentials, tmp_path, f'grep -q "{coming}" "$MONGODB_PASSWORD_FILE"').rotate()
+    provision(credentials, tmp_path, f'grep -qF -- "{coming}" "$MONGODB_PASSWORD_FILE"').rotate()
     assert credentials.mongo.password_file(ADMIN).read_text() != coming
     assert credentials.mongo.are_in(tmp_path, {})
 
