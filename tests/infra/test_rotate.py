@@ -70,7 +70,7 @@ def test_a_start_goes_on_with_a_rotation_that_ended_before_its_files_were_replac
         user: Path(f"{credentials.mongo.password_file(user)}.next").read_text()
         for user in (ADMIN, PERSISTENCE, READER)
     }
-    takes = f'grep -q "{coming[ADMIN]}" "$MONGODB_PASSWORD_FILE"'
+    takes = f'grep -qF -- "{coming[ADMIN]}" "$MONGODB_PASSWORD_FILE"'
     provision(credentials, tmp_path, takes).ensure()
     assert credentials.mongo.are_in(tmp_path, {})
     for user, password in coming.items():
