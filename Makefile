@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements check test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale bench-fairness flamegraphs chaos interruptions validate images platforms compose-files upgrade rotate
+.PHONY: help setup requirements check types other-checks test browser console npm prometheus run schemas docs reference diagrams bench bench-peers bench-scale bench-fairness flamegraphs chaos interruptions validate images platforms compose-files upgrade rotate
 SHELL := /bin/sh
 
 READY := .venv/.ready
@@ -37,9 +37,15 @@ test: check browser console npm prometheus ## check, then every test (TESTS="tes
 	@$(PYTEST) -n auto --dist loadscope --no-loadscope-reorder $(TESTS)
 
 check: $(READY) ## lint, format, types, architecture, dependencies, schemas, documentation
+	@$(MAKE) --no-print-directory --jobs=2 types other-checks
+
+# Of everything that is checked it takes the longest, and one processor.
+types: $(READY)
+	@$(BIN)/mypy
+
+other-checks: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@for member in $(MEMBERS); do \
 		(cd $$member && echo "deptry $$member" && $(CURDIR)/$(BIN)/deptry . \
