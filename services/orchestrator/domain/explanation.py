@@ -7,7 +7,7 @@ from datetime import datetime
 from contracts.codec import Fact
 from contracts.deltas import WaitReported
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
-from contracts.events.human import HumanAnswered, HumanAsked, UiToolAnswered, UiToolRequested
+from contracts.events.human import HumanAsked, UiToolRequested
 from contracts.events.run import RunClaimed
 from contracts.events.turn import (
     ModelCallFailed,
@@ -55,7 +55,8 @@ class _Node:
 class Story:
     """What is kept of a log, event by event, beside the state: times, the last failure, the causes.
 
-    `add` takes facts in their order. Of the tree the newest MAX_NODES nodes are kept.
+    `add` takes facts in their order. Of the tree the newest MAX_NODES nodes are kept. The times of
+    questions and calls stay when they are answered: a rewind may open them again.
     """
 
     state: ChatState = field(default_factory=ChatState)
@@ -80,12 +81,8 @@ class Story:
         match event:
             case HumanAsked() | UiToolRequested():
                 self.asked_at[event.question_id] = envelope.time
-            case HumanAnswered() | UiToolAnswered():
-                self.asked_at.pop(event.question_id, None)
             case ToolDispatched():
                 self.dispatched_at[event.tool_call_id] = envelope.time
-            case ToolReturned():
-                self.dispatched_at.pop(event.tool_call_id, None)
             case TurnFailed():
                 self.error = _error(fact, event.code, event.message, event.detail)
             case ModelCallFailed():

@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import example, settings
 from hypothesis import given as for_any
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from contracts.codec import Fact, decode, open_event
@@ -59,6 +59,9 @@ def test_each_state_of_a_recorded_chat_is_explained(file: Path) -> None:
 
 
 @settings(max_examples=40, deadline=None)
+@example(
+    [("ask", 0), ("answer", 0), ("reply", 0), ("rewind", 7)]
+)  # an answered question is open again
 @for_any(st.lists(st.tuples(ACTIONS, st.integers(0, 50)), max_size=16))
 def test_each_state_that_commands_lead_to_is_explained(actions: list[tuple[str, int]]) -> None:
     told = Story(workflow=TALK).then(start("Hi"))
