@@ -31,12 +31,14 @@ from contracts.explanation import (
     WaitsFor,
 )
 from contracts.ids import AgentName, ChatKey, QuestionId, delivery_of
+from services.orchestrator.domain.evolution import (
+    evolve,
+)
 from services.orchestrator.domain.state import (
     ChatState,
     RunLifecycleTools,
     RunTurn,
     StopTurn,
-    evolve,
     pending,
     remaining_lifecycle_tools,
 )

@@ -9,6 +9,9 @@ from contracts.events.turn import (
     SpeakerSelected,
 )
 from services.orchestrator.domain.chat_failures import WORKFLOW_UNAVAILABLE, chat_failed
+from services.orchestrator.domain.evolution import (
+    applied,
+)
 from services.orchestrator.domain.speaker_selection import (
     Finish,
     HandoffCycle,
@@ -20,7 +23,6 @@ from services.orchestrator.domain.speaker_selection import (
 )
 from services.orchestrator.domain.state import (
     ChatState,
-    applied,
 )
 from services.orchestrator.domain.turn import Turn
 from services.orchestrator.domain.turn_steps import Failed

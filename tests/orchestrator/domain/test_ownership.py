@@ -18,6 +18,9 @@ from contracts.events.turn import ModelRequested
 from contracts.ids import DeliveryId, RunnerId, Seq, delivery_of
 from services.orchestrator.domain.chat_failures import fail_unavailable
 from services.orchestrator.domain.decisions import conclude, decide
+from services.orchestrator.domain.evolution import (
+    evolve,
+)
 from services.orchestrator.domain.run_ownership import (
     FencedError,
     claim,
@@ -31,7 +34,6 @@ from services.orchestrator.domain.state import (
     Owner,
     RunTurn,
     StopTurn,
-    evolve,
     pending,
 )
 from services.orchestrator.domain.stop_decisions import stop
