@@ -266,7 +266,10 @@ class ChatService:
     async def find_or_wait(
         self, key: ChatKey, workflow: str, user: str, *, tail: int = 0
     ) -> ChatView:
-        """As `find`, but waits for a chat whose start command was only just sent."""
+        """As `find`, but waits for a chat whose start command was only just sent.
+
+        Where that is still in the queue, the chat will come to be: its user is told to come back.
+        """
         try:
             return await self.find(key, workflow, user, tail=tail)
         except ApiError as error:
@@ -279,7 +282,18 @@ class ChatService:
         except ApiError:
             if started:  # a chat of another user takes as long as one that does not exist
                 await asyncio.sleep(self._start_wait_seconds)
+            elif await self._is_to_start(key, user):
+                problem = "the chat is about to start"
+                raise ApiError("SERVICE_UNAVAILABLE", "service", problem) from None
             raise
+
+    async def _is_to_start(self, key: ChatKey, user: str) -> bool:
+        commands = self._gateway.commands
+        ordered = [
+            *await commands.waiting(key, "start_chat"),
+            *await commands.waiting(key, "fork_chat"),
+        ]
+        return any(command.user_id == user for command in ordered)
 
     async def send_start(self, command: StartChat) -> bool:
         """Send a start command; whether the chat has started. Raises ApiError, which names the first

@@ -4,7 +4,9 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.commands import CancelChat, StopAnswer
+from contracts import subjects
+from contracts.commands import CancelChat, StartChat, StopAnswer
+from contracts.ids import UserId, WorkflowName, new_command_id
 from contracts.subjects import question
 from infra.servers import NatsServer
 from services.chassis.jetstream.gateway import JetStreamGateway
@@ -235,6 +237,24 @@ async def test_an_unknown_chat_is_rejected(transport: str, chat: Chat) -> None:
     viewer = await client(f"{transport}{chat.path()}")
     assert await viewer.closed() == 1008
     assert viewer.frames[0]["data"]["error_code"] == "CHAT_NOT_FOUND"
+
+
+async def test_a_client_comes_back_to_its_chat_that_waits_to_be_started(
+    transport: str, chat: Chat, gateway: JetStreamGateway
+) -> None:
+    start = StartChat(
+        command_id=new_command_id(),
+        app_id=chat.key.app,
+        chat_id=chat.key.chat,
+        user_id=UserId("ana"),
+        workflow_name=WorkflowName("Generator"),
+    )
+    await gateway.commands.send(start)
+    assert await (await client(f"{transport}{chat.path()}")).closed() == 1013
+    assert await (await client(f"{transport}{chat.path('bob')}")).closed() == 1008
+    queued = subjects.command(chat.key, "start_chat")
+    await gateway.js.purge_stream(subjects.COMMANDS, subject=queued)  # as when it was given up
+    assert await (await client(f"{transport}{chat.path()}")).closed() == 1008
 
 
 async def test_a_transport_that_shuts_down_asks_its_clients_to_reconnect(
