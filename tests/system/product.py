@@ -112,11 +112,13 @@ class Product:
 
     def send_signal(self, name: str, number: signal.Signals) -> None:
         """A signal to one of its processes. Raises LookupError where it does not run."""
-        wanted = f"services.{name}" if name in SERVICES else name
+        module = f"services.{name}" if name in SERVICES else name
+        # The command of what is forked is that of the fork server, which names all services.
+        wanted = f" -m {module}" if name in SERVICES else name
         for pid in _children(self._run.pid):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             forked = Path(f"/proc/{pid}/comm").read_text().strip()
-            if wanted in command or forked == wanted[:MAX_COMM]:
+            if wanted in command or forked == module[:MAX_COMM]:
                 os.kill(pid, number)
                 return
         raise LookupError(f"{name} does not run: {self.said[-2000:]}")
