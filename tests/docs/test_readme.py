@@ -24,6 +24,8 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 WAIT_SECONDS = 120.0
+HEARD_SECONDS = 15.0
+"""After which a Ctrl-C was missed: another one that comes later would end the stop that it has begun."""
 
 COMMANDS = [
     words
@@ -86,7 +88,7 @@ def test_the_agent_converses_in_the_demo_model_until_ctrl_c(folder: Path) -> Non
         typing.wait_for("Good morning! Which bread would you like?", "> ")
         typing.type("rye\n")
         typing.wait_for("One “rye”, fresh from the oven. Anything else?", "> ")
-        typing.type("\x03")
+        typing.interrupt("stopping it ...")
         assert typing.exit_code() == 130
     assert nothing_is_left(folder)
 
@@ -139,6 +141,17 @@ class Typing:
 
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
+
+    def interrupt(self, heard: str) -> None:
+        """Ctrl-C until the program says that it has heard it.
+
+        Python's `input` misses one that comes between its prompt and its wait for a key.
+        """
+        while heard not in self._shown:
+            self.type("\x03")
+            deadline = time.monotonic() + HEARD_SECONDS
+            while heard not in self._shown and time.monotonic() < deadline:
+                assert self._more() or heard in self._shown, self._shown
 
     def exit_code(self) -> int:
         while self._more():
