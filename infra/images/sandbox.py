@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -69,7 +70,8 @@ class Sandbox:
 
     def stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopped = self._stopped or time.monotonic()
-        os.kill(self.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has ended, and bubblewrap not yet
+            os.kill(self.pid, signal.SIGTERM)
 
     def watch(self, port: str | None) -> int:
         """Say when it is ready; returns the exit code of the service."""
