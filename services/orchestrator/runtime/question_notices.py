@@ -36,12 +36,13 @@ class QuestionNotices:
     def escalated(
         self, question: QuestionId, key: ChatKey, state: ChatState, now: datetime
     ) -> list[Event]:
-        """The event about a question that is about to be escalated; none if nothing is to be sent."""
+        """The event about an open question that is about to be escalated; none if nothing is to be sent.
+
+        Whether it is to be escalated is `question_decisions.escalate`'s to say.
+        """
         turn = state.open_turn
         asked = None if turn is None else turn.question(question)
         if turn is None or asked is None or asked.escalation is None or not asked.send_links:
-            return []
-        if question in turn.answers or question in turn.escalated:
             return []
         return self._notice(asked, asked.escalation.to, key, state, now, escalated=True)
 
