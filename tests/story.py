@@ -41,12 +41,8 @@ from contracts.ids import (
 from contracts.subjects import question
 from contracts.transcript import transcript
 from services.orchestrator.domain.decisions import conclude, decide
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn_steps import Outcome
 from services.orchestrator.workflows.spec import USER, Agent, Workflow
 

@@ -27,14 +27,8 @@ from services.chassis.jetstream.event_log import OriginLostError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.local_access import local_settings
 from services.chassis.settings import Settings
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-    Owner,
-    pending,
-)
+from services.orchestrator.domain.evolution import evolve
+from services.orchestrator.domain.state import ChatState, Owner, pending
 
 RECHECK_SECONDS = 1.0
 """Delay before a chat that seems stalled is checked again: it may just have become quiet."""

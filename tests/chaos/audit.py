@@ -25,13 +25,8 @@ from contracts.events.turn import (
     UsageRecorded,
 )
 from contracts.ids import ChatKey, delivery_of
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-    pending,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import ChatState, pending
 from tests.chaos.facts import Accepted, Collected, Done, Execution, Logged, Watcher, shown_as
 from tests.chaos.schedule import TAKES_A_NODE
 from tests.chaos.workflow import TOOL

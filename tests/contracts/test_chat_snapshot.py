@@ -52,12 +52,8 @@ from contracts.events.turn import (
 from contracts.ids import AgentName, AppId, ChatId, ChatKey, QuestionId, StreamSeq, UserId
 from contracts.prices import PRICES
 from services.metrics.observations import ChatMetrics, observe
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.evolution import evolve
+from services.orchestrator.domain.state import ChatState
 from services.persistence.domain.projection import advance
 from services.persistence.store.interface import ArchivedEvent, Session
 from services.transport.protocol.chat_projection import ChatView, apply

@@ -29,13 +29,8 @@ from services.orchestrator.agents.models.errors import ModelError, ModelFailure
 from services.orchestrator.agents.models.providers import ModelFactory
 from services.orchestrator.agents.registry.catalogue import Catalogue
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion, build_version
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-    Effect,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import ChatState, Effect
 from services.orchestrator.domain.turn_steps import Outcome
 from services.orchestrator.runtime.chat_journal import ChatJournal
 from services.orchestrator.runtime.chat_log import Decider, decide_nothing

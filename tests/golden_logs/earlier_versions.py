@@ -12,12 +12,8 @@ from services.orchestrator.domain.agent_conversation import (
     processed_conversation,
     to_ag2,
 )
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.evolution import evolve
+from services.orchestrator.domain.state import ChatState
 
 Body = dict[str, Any]
 

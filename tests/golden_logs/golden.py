@@ -12,14 +12,8 @@ from contracts.ids import AgentName
 from contracts.transcript import transcript
 from services.orchestrator.agents.replay.log_file import VALUES, RecordedLog, read_log_file
 from services.orchestrator.domain.agent_conversation import conversation_for, to_ag2
-from services.orchestrator.domain.evolution import (
-    evolve,
-    replay,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-    pending,
-)
+from services.orchestrator.domain.evolution import evolve, replay
+from services.orchestrator.domain.state import ChatState, pending
 
 ROOT = Path(__file__).parent / "releases"
 WORKFLOWS, CHATS, EVENTS, KNOWN = "workflows", "chats", "events.jsonl", "known.json"

@@ -17,15 +17,8 @@ from contracts.transcript import transcript
 from infra.servers import NatsServer
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
-from services.orchestrator.domain.evolution import (
-    evolve,
-    replay,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-    RunTurn,
-    pending,
-)
+from services.orchestrator.domain.evolution import evolve, replay
+from services.orchestrator.domain.state import ChatState, RunTurn, pending
 from services.orchestrator.runtime.runner import Runner
 from tests.gateway import connected_gateway
 from tests.orchestrator.chat_harness import (

@@ -29,13 +29,8 @@ from services.chassis.jetstream.event_log import decision_of
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.process.broker import build_broker, connected
 from services.chassis.settings import Settings
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    Effect,
-    pending,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import Effect, pending
 from services.orchestrator.domain.turn_steps import Completed, Outcome, Suspended
 from services.orchestrator.runtime.chat_journal import ChatJournal
 from services.orchestrator.runtime.command_handler import CommandHandler

@@ -14,9 +14,7 @@ from services.orchestrator.agents.execution.sent_request import sent_requests
 from services.orchestrator.agents.inspection.shown_request import ChatAsRun, whole_request
 from services.orchestrator.agents.models.providers import ModelFactory
 from services.orchestrator.agents.registry.version_registry import VersionRegistry
-from services.orchestrator.domain.evolution import (
-    replay,
-)
+from services.orchestrator.domain.evolution import replay
 from services.orchestrator.settings import Settings
 from services.orchestrator.workflows.code.bundle_store import BundleStore
 

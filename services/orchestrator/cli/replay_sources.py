@@ -15,9 +15,7 @@ from services.orchestrator.agents.replay import report
 from services.orchestrator.agents.replay.log_file import RecordedLog, read_log_file, result_values
 from services.orchestrator.agents.replay.log_replay import Replayed, agents_of, replay_log
 from services.orchestrator.cli.prompt import NothingToShowError, facts_of_chat
-from services.orchestrator.domain.evolution import (
-    replay,
-)
+from services.orchestrator.domain.evolution import replay
 from services.orchestrator.settings import Settings
 from services.orchestrator.workflows.code.bundle_store import BundleStore
 from services.orchestrator.workflows.loading import (

@@ -42,15 +42,11 @@ from contracts.reserved_variables import is_reserved
 from contracts.settable_variables import why_not_settable
 from services.orchestrator.domain.chat_failures import fail
 from services.orchestrator.domain.chat_list import ListCommand, change_list
-from services.orchestrator.domain.evolution import (
-    close_selection,
-)
+from services.orchestrator.domain.evolution import close_selection
 from services.orchestrator.domain.following_turn import after_selector, with_next_speaker
 from services.orchestrator.domain.question_decisions import answer, answer_ui_tool, escalate, expire
 from services.orchestrator.domain.rewind_decisions import rewind
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.stop_decisions import cancel, stop_request, user_spoke_since
 from services.orchestrator.domain.turn_steps import Completed, Done, Failed, Outcome, Suspended
 from services.orchestrator.domain.waiting_messages import with_message_fates

@@ -61,14 +61,7 @@ from contracts.events.turn import (
     VariablesChanged,
 )
 from contracts.frozen import replace
-from contracts.ids import (
-    AgentName,
-    DeliveryId,
-    QuestionId,
-    RunnerId,
-    Seq,
-    delivery_of,
-)
+from contracts.ids import AgentName, DeliveryId, QuestionId, RunnerId, Seq, delivery_of
 from contracts.rewinds import with_rewind
 from services.orchestrator.domain.applied_commands import AppliedCommands
 from services.orchestrator.domain.shown_chat import shown_after

@@ -31,9 +31,7 @@ from contracts.explanation import (
     WaitsFor,
 )
 from contracts.ids import AgentName, ChatKey, QuestionId, delivery_of
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
+from services.orchestrator.domain.evolution import evolve
 from services.orchestrator.domain.state import (
     ChatState,
     RunLifecycleTools,

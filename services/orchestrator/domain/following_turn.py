@@ -9,9 +9,7 @@ from contracts.events.turn import (
     SpeakerSelected,
 )
 from services.orchestrator.domain.chat_failures import WORKFLOW_UNAVAILABLE, chat_failed
-from services.orchestrator.domain.evolution import (
-    applied,
-)
+from services.orchestrator.domain.evolution import applied
 from services.orchestrator.domain.speaker_selection import (
     Finish,
     HandoffCycle,
@@ -21,9 +19,7 @@ from services.orchestrator.domain.speaker_selection import (
     next_speaker,
     turn_limit,
 )
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Turn
 from services.orchestrator.domain.turn_steps import Failed
 from services.orchestrator.domain.waiting_messages import with_message_fates

@@ -17,16 +17,9 @@ from contracts.events.chat import (
 from contracts.events.turn import SELECTOR
 from contracts.ids import Seq
 from contracts.rewinds import MAX_RANGES, with_rewind
-from services.orchestrator.domain.evolution import (
-    applied,
-)
+from services.orchestrator.domain.evolution import applied
 from services.orchestrator.domain.following_turn import select_again, with_next_speaker
-from services.orchestrator.domain.state import (
-    ChatState,
-    RestorePoint,
-    is_pristine,
-    pending,
-)
+from services.orchestrator.domain.state import ChatState, RestorePoint, is_pristine, pending
 from services.orchestrator.domain.turn import Turn, UserInput
 from services.orchestrator.domain.waiting_messages import with_message_fates
 from services.orchestrator.workflows.spec import Workflow

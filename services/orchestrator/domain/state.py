@@ -6,9 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
 
-from contracts.events.chat import (
-    AttachmentUploaded,
-)
+from contracts.events.chat import AttachmentUploaded
 from contracts.events.chat_list import (
     ChatArchived,
     ChatDeleted,
@@ -16,27 +14,12 @@ from contracts.events.chat_list import (
     ChatUnarchived,
     ChatUndeleted,
 )
-from contracts.events.turn import (
-    ToolDispatched,
-    ToolReturned,
-    UsageRecorded,
-)
-from contracts.ids import (
-    AgentName,
-    QuestionId,
-    RunnerId,
-    Seq,
-    UserId,
-    WorkflowName,
-)
+from contracts.events.turn import ToolDispatched, ToolReturned, UsageRecorded
+from contracts.ids import AgentName, QuestionId, RunnerId, Seq, UserId, WorkflowName
 from contracts.rewinds import DroppedRange
 from services.orchestrator.domain.applied_commands import AppliedCommands
 from services.orchestrator.domain.shown_chat import ShownChat
-from services.orchestrator.domain.turn import (
-    Turn,
-    UserInput,
-    repeatable_id,
-)
+from services.orchestrator.domain.turn import Turn, UserInput, repeatable_id
 from services.orchestrator.workflows.spec import USER
 
 Ending = Literal["completed", "failed", "cancelled"]

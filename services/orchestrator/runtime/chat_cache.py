@@ -10,12 +10,8 @@ from contracts.event_log import StoredEvent
 from contracts.ids import ChatKey
 from services.chassis.consumers.errors import NewerReleaseError
 from services.chassis.jetstream.event_log import START, Commit, Place
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.evolution import evolve
+from services.orchestrator.domain.state import ChatState
 
 MAX_CHATS = 512
 """Chats that are kept; any other is folded again from its first event."""

@@ -46,18 +46,11 @@ from services.chassis.jetstream.gateway import JetStreamGateway
 from services.chassis.jetstream.value_store import ValueLostError
 from services.chassis.nats.direct_subscription import DirectSubscription
 from services.chassis.tasks import cancel_and_wait
-from services.orchestrator.domain.evolution import (
-    applied,
-)
+from services.orchestrator.domain.evolution import applied
 from services.orchestrator.domain.log_lines import log_lines
 from services.orchestrator.domain.run_ownership import FencedError, claim, is_fenced
 from services.orchestrator.domain.shown_text import ShownText
-from services.orchestrator.domain.state import (
-    ChatState,
-    Owner,
-    RestorePointMissingError,
-    pending,
-)
+from services.orchestrator.domain.state import ChatState, Owner, RestorePointMissingError, pending
 from services.orchestrator.runtime.chat_cache import ChatCache, FoldedChat
 from services.orchestrator.runtime.chat_snapshots import EVERY_EVENTS, ChatSnapshots
 

@@ -38,13 +38,8 @@ from contracts.ids import WorkflowName
 from contracts.reserved_variables import RUNTIME_VARIABLES, is_reserved
 from contracts.settable_variables import why_not_settable
 from services.orchestrator.agents.replay.differences import differences, shown
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-    pending,
-)
+from services.orchestrator.domain.evolution import evolve
+from services.orchestrator.domain.state import ChatState, pending
 from services.orchestrator.testkit.player import Answer, Component, Expire, Input, Say
 from services.orchestrator.workflows.spec import Workflow
 

@@ -14,13 +14,9 @@ from contracts.ids import ChatKey, DeliveryId, QuestionId, RunnerId, WorkflowNam
 from contracts.large_values import MAX_BYTES, LargeValue
 from services.chassis.consumers.slots import NO_SLOT, Slot
 from services.chassis.jetstream.errors import MessageTooLargeError
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
+from services.orchestrator.domain.evolution import evolve
 from services.orchestrator.domain.external_variables import due, resolved, unresolved
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Question
 from services.orchestrator.runtime.chat_budget import NO_BUDGET, CallBudget
 from services.orchestrator.runtime.chat_log import Decider, TurnOverError, decide_nothing

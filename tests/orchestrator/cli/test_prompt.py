@@ -11,9 +11,7 @@ from infra.servers import NatsServer
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.cli.__main__ import app
-from services.orchestrator.domain.evolution import (
-    replay,
-)
+from services.orchestrator.domain.evolution import replay
 from services.orchestrator.testkit.replay import check_cassette
 from tests.orchestrator.chat_harness import (
     SHIPPED,

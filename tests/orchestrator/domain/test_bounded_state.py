@@ -24,15 +24,8 @@ from contracts.events.turn import (
 from contracts.ids import AgentName, DeliveryId, Seq
 from services.orchestrator.domain.agent_conversation import conversation_for
 from services.orchestrator.domain.bounded_state import MIN_ENTRIES, bounded
-from services.orchestrator.domain.evolution import (
-    evolve,
-    replay,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-    RestorePointMissingError,
-    pending,
-)
+from services.orchestrator.domain.evolution import evolve, replay
+from services.orchestrator.domain.state import ChatState, RestorePointMissingError, pending
 from services.orchestrator.domain.state_codec import NoStateError, decode, encode
 from services.orchestrator.workflows.spec import USER
 from tests.golden_logs.golden import golden_logs

@@ -9,13 +9,8 @@ from contracts.events.budget import BudgetWarned
 from contracts.events.business import BusinessLogged
 from contracts.events.chat import ChatCancelled, ChatCompleted, ChatFailed
 from contracts.events.turn import TurnFailed, UsageRecorded
-from services.orchestrator.domain.evolution import (
-    evolve,
-    replay,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.evolution import evolve, replay
+from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import UserInput
 from tests.story import (
     ANA,

@@ -13,17 +13,9 @@ from contracts.frozen import replace
 from contracts.ids import ChatId, ChatKey, CommandId, DeliveryId, RunnerId, Seq
 from services.orchestrator.domain.applied_commands import AppliedCommands
 from services.orchestrator.domain.decisions import decide, fork_chat
-from services.orchestrator.domain.evolution import (
-    replay,
-)
+from services.orchestrator.domain.evolution import replay
 from services.orchestrator.domain.run_ownership import give_up, reason_to_retry
-from services.orchestrator.domain.state import (
-    ChatState,
-    LastUsage,
-    Owner,
-    RunTurn,
-    pending,
-)
+from services.orchestrator.domain.state import ChatState, LastUsage, Owner, RunTurn, pending
 from services.orchestrator.workflows.loading import LoadedWorkflow
 from tests.orchestrator.agent_sets import workflows_by_pattern
 from tests.orchestrator.agents.execution.test_resuming import (

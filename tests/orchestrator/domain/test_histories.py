@@ -8,13 +8,8 @@ import pytest
 
 from contracts.codec import Fact, decode, encode, open_event
 from contracts.transcript import transcript
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    RunTurn,
-    pending,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import RunTurn, pending
 
 FILES = sorted((Path(__file__).parents[1] / "histories").glob("*.json"))
 

@@ -18,9 +18,7 @@ from contracts.events.turn import ModelRequested
 from contracts.ids import DeliveryId, RunnerId, Seq, delivery_of
 from services.orchestrator.domain.chat_failures import fail_unavailable
 from services.orchestrator.domain.decisions import conclude, decide
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
+from services.orchestrator.domain.evolution import evolve
 from services.orchestrator.domain.run_ownership import (
     FencedError,
     claim,
@@ -29,13 +27,7 @@ from services.orchestrator.domain.run_ownership import (
     reason_to_retry,
     resume,
 )
-from services.orchestrator.domain.state import (
-    ChatState,
-    Owner,
-    RunTurn,
-    StopTurn,
-    pending,
-)
+from services.orchestrator.domain.state import ChatState, Owner, RunTurn, StopTurn, pending
 from services.orchestrator.domain.stop_decisions import stop
 from services.orchestrator.domain.turn import Turn
 from services.orchestrator.domain.turn_steps import Completed

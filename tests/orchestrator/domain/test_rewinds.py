@@ -27,14 +27,8 @@ from contracts.ids import AgentName, RunnerId, Seq
 from contracts.rewinds import counts
 from contracts.subjects import question
 from services.orchestrator.domain.chat_failures import WORKFLOW_UNAVAILABLE, fail
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-    RunTurn,
-    pending,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import ChatState, RunTurn, pending
 from services.orchestrator.domain.turn import Turn, UserInput
 from services.orchestrator.domain.turn_steps import Completed, Failed
 from services.orchestrator.workflows.spec import USER

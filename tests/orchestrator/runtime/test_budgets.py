@@ -39,12 +39,8 @@ from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion
 from services.orchestrator.agents.replay.log_file import RecordedLog
 from services.orchestrator.agents.replay.log_replay import replay_log
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    pending,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import pending
 from services.orchestrator.runtime import chat_budget
 from services.orchestrator.runtime.chat_budget import Budgets
 from services.orchestrator.runtime.runner import Runner

@@ -17,12 +17,8 @@ from services.chassis.jetstream.errors import NatsUnavailableError
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.registry.catalogue import Catalogue
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    pending,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import pending
 from services.orchestrator.runtime.chat_log import ChatLog
 from services.orchestrator.runtime.runner import Runner
 from tests.orchestrator.agent_sets import demo_catalogue, next_user_message, workflows_by_pattern

@@ -10,13 +10,8 @@ from contracts.events import Event
 from contracts.events.run import RunClaimed
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    Effect,
-    pending,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import Effect, pending
 from services.orchestrator.domain.turn_steps import Outcome
 from services.orchestrator.runtime.chat_journal import ChatJournal
 from services.orchestrator.runtime.chat_log import Decider, decide_nothing

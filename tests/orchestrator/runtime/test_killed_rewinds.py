@@ -15,13 +15,8 @@ from contracts.ids import CommandId, Seq
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.registry.catalogue import Catalogue
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-    pending,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import ChatState, pending
 from tests.orchestrator.agent_sets import demo_catalogue, lasting, workflows_by_pattern
 from tests.orchestrator.chat_harness import ChatUser, deliver, history, runner
 from tests.orchestrator.runtime.test_killed_patterns import DyingExecutor, RunnerDiedError

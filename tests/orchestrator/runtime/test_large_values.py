@@ -22,9 +22,7 @@ from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.models import demo
 from services.orchestrator.agents.models.providers import ModelFactory
 from services.orchestrator.agents.registry.catalogue import Catalogue, build_catalogue
-from services.orchestrator.domain.evolution import (
-    replay,
-)
+from services.orchestrator.domain.evolution import replay
 from services.orchestrator.runtime.runner import Runner
 from tests.orchestrator.chat_harness import (
     ChatUser,

@@ -41,12 +41,8 @@ from services.chassis.streams.ensure import ensure_streams
 from services.orchestrator.agents.execution.agent_set import AgentSet
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    Effect,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import Effect
 from services.orchestrator.domain.turn_steps import Completed, Outcome, Suspended
 from services.orchestrator.runtime.chat_journal import ChatJournal
 from services.orchestrator.runtime.chat_log import ChatLog

@@ -21,12 +21,8 @@ from services.orchestrator.agents.models import demo
 from services.orchestrator.agents.models.providers import ModelFactory
 from services.orchestrator.agents.registry.catalogue import Catalogue, build_catalogue
 from services.orchestrator.domain.agent_conversation import conversation_for, to_ag2
-from services.orchestrator.domain.evolution import (
-    replay,
-)
-from services.orchestrator.domain.state import (
-    pending,
-)
+from services.orchestrator.domain.evolution import replay
+from services.orchestrator.domain.state import pending
 from services.orchestrator.domain.stop_decisions import STOPPED_CALL, STOPPED_IN_DOUBT
 from services.orchestrator.runtime.runner import Runner
 from tests.orchestrator.chat_harness import (

@@ -24,13 +24,9 @@ from services.orchestrator.agents.ag2 import codec
 from services.orchestrator.agents.execution.agent_set import AgentSet
 from services.orchestrator.agents.execution.effect_executor import AgentExecutor
 from services.orchestrator.agents.registry.workflow_version import WorkflowVersion
-from services.orchestrator.domain.evolution import (
-    replay,
-)
+from services.orchestrator.domain.evolution import replay
 from services.orchestrator.domain.shown_text import MAX_PIECE_CHARS
-from services.orchestrator.domain.state import (
-    pending,
-)
+from services.orchestrator.domain.state import pending
 from services.orchestrator.runtime.runner import Runner
 from services.orchestrator.workflows.demo import DemoScripts
 from services.orchestrator.workflows.loading import LoadedWorkflow

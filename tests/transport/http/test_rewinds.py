@@ -15,12 +15,8 @@ from contracts.events.turn import ToolDispatched, TurnFailed
 from contracts.ids import AgentName
 from services.chassis.jetstream.gateway import JetStreamGateway
 from services.orchestrator.domain.decisions import decide
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.evolution import evolve
+from services.orchestrator.domain.state import ChatState
 from services.orchestrator.workflows.spec import USER, Agent, Workflow
 from tests.transport.conftest import Open
 from tests.transport.story import (

@@ -10,9 +10,7 @@ from services.orchestrator.agents.execution.agent_set import AgentSetSource
 from services.orchestrator.agents.execution.lifecycle_tools import run_lifecycle_tool
 from services.orchestrator.agents.execution.turn_context import TurnContext, build_turn_context
 from services.orchestrator.agents.execution.turn_executor import end_turn, execute_turn, open_turn
-from services.orchestrator.domain.evolution import (
-    applied,
-)
+from services.orchestrator.domain.evolution import applied
 from services.orchestrator.domain.external_variables import due
 from services.orchestrator.domain.state import (
     ChatState,

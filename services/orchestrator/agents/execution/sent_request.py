@@ -21,12 +21,8 @@ from services.orchestrator.domain.agent_conversation import (
     turn_messages,
 )
 from services.orchestrator.domain.conversation_changes import OtherConversationError
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.evolution import evolve
+from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Turn
 from services.orchestrator.workflows.spec import Workflow
 

@@ -35,9 +35,7 @@ from services.orchestrator.agents.registry.catalogue import card_of
 from services.orchestrator.agents.registry.drafts import Edits, editable_files
 from services.orchestrator.agents.registry.publisher import publish_draft
 from services.orchestrator.agents.registry.version_registry import Draft, VersionRegistry
-from services.orchestrator.domain.evolution import (
-    replay,
-)
+from services.orchestrator.domain.evolution import replay
 from services.orchestrator.settings import Settings
 from services.orchestrator.workflows.spec import Agent
 

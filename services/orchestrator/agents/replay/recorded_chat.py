@@ -40,13 +40,9 @@ from services.orchestrator.agents.replay.comparison import (
 from services.orchestrator.agents.replay.recorded_calls import CallKey, RecordedCalls
 from services.orchestrator.agents.replay.recorded_commands import command_of, is_taken
 from services.orchestrator.domain.decisions import decide
-from services.orchestrator.domain.evolution import (
-    evolve,
-)
+from services.orchestrator.domain.evolution import evolve
 from services.orchestrator.domain.external_variables import due, resolved, unresolved
-from services.orchestrator.domain.state import (
-    ChatState,
-)
+from services.orchestrator.domain.state import ChatState
 from services.orchestrator.domain.turn import Question
 from services.orchestrator.runtime.chat_budget import NO_BUDGET, CallBudget
 from services.orchestrator.runtime.chat_log import Decider, TurnOverError, decide_nothing
